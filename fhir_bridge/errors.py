@@ -21,7 +21,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a category is called elsewhere: exit code (intake, section 3), HTTP status, OperationOutcome issue code."""
+    """What a category is called elsewhere: exit code (intake, section 3), HTTP status, OperationOutcome code."""
 
     exit_code: int
     http_status: int
@@ -40,7 +40,7 @@ class Category(Enum):
 
 
 class BridgeError(Exception):
-    """The base of all: a stable `code` for tools, a text for people, and a `hint` that says what to do next."""
+    """The base of all: a stable `code` for tools, a text for people, a `hint` that says what to do next."""
 
     category: ClassVar[Category] = Category.USAGE
     default_code: ClassVar[str] = "error"

@@ -1,0 +1,1 @@
+"""GATHER: from a trigger to a case; the only place that resolves references."""

@@ -1,0 +1,1 @@
+"""Reading FHIR: typed views, documents, dates, references, versions, validation."""

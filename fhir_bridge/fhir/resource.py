@@ -1,0 +1,59 @@
+"""A resource as it was read: its view, its bytes, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fhir_bridge.fhir.views import View
+
+V = TypeVar("V", bound=View, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a resource stood: a file (or stdin, or a message), its line in NDJSON, its entry in a Bundle."""
+
+    file: str
+    line: int | None = None
+    entry: int | None = None
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return where if self.entry is None else f"{where} entry {self.entry}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource(Generic[V]):
+    """One resource that was read. Compared by identity: two readings are two resources.
+
+    `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to read
+    it (mapping, section 16), for instance `code-case`.
+    """
+
+    view: V
+    raw: bytes
+    origin: Origin
+    full_url: str | None = None
+    container: Resource[View] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`Type/id`; contained: `Type/id#fragment`; without an id the fullUrl, else Type/ and the origin."""
+        view = self.view
+        if self.container is not None:
+            return f"{self.container.label}#{view.id or ''}"
+        if view.id:
+            return f"{view.resource_type}/{view.id}"
+        return self.full_url or f"{view.resource_type}/{self.origin}"
+
+    @property
+    def version(self) -> str | None:
+        """meta.versionId, if any."""
+        return self.view.meta.version_id if self.view.meta else None
+
+    @property
+    def versioned_label(self) -> str:
+        """The label, with `/_history/version` where the version is known."""
+        return self.label if self.version is None else f"{self.label}/_history/{self.version}"

@@ -1,0 +1,95 @@
+"""What mapping answers for a trigger, and where every value of the answer came from (mapping, sections 1 and 18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fhir_bridge.task_api.models import PatientDraft, TaskDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One element a value was taken from: `Type/id/_history/version` and the FHIRPath in it."""
+
+    resource: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where one field came from: its elements, the rule's name, the map row or override used and its layer."""
+
+    field: str
+    sources: tuple[Source, ...]
+    rule: str
+    map_row: str | None = None
+    layer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a person should know about the data: a stable code and the element it speaks of. Never a value."""
+
+    code: str
+    resource: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a decision is about.
+
+    `intent` is the key of mapping, section 2 (None where no patient is known, so that no call can be meant);
+    `members` are the labels of every member of the chain. `version_id` and `last_updated` are the trigger's.
+    """
+
+    trigger: str
+    intent: str | None
+    members: tuple[str, ...] = ()
+    patient: str | None = None
+    version_id: str | None = None
+    last_updated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The base of the three answers."""
+
+    subject: Subject
+    notes: tuple[Note, ...] = field(default=(), kw_only=True)
+    lineage: tuple[Lineage, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Decision):
+    """Somebody is to be called.
+
+    `patient_id` is the task API's id where the site's own identifier carries it, else the patient is created
+    first from `patient`. `valid_until` is aware UTC: after it the call makes no sense any more.
+    `zones` are the IANA zones the called person may be in by their address (empty: ask the number).
+    """
+
+    task: TaskDraft
+    patient: PatientDraft
+    valid_until: datetime
+    patient_id: str | None = None
+    zones: tuple[str, ...] = ()
+    reason: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip(Decision):
+    """Rightly no call. `reason` is a code of mapping, section 3 or 4; `detail` the row or what was seen (codes only)."""
+
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject(Decision):
+    """Wanted, but the data won't do: a person must look at `expression` (FHIRPath)."""
+
+    reason: str
+    expression: str
+    detail: str | None = None
