@@ -1,0 +1,40 @@
+# Everyday commands. Each sets up what it needs; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs wheel clean
+
+VENV := .venv
+RUN := $(VENV)/bin
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.ready ## a made-up hospital's appointments become tasks at an emulated endpoint (ARGS=--fresh starts over)
+	@$(RUN)/fhir-bridge demo $(ARGS)
+
+test: $(VENV)/.ready ## every test but the long ones, on all cores
+	@$(RUN)/pytest -n auto $(ARGS)
+
+lint: $(VENV)/.ready ## style, formatting and types
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+
+format: $(VENV)/.ready ## rewrite the code in the house's format
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+bench: $(VENV)/.ready ## speed as ratios against baselines, as a table and as JSON in benchmarks/out
+	@$(RUN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.ready ## write docs/cli.md anew from --help
+	@$(RUN)/python -m docs.cli_reference
+
+wheel: $(VENV)/.ready ## build the wheel into dist/
+	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean: ## remove everything that was made here, the virtual environment too
+	@rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
+
+$(VENV)/.ready: pyproject.toml uv.lock scripts/setup
+	@scripts/setup $(VENV)
+	@touch $@
