@@ -44,7 +44,8 @@ class PatientDraft(_PatientFields):
     """A patient as mapping knows them: everything but the project.
 
     `phone_number` is the number to call, a guardian's for a minor (mapping, section 5). `address` may be None
-    only under the policy `omit` (mapping, section 6): the schema demands it, the vendor's quick start sends none.
+    only under the policy `omit` (mapping, section 6): the schema demands it, the vendor's own quick start
+    sends none.
     """
 
     def request(self, project_id: str) -> CreatePatientRequest:

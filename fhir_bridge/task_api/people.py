@@ -1,4 +1,4 @@
-"""Shapes that tasks and patients share: addresses, providers, visits, insurance (task-api, "Shared shapes")."""
+"""Shapes that tasks and patients share: addresses, providers, visits, insurance (task-api, Shared shapes)."""
 
 from __future__ import annotations
 

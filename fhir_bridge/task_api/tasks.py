@@ -17,7 +17,7 @@ from fhir_bridge.task_api.wire import IsoDate, PhoneNumber, ResourceId, Sent, Te
 
 
 class ScheduleAppointmentData(Sent):
-    """What the voice agent is told to schedule or reschedule an appointment; `speciality` is the vendor's spelling."""
+    """What the voice agent needs to schedule or reschedule; `speciality` is the vendor's spelling."""
 
     timeframe_availability: Text | None = None
     speciality_preferences: Text | None = None
@@ -165,7 +165,7 @@ def create_task_request(wire: object) -> CreateTaskRequest:
 
 
 class TaskDraft(Sent):
-    """A SCHEDULE_APPOINTMENT request as mapping knows it: project and patient id are settled before sending."""
+    """A SCHEDULE_APPOINTMENT request as mapping knows it: project and patient are settled before sending."""
 
     task: Text
     phone_number: PhoneNumber

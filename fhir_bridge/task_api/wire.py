@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -16,10 +17,19 @@ from pydantic import (
 )
 
 
-class Sent(BaseModel):
+class Wire(BaseModel):
+    """The base of all: unchangeable, and its repr names the keys that are set, never a patient's data."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return ((None, name) for name, value in self if value is not None)
+
+
+class Sent(Wire):
     """A shape we send: an unknown key, a blank text or a malformed value is an error of ours."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object to send, as plain values; keys without a value are left out (task-api)."""
@@ -30,10 +40,10 @@ class Sent(BaseModel):
         return self.__pydantic_serializer__.to_json(self, exclude_none=True)
 
 
-class Received(BaseModel):
+class Received(Wire):
     """A shape we read: keys the vendor adds are ignored, and what it leaves out is None."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -66,7 +76,7 @@ NIL_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Each error as `path: kind`, never with the value: pydantic's own text prints its input (architecture, rule 8)."""
+    """Each error as `path: kind`, never with the value, which pydantic's own text prints (architecture, rule 8)."""
     return [
         f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}"
         for item in error.errors(include_url=False, include_context=False, include_input=False)
