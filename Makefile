@@ -27,7 +27,7 @@ bench: $(VENV)/.ready ## speed as ratios against baselines, as a table and as JS
 	@$(RUN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.ready ## write docs/cli.md anew from --help
-	@$(RUN)/python -m docs.cli_reference
+	@$(RUN)/python scripts/cli_reference.py
 
 wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .

@@ -1,0 +1,145 @@
+"""`fhir-bridge`: the commands by name, each loaded only when it is called, and what an error becomes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from fhir_bridge.errors import BridgeError
+
+COMMANDS = {
+    "map": "fhir_bridge.cli.map:map_command",
+    "explain": "fhir_bridge.cli.explain:explain",
+    "validate": "fhir_bridge.cli.validate:validate",
+    "submit": "fhir_bridge.cli.submit:submit",
+    "worker": "fhir_bridge.cli.worker:worker",
+    "status": "fhir_bridge.cli.look:status",
+    "worklist": "fhir_bridge.cli.look:worklist",
+    "show": "fhir_bridge.cli.look:show",
+    "retry": "fhir_bridge.cli.settle:retry",
+    "resolve": "fhir_bridge.cli.settle:resolve",
+    "cancel": "fhir_bridge.cli.settle:cancel",
+    "sandbox": "fhir_bridge.cli.sandbox:sandbox",
+    "demo": "fhir_bridge.cli.demo:demo",
+    "config": "fhir_bridge.cli.config:config",
+}
+"""Command → module:attribute, in the order in which somebody meets them (intake, section 3)."""
+
+SUMMARIES = {
+    "map": "Print the requests that FHIR files become. Sends nothing.",
+    "explain": "Say where every value of a decision came from, and why it was made.",
+    "validate": "Check FHIR files against the standard.",
+    "submit": "Map FHIR files and send what is due now.",
+    "worker": "Send what is due from the ledger, until stopped.",
+    "status": "Count what the ledger holds, by state and reason.",
+    "worklist": "List what waits for a person.",
+    "show": "Show all that is known of one intent.",
+    "retry": "Have intents decided and sent again.",
+    "resolve": "Say what became of a request whose answer was lost.",
+    "cancel": "Make sure that nobody is called for an intent.",
+    "sandbox": "Run the task API emulated on this machine.",
+    "demo": "Watch a made-up hospital's appointments become tasks.",
+    "config": "Look at the settings in force.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is called: `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order in which they are meant to be read."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("fhir-bridge")
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"fhir-bridge {_version()}")
+        ctx.exit()
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    default=None,
+    help="Settings; else $FHIR_BRIDGE_CONFIG, else ./bridge.toml if it is there.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+@click.pass_context
+def group(ctx: click.Context, config_file: str | None) -> None:
+    """FHIR in, voice-agent tasks out: every record accounted for, nobody phoned twice.
+
+    \b
+    Look, without sending anything:
+        fhir-bridge map appointment.json
+        fhir-bridge explain appointment.json
+        fhir-bridge submit appointment.json --dry-run
+    Try the whole of it on a made-up hospital:
+        fhir-bridge demo
+
+    \b
+    Exit codes: 0 all well · 1 done, but something needs a person · 2 usage
+    3 configuration · 4 no input readable · 5 endpoint or FHIR server
+    6 ledger · 130 interrupted
+    """
+    ctx.obj = config_file
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits with a documented code (intake, section 3)."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs the command line and gives its exit code. Errors become one line, and one that says what to do."""
+    try:
+        result: Any = group.main(args=arguments, prog_name="fhir-bridge", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BridgeError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"  → {error.hint}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # A reader such as `head` went away: that is no failure, but Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
