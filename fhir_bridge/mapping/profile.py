@@ -1,0 +1,69 @@
+"""The effective rules of one source: its facts, every layer's sections merged, and the terminology."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from fhir_bridge.mapping import rules
+from fhir_bridge.mapping.terminology import Terminology
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What is known of a source before any of its data is seen.
+
+    `jurisdiction` and `country` are ISO 3166-1 alpha-2, `phone_region` is what `phonenumbers` calls a region;
+    the last two are None until the layers were read. `base_url` is the FHIR server's, without a final slash.
+    """
+
+    name: str = "default"
+    jurisdiction: str = "US"
+    vendor: str | None = None
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    country: str | None = None
+    phone_region: str | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything mapping asks about a source: `profile.triggers.order_intents`, `profile.terms.word(…)`."""
+
+    source: SourceFacts
+    terms: Terminology
+    place: rules.Place
+    calling: rules.Calling
+    zones: rules.Zones
+    systems: rules.Systems
+    triggers: rules.Triggers
+    gates: rules.Gates
+    people: rules.People
+    phones: rules.Phones
+    names: rules.Names
+    addresses: rules.Addresses
+    insurance: rules.Insurance
+    concepts: rules.Concepts
+    sentence: rules.Sentence
+    availability: rules.Availability
+    specialty: rules.Specialty
+    visits: rules.Visits
+    referral: rules.Referral
+    rescheduling: rules.Rescheduling
+    context: rules.Context
+    layers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def layer_of(self, key: str) -> str:
+        """The layer that gave a dotted key: "base", "jurisdiction GB", "vendor epic", "site" or "--set".
+
+        For a key that holds others: the layer that last changed one of them. Raises KeyError if unknown.
+        """
+        if key in self.layers:
+            return self.layers[key]
+        if "." in key and not any(known.startswith(f"{key}.") for known in self.layers):
+            return self.layer_of(key.rpartition(".")[0])
+        below = [layer for known, layer in self.layers.items() if known.startswith(f"{key}.")]
+        if not below:
+            raise KeyError(key)
+        return below[-1]
