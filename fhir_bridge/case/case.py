@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import TypeVar, cast
 
+from fhir_bridge.case import chain as chains
+from fhir_bridge.case import parties, places
+from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.chain import Chain
+from fhir_bridge.case.links import Link, Participant, Party
+from fhir_bridge.case.patient import Subject
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -15,48 +22,183 @@ from fhir_bridge.fhir.views import (
     Encounter,
     HealthcareService,
     Location,
-    Organization,
     Patient,
-    Practitioner,
-    PractitionerRole,
     RelatedPerson,
     ServiceRequest,
     Slot,
     View,
 )
 
+__all__ = ["Case", "Chain", "Link", "Participant", "Party", "Trigger"]
+
 V = TypeVar("V", bound=View)
+Trigger = Resource[Appointment] | Resource[ServiceRequest]
 
 
-@dataclass(frozen=True, slots=True)
-class Link(Generic[V]):
-    """A reference followed: who refers, by which element, to what. `resource` is None where it is not at hand.
-
-    `notes` are codes such as `reference-unresolved` or `reference-untyped` (mapping, section 15).
-    """
-
-    holder: Resource[View]
-    path: str
-    reference: Reference
-    resource: Resource[V] | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """Somebody who asks, performs or takes part: a practitioner, their role, or an organization, with what hangs on it.
-
-    `link` is the reference as it stands. A role brings its practitioner, organization, locations and services; a bare
-    practitioner brings the one role at hand that is theirs, if there is exactly one active.
-    """
-
-    link: Link[View]
-    practitioner: Resource[Practitioner] | None = None
-    role: Resource[PractitionerRole] | None = None
-    organization: Resource[Organization] | None = None
-    locations: tuple[Resource[Location], ...] = ()
-    services: tuple[Resource[HealthcareService], ...] = ()
-
-
+@dataclass(frozen=True, eq=False)
 class Case:
-    """See the properties. Each is worked out when first asked for, from what is at hand, and kept."""
+    """One trigger and what belongs to it; each property is worked out when first asked for, from what is at hand.
+
+    `reported_at` is when the source told us (aware UTC), `first_cancelled_at` when the ledger first saw the
+    Appointment cancelled (aware UTC). `history_complete` and `chain_complete` say that a search or an export was
+    known to bring all of the patient's visits, all of the chain.
+    """
+
+    source: str
+    trigger: Trigger
+    at_hand: AtHand
+    reported_at: datetime | None = None
+    first_cancelled_at: datetime | None = None
+    history_complete: bool = False
+    chain_complete: bool = False
+
+    @property
+    def is_order(self) -> bool:
+        """Whether the trigger is an order (ServiceRequest, ReferralRequest, ProcedureRequest)."""
+        return isinstance(self.trigger.view, ServiceRequest)
+
+    def follow(
+        self, holder: Resource[View], path: str, reference: Reference | None, kind: type[V]
+    ) -> Link[V] | None:
+        """Follow a reference to a resource of that kind (mapping, section 15); None only where there is none."""
+        return None if reference is None else self.at_hand.follow(holder, path, reference, kind)
+
+    # -- the patient (mapping, section 5) --
+
+    @cached_property
+    def _subject(self) -> Subject | None:
+        return self.at_hand.subject_of(self.trigger)
+
+    @property
+    def patient_reference(self) -> Reference | None:
+        """The reference that names the patient; None where none does (mapping, section 3, row 13)."""
+        return self._subject.link.reference if self._subject else None
+
+    @property
+    def patient_path(self) -> str:
+        """The FHIRPath of that reference, for instance `Appointment.participant[0].actor`; empty without one."""
+        return self._subject.link.path if self._subject else ""
+
+    @property
+    def patient(self) -> Resource[Patient] | None:
+        """The patient's record, merges followed; None where it is not at hand."""
+        return self._subject.patient if self._subject else None
+
+    @property
+    def patient_merge_broken(self) -> bool:
+        """Whether the record says it was replaced by one that cannot be followed."""
+        return bool(self._subject and self._subject.merge_broken)
+
+    @property
+    def patient_identity(self) -> str | None:
+        """Who the patient is, for the intent's key: `Patient/p1`, `identifier:<16 hex>`, `Type/id#fragment`."""
+        return self._subject.identity if self._subject else None
+
+    @property
+    def patient_notes(self) -> tuple[str, ...]:
+        """Codes noted on the way to the patient, such as `reference-untyped` or `patient-merge-followed`."""
+        return self._subject.notes if self._subject else ()
+
+    @property
+    def related_persons(self) -> tuple[Resource[RelatedPerson], ...]:
+        """The RelatedPersons at hand of this patient."""
+        return self.at_hand.of_patient(RelatedPerson, self.patient_identity)
+
+    @property
+    def coverages(self) -> tuple[Resource[Coverage], ...]:
+        """The Coverages at hand whose beneficiary this patient is."""
+        return self.at_hand.of_patient(Coverage, self.patient_identity)
+
+    @property
+    def consents(self) -> tuple[Resource[Consent], ...]:
+        """The Consents at hand of this patient."""
+        return self.at_hand.of_patient(Consent, self.patient_identity)
+
+    @property
+    def encounters(self) -> tuple[Resource[Encounter], ...]:
+        """The Encounters at hand of this patient, whatever their status."""
+        return self.at_hand.of_patient(Encounter, self.patient_identity)
+
+    # -- the chain (mapping, section 2) --
+
+    @cached_property
+    def orders(self) -> tuple[Link[ServiceRequest], ...]:
+        """The trigger itself as an order, else the orders it is based on (STU3 `incomingReferral`), in its words' order."""
+        return chains.orders_of(self.at_hand, self.trigger)
+
+    @property
+    def order(self) -> Link[ServiceRequest] | None:
+        """The first order at hand, else the first named; None where there is none."""
+        return next((link for link in self.orders if link.resource), next(iter(self.orders), None))
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The orders and Appointments that are one piece of work, and the root that names it."""
+        return chains.chain_of(self.at_hand, self.trigger, self.patient_identity, complete=self.chain_complete)
+
+    @cached_property
+    def other_appointments(self) -> tuple[Resource[Appointment], ...]:
+        """The patient's Appointments at hand that are not in the chain."""
+        inside = set(self.chain.members)
+        of_patient = self.at_hand.of_patient(Appointment, self.patient_identity)
+        return tuple(found for found in of_patient if found.label not in inside)
+
+    def follow_up_orders(self, encounter: Resource[Encounter]) -> tuple[Resource[ServiceRequest], ...]:
+        """The orders at hand that were placed in this encounter."""
+        return self.at_hand.referring(encounter, ServiceRequest, "encounter")
+
+    @cached_property
+    def laboratory_evidence(self) -> tuple[tuple[str, str], ...]:
+        """What proves that the order was laboratory work: (label, FHIRPath) pairs (mapping, section 3, row 7)."""
+        return chains.laboratory_evidence(self.at_hand, self.order.resource if self.order else None)
+
+    @cached_property
+    def duplicate_places(self) -> tuple[str, ...]:
+        """Where several contents of the trigger, or of the patient, stand that no version orders; else empty."""
+        patient = self._subject.link if self._subject else None
+        return self.at_hand.places_of(self.trigger) or (self.at_hand.places_named(patient) if patient else ())
+
+    # -- people and places --
+
+    def party(self, holder: Resource[View], path: str, reference: Reference | None) -> Party | None:
+        """Who a reference leads to, with role, organization and places; None only where there is no reference."""
+        return None if reference is None else parties.party(self.at_hand, holder, path, reference)
+
+    @cached_property
+    def requester(self) -> Party | None:
+        """Who asked for the order; None where no order is at hand or it does not say."""
+        return parties.requester(self.at_hand, self.order.resource) if self.order and self.order.resource else None
+
+    @cached_property
+    def performers(self) -> tuple[Party, ...]:
+        """Who is to perform the order (STU3 `recipient`)."""
+        return parties.performers(self.at_hand, self.order.resource) if self.order and self.order.resource else ()
+
+    @cached_property
+    def participants(self) -> tuple[Participant, ...]:
+        """The Appointment's participants in order; empty for an order."""
+        if self.is_order:
+            return ()
+        return parties.participants(self.at_hand, cast("Resource[Appointment]", self.trigger))
+
+    @cached_property
+    def primary_care(self) -> tuple[Party, ...]:
+        """The patient's `generalPractitioner`s."""
+        return parties.primary_care(self.at_hand, self.patient) if self.patient else ()
+
+    @cached_property
+    def slots(self) -> tuple[Resource[Slot], ...]:
+        """The Slots at hand that the Appointment names."""
+        return places.slots(self.at_hand, self.trigger)
+
+    @cached_property
+    def services(self) -> tuple[Resource[HealthcareService], ...]:
+        """The HealthcareServices at hand: participants, R5 `serviceType`, then the Slots' Schedules' actors."""
+        return places.services(self.at_hand, self.trigger, self.participants, self.slots)
+
+    @cached_property
+    def locations(self) -> tuple[Resource[Location], ...]:
+        """The places of care at hand: participants, the order's, then the services'."""
+        return places.locations(
+            self.at_hand, self.order.resource if self.order else None, self.participants, self.services
+        )

@@ -1,0 +1,66 @@
+"""What a reference leads to: a link, a party with what hangs on it, a participant of an appointment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import (
+    AppointmentParticipant,
+    HealthcareService,
+    Location,
+    Organization,
+    Practitioner,
+    PractitionerRole,
+    View,
+)
+
+V = TypeVar("V", bound=View, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Link(Generic[V]):
+    """A reference followed: who refers, by which element, to what. `resource` is None where it is not at hand.
+
+    `notes` are codes such as `reference-unresolved` or `reference-untyped` (mapping, section 15).
+    """
+
+    holder: Resource[View]
+    path: str
+    reference: Reference
+    resource: Resource[V] | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Somebody who asks, performs or takes part: a practitioner, their role, or an organization, with what hangs on it.
+
+    `link` is the reference as it stands (its resource may be somebody else: a Patient who asks for themselves).
+    A role brings its practitioner, organization, locations and services; a bare practitioner brings the one role
+    at hand that is theirs, if there is exactly one active.
+    """
+
+    link: Link[View]
+    practitioner: Resource[Practitioner] | None = None
+    role: Resource[PractitionerRole] | None = None
+    organization: Resource[Organization] | None = None
+    locations: tuple[Resource[Location], ...] = ()
+    services: tuple[Resource[HealthcareService], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One `participant` of an Appointment: its view, its place in the list, and whom or what its actor is.
+
+    `party` is set for practitioners, roles, organizations and actors nobody knows the type of; `location` and
+    `service` for those types. A patient or related person has none of the three.
+    """
+
+    view: AppointmentParticipant
+    index: int
+    party: Party | None = None
+    location: Link[Location] | None = None
+    service: Link[HealthcareService] | None = None
