@@ -2,7 +2,7 @@
 
 Per 1,000 patients: 10,000 Encounters, 3,000 Appointments (one in ten needs a call), 2,000 ServiceRequests
 (a fifth active referrals), 20 Practitioners with roles, 5 Organizations and Locations, and as many
-Observations as Encounters, which are noise to the bridge. Resources are 1 to 2 kB, with narrative and extensions.
+Observations as Encounters, which are noise to the bridge. Resources are 1 to 2 kB, with narrative.
 """
 
 from __future__ import annotations
