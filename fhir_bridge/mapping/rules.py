@@ -6,6 +6,8 @@ Mappings merge key by key from layer to layer, lists replace (`+key` extends the
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -65,17 +67,28 @@ class People(Section, frozen=True):
 class Phones(Section, frozen=True):
     """Which number is taken (mapping, section 5)."""
 
-    phone_check: str
+    phone_check: Literal["possible", "valid"]
+    systems: tuple[str, ...]
+    uses: tuple[str, ...]
 
 
 class Names(Section, frozen=True):
-    """How names are read (mapping, section 6)."""
+    """How names are read (mapping, section 6). In `uses` the empty text is a name without a use."""
+
+    uses: tuple[str, ...]
+    last_uses: tuple[str, ...]
+    representation: Literal["ABC", "SYL", "IDE"] | None
+    doctor: str
+    titles: frozenset[str]
+    credentials: frozenset[str]
 
 
 class Addresses(Section, frozen=True):
-    """What a complete address is (mapping, section 6)."""
+    """What a complete address is (mapping, section 6). In `uses` the empty text is an address without a use."""
 
-    incomplete_address: str
+    incomplete_address: Literal["reject", "omit"]
+    uses: tuple[str, ...]
+    country_languages: tuple[str, ...]
 
 
 class Insurance(Section, frozen=True):

@@ -1,0 +1,46 @@
+"""What a decision remembers on its way: where each field came from, what is odd in the data. Never a value."""
+
+from __future__ import annotations
+
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+from fhir_bridge.mapping.decision import Lineage, Note, Source
+
+Element = tuple[Resource[View], str]
+"""A resource and the FHIRPath of one of its elements, without the type: `name[0].family`."""
+
+
+class Recorder:
+    """Lineage and notes of one decision, in the order they came (mapping, sections 1 and 18)."""
+
+    __slots__ = ("_lineage", "_notes")
+
+    def __init__(self) -> None:
+        self._lineage: list[Lineage] = []
+        self._notes: dict[Note, None] = {}
+
+    def take(
+        self, field: str, rule: str, *elements: Element, map_row: str | None = None, layer: str | None = None
+    ) -> None:
+        """Remember that `field` of the request was made from `elements` by `rule`.
+
+        `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
+        `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
+        """
+        sources = tuple(Source(resource.versioned_label, path) for resource, path in elements)
+        self._lineage.append(Lineage(field, sources, rule, map_row, layer))
+
+    def note(self, code: str, resource: Resource[View], path: str = "") -> None:
+        """Remember something a person should know of an element: a stable code. Said once, however often it
+        is seen."""
+        self._notes[Note(code, resource.label, path)] = None
+
+    @property
+    def lineage(self) -> tuple[Lineage, ...]:
+        """Everything taken so far."""
+        return tuple(self._lineage)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Everything noted so far."""
+        return tuple(self._notes)
