@@ -69,7 +69,7 @@ class Call(Received):
 
 
 class Task(Received):
-    """A task as the endpoint shows it, with its newest call unless all were asked for; times are aware UTC."""
+    """A task as the endpoint shows it, its newest call or all of them; times are aware UTC."""
 
     id: str
     project_id: str | None = None

@@ -20,7 +20,7 @@ from pydantic import (
 class Wire(BaseModel):
     """The base of all: unchangeable, and its repr names the keys that are set, never a patient's data."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         return ((None, name) for name, value in self if value is not None)
@@ -76,7 +76,7 @@ NIL_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Each error as `path: kind`, never with the value, which pydantic's own text prints (architecture, rule 8)."""
+    """Each error as `path: kind`, never with the value (architecture, rule 8)."""
     return [
         f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}"
         for item in error.errors(include_url=False, include_context=False, include_input=False)
