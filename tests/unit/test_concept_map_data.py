@@ -1,0 +1,296 @@
+"""The shipped ConceptMaps are valid, licensed, consistent, and say what one can say on the telephone."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from fhir.resources.R4B.conceptmap import ConceptMap
+from stdnum import verhoeff
+
+FOLDER = Path(__file__).parents[2] / "mappings" / "concept-maps"
+FILES = sorted(FOLDER.glob("*.json"))
+WORDS = "https://fhir-bridge.dev/CodeSystem/words"
+SNOMED = "http://snomed.info/sct"
+NUCC = "http://nucc.org/provider-taxonomy"
+
+# Maps whose words stand alone or begin a sentence; the words of all others are running text.
+STANDALONE = {"specialty", "cancellation-reason", "discharge-disposition"}
+
+# Words that are rightly written with a capital in running text.
+PROPER = {
+    "Aboriginal",
+    "Al-Anon",
+    "Alateen",
+    "Alexander",
+    "Alzheimer's",
+    "Bowen",
+    "CT",
+    "Chinese",
+    "Feldenkrais",
+    "MRI",
+    "PET",
+    "Pap",
+    "Pilates",
+    "Western",
+    "X-ray",
+}
+
+CLASSES = {
+    "cancellation-class": {
+        "already-rebooked",
+        "booked-in-error",
+        "patient-deceased",
+        "patient-moved",
+        "treated-elsewhere",
+    },
+    "coverage-kind": {"medical", "dental", "vision", "self-pay"},
+    "guardian-class": {"guardian"},
+    "interpreter-class": {"required", "not-required"},
+    "order-class": {
+        "consultation",
+        "counselling",
+        "diagnostic-procedure",
+        "education",
+        "evaluation",
+        "imaging",
+        "laboratory",
+        "medication",
+        "nutrition",
+        "referral",
+        "social-service",
+        "supply",
+        "surgical-procedure",
+        "therapy",
+        "visit",
+    },
+    "participant-class": {"assisting", "interpreter", "lead", "patient", "referrer"},
+    "relationship-to-subscriber": {"SELF", "SPOUSE", "DEPENDENT"},
+    "visit-exclusion": {"telephone", "laboratory"},
+}
+
+
+class Row(NamedTuple):
+    """One code and what it is mapped to."""
+
+    map_name: str
+    system: str
+    code: str
+    target_system: str
+    target: dict[str, str]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The file as plain JSON."""
+    resource: dict[str, Any] = json.loads(path.read_bytes())
+    return resource
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """Every code of a file; fails where a code has not exactly one target."""
+    for group in load(path)["group"]:
+        for element in group["element"]:
+            (target,) = element["target"]
+            yield Row(path.stem, group["source"], element["code"], group["target"], target)
+
+
+ALL_ROWS = [row for path in FILES for row in rows(path)]
+WORD_ROWS = [row for row in ALL_ROWS if row.target_system == WORDS]
+
+
+def lookup(map_name: str, system: str, code: str) -> str:
+    """The word or class of one code, as a loader would answer."""
+    (found,) = [r for r in rows(FOLDER / f"{map_name}.json") if (r.system, r.code) == (system, code)]
+    return found.target.get("display") or found.target["code"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_is_a_valid_concept_map(path: Path) -> None:
+    """Each file is a ConceptMap by FHIR R4B and carries what identifies and licenses it."""
+    resource = ConceptMap.model_validate(load(path))
+    assert resource.id == path.stem
+    assert resource.url == f"https://fhir-bridge.dev/ConceptMap/{path.stem}"
+    assert resource.status == "active"
+    for name in ("version", "name", "title", "description", "copyright"):
+        assert getattr(resource, name), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_names_no_code_twice(path: Path) -> None:
+    """A code has one meaning in a map: no system comes in two groups, no code twice in one."""
+    systems = [group["source"] for group in load(path)["group"]]
+    assert len(systems) == len(set(systems))
+    counts = Counter((row.system, row.code) for row in rows(path))
+    assert [pair for pair, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_has_one_element_a_line(path: Path) -> None:
+    """A changed word is a changed line, and nothing else moves."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("   {")]
+    assert len(lines) == len(list(rows(path)))
+    for line in lines:
+        json.loads(line.rstrip(","))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_aliases_of_a_system_agree(path: Path) -> None:
+    """A code means the same by an HL7 system's present address and by its older one."""
+    by_system: dict[str, dict[str, str]] = {}
+    for row in rows(path):
+        by_system.setdefault(row.system, {})[row.code] = row.target["code"]
+    for system, meanings in by_system.items():
+        if not system.startswith("http://terminology.hl7.org/CodeSystem/"):
+            continue
+        name = system.rsplit("/", 1)[1]
+        older = "http://hl7.org/fhir/" + re.sub(r"^(v[23])-", r"\1/", name)
+        if name != "nubc-UB92":
+            assert by_system[older] == meanings, system
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_copyright_names_every_source(path: Path) -> None:
+    """A map that uses somebody's codes says whose they are."""
+    copyright_notice = load(path)["copyright"]
+    owners = {
+        "snomed.info": "International Health Terminology Standards Development Organisation",
+        "nucc.org": "American Medical Association",
+        "loinc.org": "Regenstrief Institute",
+        "hl7.org/CodeSystem": "Health Level Seven International",
+        "nubc.org": "American Hospital Association",
+        "nahdo.org": "National Association of Health Data Organizations",
+        "HCPCS": "Centers for Medicare & Medicaid Services",
+    }
+    systems = " ".join(group["source"] for group in load(path)["group"])
+    for sign, owner in owners.items():
+        assert (sign not in systems) or owner in copyright_notice, sign
+
+
+def test_holds_no_cpt() -> None:
+    """CPT is the American Medical Association's: neither its system nor its five digits appear."""
+    for row in ALL_ROWS:
+        assert "cpt" not in row.system.lower()
+        assert row.system.removeprefix("urn:oid:") != "2.16.840.1.113883.6.12"
+        if "hcpcs" in row.system.lower():
+            assert re.fullmatch(r"[A-CE-V]\d{4}", row.code), row.code
+
+
+def test_snomed_identifiers_have_a_good_check_digit() -> None:
+    """Every SNOMED CT identifier passes Verhoeff and is of the core or an extension's concept form."""
+    for row in ALL_ROWS:
+        if row.system == SNOMED:
+            assert verhoeff.is_valid(row.code), row
+            assert row.code[-3:-1] in {"00", "10"}, row
+
+
+def test_nucc_codes_have_the_taxonomy_form() -> None:
+    """NUCC codes are nine characters and an X, and no NUCC name is shipped with them."""
+    codes = [row.code for row in ALL_ROWS if row.system == NUCC]
+    assert len(codes) >= 250
+    assert [code for code in codes if not re.fullmatch(r"[0-9A-Z]{9}X", code)] == []
+
+
+def test_no_third_party_term_is_reproduced() -> None:
+    """Only codes are taken from others: no element carries its source's display."""
+    for path in FILES:
+        for group in load(path)["group"]:
+            assert all("display" not in element for element in group["element"]), path.stem
+
+
+def test_wildcard_systems_match_no_other_system_of_their_map() -> None:
+    """A wildcard stands for a tenant's id only; it never swallows a system that is named."""
+    for path in FILES:
+        systems = [group["source"] for group in load(path)["group"]]
+        for wildcard in (system for system in systems if "*" in system):
+            pattern = re.escape(wildcard).replace(r"\*", ".*")
+            assert wildcard.count("*") == 1
+            assert [s for s in systems if s != wildcard and re.fullmatch(pattern, s)] == []
+
+
+def can_be_said(map_name: str, words: str) -> bool:
+    """Letters, single blanks and commas; a capital only where English, or the map's kind, has one."""
+    first, *rest = words.split(" ")
+    if map_name in STANDALONE:
+        well_begun = first[0].isupper()
+    else:
+        well_begun, rest = True, [first, *rest]
+    return (
+        well_begun
+        and len(words) <= 60
+        and re.fullmatch(r"[A-Za-z][A-Za-z'-]*(,? [A-Za-z][A-Za-z'-]*)*", words) is not None
+        and words.lower() not in {"other", "unknown", "none", "null"}
+        and all(word == word.lower() or word.rstrip(",") in PROPER for word in rest)
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_words_can_be_said(path: Path) -> None:
+    """Words are what one says on the telephone: no brackets, no digits, no codes, no stray capitals."""
+    words = {row.target["display"] for row in rows(path) if row.target_system == WORDS}
+    assert sorted(w for w in words if not can_be_said(path.stem, w)) == []
+
+
+def test_targets_carry_what_a_loader_reads() -> None:
+    """Words are in `display` with a slug for code; classes are in `code`, each from its closed list."""
+    for row in ALL_ROWS:
+        assert row.target["equivalence"] in {"equivalent", "wider"}
+        if row.target_system == WORDS:
+            assert re.fullmatch(r"[a-z]+(-[a-z]+)*", row.target["code"]), row
+            assert row.target["display"]
+        else:
+            system = row.target_system.removeprefix("https://fhir-bridge.dev/CodeSystem/")
+            assert row.target["code"] in CLASSES[system], row
+
+
+def test_words_with_one_slug_are_the_same_words() -> None:
+    """A slug stands for one wording in a map."""
+    wordings: dict[tuple[str, str], set[str]] = {}
+    for row in WORD_ROWS:
+        wordings.setdefault((row.map_name, row.target["code"]), set()).add(row.target["display"])
+    assert {key: said for key, said in wordings.items() if len(said) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("map_name", "system", "code", "answer"),
+    [
+        ("specialty", SNOMED, "394579002", "Cardiology"),
+        ("specialty", SNOMED, "308471005", "Cardiology"),
+        ("specialty", NUCC, "225100000X", "Physical therapy"),
+        ("specialty", "http://terminology.hl7.org/CodeSystem/service-type", "165", "Cardiology"),
+        ("service-type", "http://hl7.org/fhir/service-type", "65", "physical therapy"),
+        ("service-type", SNOMED, "73761001", "colonoscopy"),
+        ("appointment-type", "http://hl7.org/fhir/v2/0276", "FOLLOWUP", "follow-up appointment"),
+        (
+            "cancellation-class",
+            "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason",
+            "pat-dec",
+            "patient-deceased",
+        ),
+        ("encounter-class", "http://terminology.hl7.org/CodeSystem/v3-ActCode", "AMB", "office visit"),
+        ("order-category", SNOMED, "108252007", "laboratory"),
+        ("order-code", SNOMED, "183519002", "referral"),
+        ("relationship", "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "MTH", "mother"),
+        ("subscriber-relationship", "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "DAUC", "DEPENDENT"),
+        ("coverage-type", "http://terminology.hl7.org/CodeSystem/coverage-selfpay", "pay", "self-pay"),
+    ],
+)
+def test_well_known_codes_say_what_they_should(map_name: str, system: str, code: str, answer: str) -> None:
+    """Codes that every hospital sends are answered as an engineer would expect."""
+    assert lookup(map_name, system, code) == answer
+
+
+@pytest.mark.parametrize("code", ["GRMTH", "STPFTH", "GUADLTM", "NMTHF", "SIB", "AUNT", "HPOWATT"])
+def test_only_parents_and_guardians_are_called_for_a_minor(code: str) -> None:
+    """Relatives without parental standing are not in the map of who may be called."""
+    codes = {row.code for row in rows(FOLDER / "guardian-relationship.json")}
+    assert code not in codes
+
+
+def test_who_may_be_called_for_a_minor_can_also_be_named() -> None:
+    """Every guardian code has words, for the call opens with whom to ask for."""
+    named = {(row.system, row.code) for row in rows(FOLDER / "relationship.json")}
+    for row in rows(FOLDER / "guardian-relationship.json"):
+        assert (row.system, row.code) in named, row
