@@ -42,6 +42,8 @@ class Subject:
 
     `intent` is the key of mapping, section 2 (None where no patient is known, so that no call can be meant);
     `members` are the labels of every member of the chain. `version_id` and `last_updated` are the trigger's.
+    `loss` is the part of the key that names the lost appointment and its lost start, None unless the intent is to
+    make a loss good: the ledger lets a chain take the intent of a known member, but never a loss that of its chain.
     """
 
     trigger: str
@@ -50,6 +52,7 @@ class Subject:
     patient: str | None = None
     version_id: str | None = None
     last_updated: datetime | None = None
+    loss: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

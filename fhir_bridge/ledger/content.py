@@ -1,0 +1,101 @@
+"""A decision as the ledger keeps it: one JSON object, its fingerprint, and the lane it will run in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime
+
+import msgspec
+
+from fhir_bridge.ledger.precedence import Standing, Version
+from fhir_bridge.ledger.records import Arrival
+from fhir_bridge.mapping.decision import Call, Decision, Lineage, Note, Reject, Skip
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an intent takes over from a decision. `task` and `patient` are the JSON of the drafts.
+
+    `identity` is who the patient is in the crosswalk, `api_id` the task API's id where the site's data carries it.
+    """
+
+    identity: str | None = None
+    expression: str | None = None
+    detail: str | None = None
+    task: msgspec.Raw = msgspec.Raw(b"null")
+    patient: msgspec.Raw = msgspec.Raw(b"null")
+    phone_number: str = ""
+    api_id: str | None = None
+    zones: tuple[str, ...] = ()
+    valid_until: datetime | None = None
+    lineage: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class LineageRecord(msgspec.Struct, frozen=True):
+    """Where every field came from and what was noted: what `show` prints."""
+
+    notes: tuple[Note, ...] = ()
+    lineage: tuple[Lineage, ...] = ()
+
+
+_encoder = msgspec.json.Encoder()
+_content = msgspec.json.Decoder(Content)
+_lineage = msgspec.json.Decoder(LineageRecord)
+
+
+def content_of(decision: Decision) -> Content:
+    """All of a decision but its subject."""
+    lineage = msgspec.Raw(_encoder.encode(LineageRecord(decision.notes, decision.lineage)))
+    identity = decision.subject.patient
+    if isinstance(decision, Call):
+        return Content(
+            identity=identity,
+            task=msgspec.Raw(decision.task.to_json()),
+            patient=msgspec.Raw(decision.patient.to_json()),
+            phone_number=decision.task.phone_number,
+            api_id=decision.patient_id,
+            zones=decision.zones,
+            valid_until=decision.valid_until,
+            lineage=lineage,
+        )
+    if isinstance(decision, Reject):
+        return Content(
+            identity=identity, expression=decision.expression, detail=decision.detail, lineage=lineage
+        )
+    assert isinstance(decision, Skip)
+    return Content(identity=identity, detail=decision.detail, lineage=lineage)
+
+
+def read_content(stored: bytes) -> Content:
+    """The content out of the ledger."""
+    return _content.decode(stored)
+
+
+def read_lineage(stored: bytes) -> LineageRecord:
+    """The lineage and notes out of the ledger."""
+    return _lineage.decode(stored)
+
+
+def standing_of(arrival: Arrival, salt: bytes) -> Standing:
+    """What the arrival's trigger now says; the fingerprint is salted, for its content may be guessable."""
+    decision = arrival.decision
+    subject = decision.subject
+    kind = "call" if isinstance(decision, Call) else "reject" if isinstance(decision, Reject) else "skip"
+    reason: str | None = getattr(decision, "reason", None)
+    stored = _encoder.encode(content_of(decision))
+    seen = hashlib.blake2b(stored, key=salt[:64], digest_size=16)
+    seen.update(f"{kind} {reason} {subject.intent}".encode())
+    return Standing(
+        trigger=subject.trigger,
+        resource_type=arrival.resource_type,
+        version=Version(subject.version_id, subject.last_updated),
+        decision=kind,
+        reason=reason,
+        fingerprint=seen.hexdigest(),
+        content=stored,
+    )
+
+
+def lane_of(phone_number: str, salt: bytes) -> str:
+    """The lane of a called number (E.164): salted, so that the ledger's index names nobody."""
+    return hmac.digest(salt, phone_number.encode(), "sha256").hex()[:32]

@@ -1,0 +1,118 @@
+"""Which decision an intent goes by, and which of two versions is newer; pure (mapping, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+ORDINARY_SKIPS = frozenset(
+    {
+        "entered-in-error",
+        "do-not-perform",
+        "not-active",
+        "not-an-order",
+        "not-schedulable",
+        "not-schedulable-unknown",
+        "awaiting-triage",
+        "no-patient",
+        "window-passed",
+        "patient-moved",
+        "treated-elsewhere",
+        "booked-in-error",
+        "reschedule-window-passed",
+        "trigger-too-old",
+    }
+)
+"""Skips that speak of their trigger only. Every other one, a gate or a site's own, speaks for the whole intent."""
+
+NO_REVOCATION = frozenset(
+    {
+        "already-booked",
+        "already-rebooked",
+        "window-passed",
+        "reschedule-window-passed",
+        "trigger-too-old",
+        "superseded",
+        "merged",
+    }
+)
+"""Skips that come of success or of time passing: after the call nobody must be told."""
+
+
+class Age(IntEnum):
+    """How one version stands to another of the same resource."""
+
+    OLDER = -1
+    SAME = 0
+    NEWER = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`meta.versionId` and `meta.lastUpdated` (aware UTC) of a trigger, as far as it has them."""
+
+    version_id: str | None
+    last_updated: datetime | None
+
+
+def age(arrived: Version, known: Version) -> Age:
+    """How `arrived` stands to `known`: by versionId where both are numbers that differ, else by lastUpdated.
+
+    SAME where nothing tells them apart: mended data or another mapping of the same version decides again.
+    """
+    arrived_number, known_number = _number(arrived.version_id), _number(known.version_id)
+    if arrived_number is not None and known_number is not None and arrived_number != known_number:
+        return Age.NEWER if arrived_number > known_number else Age.OLDER
+    if arrived.last_updated and known.last_updated and arrived.last_updated != known.last_updated:
+        return Age.NEWER if arrived.last_updated > known.last_updated else Age.OLDER
+    return Age.SAME
+
+
+def _number(version_id: str | None) -> int | None:
+    return int(version_id) if version_id and version_id.isascii() and version_id.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What one trigger says last. `decision` is `call`, `skip` or `reject`; `content` what the intent takes over."""
+
+    trigger: str
+    resource_type: str
+    version: Version
+    decision: str
+    reason: str | None
+    fingerprint: str
+    content: bytes
+
+
+_STRENGTH = {"call": 2, "reject": 1, "skip": 0}
+
+
+def chosen(standings: Iterable[Standing]) -> Standing:
+    """The one the intent goes by.
+
+    First a Skip that speaks for the whole intent, else the Appointment's, else the order's. Among equals one that
+    calls before one that asks for a person before one that is silent, then the newest. What was entered in error
+    never was, so it speaks only when alone. Raises ValueError when there is none.
+    """
+    return max(standings, key=_rank)
+
+
+def _rank(standing: Standing) -> tuple[bool, bool, bool, int, float, str]:
+    skipped = standing.decision == "skip"
+    updated = standing.version.last_updated
+    return (
+        skipped and standing.reason not in ORDINARY_SKIPS,
+        standing.reason != "entered-in-error",
+        standing.resource_type == "Appointment",
+        _STRENGTH[standing.decision],
+        updated.timestamp() if updated else 0.0,
+        standing.trigger,
+    )
+
+
+def revokes(standing: Standing) -> bool:
+    """Whether this decision, arriving after the task was sent, means that nobody should have been called."""
+    return standing.decision == "skip" and standing.reason not in NO_REVOCATION

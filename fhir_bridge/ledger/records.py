@@ -1,0 +1,229 @@
+"""What goes into the ledger and what comes out of it: plain, frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from fhir_bridge.ledger.states import PatientState, State
+from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.task_api.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One trigger with its decision. `body` is the trigger as it came, kept where it calls or is rejected."""
+
+    source: str
+    decision: Decision
+    resource_type: str
+    body: bytes | None = None
+    delivery_id: str | None = None
+
+
+class Change(StrEnum):
+    """What an arrival did to its intent."""
+
+    NEW = "new"
+    DECIDED_AGAIN = "decided-again"
+    UNCHANGED = "unchanged"
+    OLDER = "older"
+    TOO_LATE = "too-late"
+    NOT_KEPT = "not-kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Where an arrival ended: the key of its intent and that intent's state (None: not kept, a Skip of a migration)."""
+
+    key: str
+    state: State | None
+    reason: str | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The crosswalk's row of the person an intent is about; `request` is the JSON of a PatientDraft."""
+
+    id: int
+    state: PatientState
+    api_id: str | None
+    request: bytes | None = field(repr=False)
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An intent this worker alone may send until `lease_until`; `request` is the JSON of a TaskDraft.
+
+    `zones` are the IANA zones of the called person's address; empty: ask the number. Instants are aware UTC.
+    """
+
+    id: int
+    key: str
+    source: str
+    trigger: str
+    lane: str
+    token: str
+    lease_until: datetime
+    request: bytes = field(repr=False)
+    zones: tuple[str, ...]
+    valid_until: datetime | None
+    first_attempt_at: datetime | None
+    tries: int
+    patient: Patient
+
+
+@dataclass(frozen=True, slots=True)
+class StartPatient:
+    """Commit the attempt to create the intent's patient; nothing was sent yet."""
+
+    claimed: Claimed
+    at: datetime
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """Commit the attempt to create the task; nothing was sent yet. No two to one number from `gap_since` on."""
+
+    claimed: Claimed
+    at: datetime
+    lease_until: datetime
+    gap_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePatient:
+    """What became of a patient's creation. `due_at`: when to try again, where it was not processed."""
+
+    claimed: Claimed
+    number: int
+    outcome: Outcome
+    started_at: datetime
+    at: datetime
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettleTask:
+    """What became of a task's creation. `due_at`: when to try again; `poll_at`: when to ask how the call went."""
+
+    claimed: Claimed
+    number: int
+    outcome: Outcome
+    started_at: datetime
+    at: datetime
+    due_at: datetime | None = None
+    poll_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Give a claimed intent back: not before `due_at`, and why."""
+
+    claimed: Claimed
+    due_at: datetime
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Give a claimed intent up until somebody or newer data brings it back."""
+
+    claimed: Claimed
+    reason: str
+    at: datetime
+
+
+Write = StartPatient | StartTask | SettlePatient | SettleTask | Defer | Park
+
+
+class Refusal(StrEnum):
+    """Why an attempt was not committed."""
+
+    LOST = "lost"
+    BLOCKED = "do-not-call"
+    RECENTLY_CALLED = "recently-called"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one write. For a start: `number` of the attempt, else why not and, for the gap, since when."""
+
+    done: bool
+    number: int = 0
+    refusal: Refusal | None = None
+    called_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A task whose call is under way, to be read back."""
+
+    id: int
+    key: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What the endpoint shows of a task; `final` where nothing will change any more."""
+
+    sent: Sent
+    status: str
+    outcome: str | None = field(repr=False)
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The intents an operator means: one by key or unique beginning of it, or all that match the rest."""
+
+    key: str | None = None
+    state: State | None = None
+    reason: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who did something, why and when (aware UTC): what the audit keeps of it."""
+
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The ledger at a glance. `inbox` and `patients` count what is unsettled; `destination` says what holds all back."""
+
+    states: dict[str, int]
+    reasons: dict[str, int]
+    oldest_due: datetime | None
+    next_due: datetime | None
+    inbox: dict[str, int]
+    patients: dict[str, int]
+    alarms: dict[str, int]
+    destination: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One thing that needs a person: an intent, or a patient (`kind`), and since when (aware UTC)."""
+
+    kind: str
+    key: str
+    source: str
+    state: str
+    reason: str | None
+    since: datetime
+    trigger: str | None = None
+    expression: str | None = None
+    task_id: str | None = None
+    answer: str | None = field(default=None, repr=False)

@@ -1,0 +1,293 @@
+"""The tables of the ledger, the same on SQLite and PostgreSQL (delivery, "One ledger for every way in").
+
+Instants are whole microseconds since 1970 UTC: they sort, compare and index alike on both databases. Columns of
+type `Payload` hold what may name a patient: they are what retention clears, so keys and states never depend on them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+from fhir_bridge.ledger.states import PatientState, State
+
+REVISION = "0001"
+"""The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Whole microseconds; a naive datetime raises TypeError instead of being guessed."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Aware UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Payload(TypeDecorator[bytes]):
+    """Bytes that may name a patient: cleared by retention, and what encryption at rest covers."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+
+# SQLite numbers rows by itself only in a column declared INTEGER.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def one_of(column: str, values: type[State] | type[PatientState] | tuple[str, ...]) -> str:
+    """The SQL condition that a column holds one of these words."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("api_url", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # Breaker, stop and pause: read by every worker before it claims, so all obey.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("open_until", Instant),
+    Column("paused_until", Instant),
+    Column("stopped_at", Instant),
+    Column("stopped_by", String),
+    Column("probed_at", Instant),
+    CheckConstraint("id = 1", name="single"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("source", String, primary_key=True),  # empty: every source
+    Column("since", Instant, nullable=False),
+    Column("by", String, nullable=False),
+    Column("why", String, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("delivery_id", String),
+    Column("trigger", String),
+    Column("body", Payload),
+    Column("received_at", Instant, nullable=False),
+    Column("state", String, nullable=False),
+    Column("error", String),
+    CheckConstraint(one_of("state", ("received", "processed", "failed")), name="state"),
+    Index("ix_inbox_open", "state", sqlite_where=text("state <> 'processed'"), postgresql_where=text("state <> 'processed'")),
+)
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("api_id", String),
+    Column("request", Payload),
+    Column("answer", Payload),
+    Column("error", String),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("due_at", Instant),
+    Column("lease_token", String),
+    Column("lease_until", Instant),
+    Column("changed_at", Instant, nullable=False),
+    UniqueConstraint("source", "identity"),
+    CheckConstraint(one_of("state", PatientState), name="state"),
+    Index(
+        "ix_patients_unsettled",
+        "state",
+        sqlite_where=text("state IN ('creating', 'in_doubt', 'refused')"),
+        postgresql_where=text("state IN ('creating', 'in_doubt', 'refused')"),
+    ),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("key", String, nullable=False, unique=True),
+    Column("source", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String),
+    # The lost appointment this intent is to make good, empty for a chain's first call (mapping, section 2).
+    Column("loss", String, nullable=False, server_default=""),
+    # The decision this intent goes by, and the version of the trigger that it was made from.
+    Column("trigger", String, nullable=False),
+    Column("version_id", String),
+    Column("fingerprint", String, nullable=False),
+    Column("expression", String),
+    Column("detail", String),
+    Column("request", Payload),
+    Column("lineage", Payload),
+    Column("patient_id", RowId, ForeignKey("patients.id")),
+    Column("lane", String),
+    Column("zones", String, nullable=False, server_default=""),
+    Column("valid_until", Instant),
+    # When it may be tried, and who is at it. `tries` only grows: with the id it names an attempt.
+    Column("due_at", Instant),
+    Column("lease_token", String),
+    Column("lease_until", Instant),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("first_attempt_at", Instant),
+    Column("called_at", Instant),
+    # What the endpoint said.
+    Column("task_id", String),
+    Column("answer", Payload),
+    Column("remote_status", String),
+    Column("remote_outcome", Payload),
+    Column("poll_at", Instant),
+    Column("alarm", String),
+    Column("alarm_reason", String),
+    Column("alarm_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    CheckConstraint(one_of("state", State), name="state"),
+    CheckConstraint("state <> 'ready' OR (due_at IS NOT NULL AND lane IS NOT NULL)", name="ready"),
+    CheckConstraint("state <> 'sent' OR task_id IS NOT NULL", name="sent"),
+    Index(
+        "ix_intents_one_in_flight_a_lane",
+        "lane",
+        unique=True,
+        sqlite_where=text("state = 'sending'"),
+        postgresql_where=text("state = 'sending'"),
+    ),
+    Index("ix_intents_due", "due_at", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index("ix_intents_lane_due", "lane", "due_at", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index(
+        "ix_intents_lane_called",
+        "lane",
+        "called_at",
+        sqlite_where=text("called_at IS NOT NULL"),
+        postgresql_where=text("called_at IS NOT NULL"),
+    ),
+    Index("ix_intents_poll", "poll_at", sqlite_where=text("state = 'sent'"), postgresql_where=text("state = 'sent'")),
+    Index("ix_intents_state", "state", "reason"),
+    Index("ix_intents_patient", "patient_id"),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("trigger", String, primary_key=True),
+    Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
+    Column("resource_type", String, nullable=False),
+    Column("version_id", String),
+    Column("last_updated", Instant),
+    Column("decision", String, nullable=False),
+    Column("reason", String),
+    Column("fingerprint", String, nullable=False),
+    Column("content", Payload),
+    Column("changed_at", Instant, nullable=False),
+    CheckConstraint(one_of("decision", ("call", "skip", "reject")), name="decision"),
+    Index("ix_triggers_intent", "intent_id"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("member", String, primary_key=True),
+    Column("loss", String, primary_key=True),
+    Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
+    Index("ix_members_intent", "intent_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("intent_id", RowId, ForeignKey("intents.id")),
+    Column("patient_id", RowId, ForeignKey("patients.id")),
+    Column("call", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("status", Integer),
+    Column("outcome", String),
+    Column("error", String),
+    Column("latency_us", BigInteger),
+    CheckConstraint(one_of("call", ("create_patient", "create_task")), name="call"),
+    UniqueConstraint("intent_id", "number"),
+    UniqueConstraint("patient_id", "number"),
+)
+
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("value", String, nullable=False),  # a lane (hashed number), or source and patient identity
+    Column("since", Instant, nullable=False),
+    Column("by", String, nullable=False),
+    Column("why", String, nullable=False),
+    UniqueConstraint("kind", "value"),
+    CheckConstraint(one_of("kind", ("number", "patient")), name="kind"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("subscription", String, primary_key=True),
+    Column("topic", String),
+    Column("last_event_number", BigInteger),
+    Column("last_heard_at", Instant),
+    Column("state", String, nullable=False),
+    Column("gaps_open", Integer, nullable=False, server_default="0"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", RowId, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+)
