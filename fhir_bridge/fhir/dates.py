@@ -21,7 +21,7 @@ MENDED = "date-mended"
 
 _SHAPE = re.compile(
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
-    r"(?:(?P<t>[Tt]| +)(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>[.,]\d*)?)?"
+    r"(?:(?P<t>[Tt]| +)(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>[.,:]\d*)?)?"
     r" *(?P<offset>[Zz]|[+-]\d\d(?::?\d\d)?)?)?)?)?",
     re.ASCII,
 )
@@ -80,7 +80,7 @@ def parse(text: str | None) -> Moment | None:
     `date-unreadable`).
 
     Read and noted as `date-mended`: blanks around it, a blank for the T, a small t or z, no seconds, an offset without
-    minutes or colon, a fraction that is empty, too long or after a comma, and 24:00.
+    minutes or colon, a fraction that is empty, too long or after a comma or colon, and 24:00.
     """
     if not text:
         return None

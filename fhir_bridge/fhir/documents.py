@@ -1,0 +1,192 @@
+"""A file, message or standard input taken apart into resources: Bundles, NDJSON, arrays, Parameters, other envelopes.
+
+Intake, section 3, and mapping, section 16. What cannot be read is listed with its place; the rest is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+import msgspec
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import dates, envelopes, reading
+from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.views import VIEWS, View
+
+_MARKS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x1f\x8b", "compressed", "this is a gzip file; unpack it first"),
+    (b"PK\x03\x04", "compressed", "this is a zip file; unpack it first"),
+    (b"MSH|", "hl7v2", "this is an HL7 v2 message, not FHIR"),
+    (b"<", "xml", "this is XML; the bridge reads FHIR in JSON, so convert it first"),
+)
+
+
+_SOLID = re.compile(rb"\S")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
+@dataclass(slots=True)
+class Document:
+    """What one file held.
+
+    `resources` are those of types the bridge has views for, in the order they stand; `others` counts the types it
+    passes over; `deleted` are the labels that a history or notification says are gone; `problems` lists every part
+    that could not be read, each naming file and line or entry.
+    """
+
+    name: str
+    resources: list[Resource[View]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    deleted: list[str] = field(default_factory=list)
+    problems: list[InputError] = field(default_factory=list)
+
+
+def read_file(path: Path) -> Document:
+    """Read a file. Raises InputError where the file cannot be opened or nothing in it can be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'cannot be read'}", code="no-file") from None
+    return read(data, str(path))
+
+
+def read(data: bytes, name: str) -> Document:
+    """Take the bytes of a file apart; `name` stands for it in errors (`-` for standard input).
+
+    Raises InputError, naming the file and where known the line, where nothing in it can be read: empty, not JSON,
+    not FHIR, XML, another encoding than UTF-8, -16 or -32, nested too deeply.
+    """
+    data = _utf8(data, name)
+    document = Document(name)
+    if _is_ndjson(data):
+        _read_lines(data, document)
+    else:
+        _read_whole(data, document)
+    if document.problems and not (document.resources or document.others or document.deleted):
+        raise document.problems[0]
+    return document
+
+
+def _utf8(data: bytes, name: str) -> bytes:
+    """The text as UTF-8 without a byte order mark. Raises InputError for what is no JSON text at all."""
+    encoding = json.detect_encoding(data)
+    try:
+        if encoding != "utf-8":
+            data = data.decode(encoding).encode()
+    except UnicodeError:
+        raise InputError(
+            f"{name}: neither UTF-8 nor UTF-16", code="encoding", hint="save it as UTF-8"
+        ) from None
+    start = data[:512].lstrip()
+    if not start and not data.strip():
+        raise InputError(f"{name}: empty", code="empty")
+    for mark, code, words in _MARKS:
+        if start.startswith(mark):
+            raise InputError(f"{name}: {words}", code=code)
+    return data
+
+
+def _is_ndjson(data: bytes) -> bool:
+    """Whether the first line that is not blank is an object of its own and more follows."""
+    data = data.lstrip()
+    end = data.find(b"\n")
+    first = data[: max(end, 0)].rstrip()
+    return first.startswith(b"{") and first.endswith(b"}") and _SOLID.search(data, end) is not None
+
+
+def _read_whole(data: bytes, document: Document) -> None:
+    """One JSON value; where it is none, still the lines of it that are FHIR."""
+    try:
+        _collect(data, document, None)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        if _has_resource_lines(data):
+            _read_lines(data, document)
+            return
+        raise _unreadable(error, data, document.name) from None
+
+
+def _has_resource_lines(data: bytes) -> bool:
+    """Whether some line is a resource of its own: then it is NDJSON whose first lines are broken."""
+    return any(
+        line.startswith(b'{"resourceType"') and line.rstrip().endswith(b"}") for line in data.split(b"\n")
+    )
+
+
+def _read_lines(data: bytes, document: Document) -> None:
+    """NDJSON: each line for itself."""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            _collect(line, document, number)
+        except InputError as error:
+            document.problems.append(error)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            document.problems.append(reading.unreadable(error, str(Origin(document.name, number))))
+
+
+def _collect(data: bytes, document: Document, line: int | None) -> None:
+    """Read every resource of one JSON value into the document."""
+    contents = envelopes.unpack(data)
+    if not contents.parts and not contents.is_fhir:
+        place = Origin(document.name, line)
+        raise InputError(f"{place}: not FHIR: no resourceType in it", code="not-fhir")
+    for part in contents.parts:
+        _keep(part, Origin(document.name, line, part.number), contents, document)
+    document.deleted.extend(contents.deleted)
+
+
+def _keep(part: envelopes.Part, origin: Origin, contents: envelopes.Contents, document: Document) -> None:
+    """Read one part, unless its own envelope says it is deleted; count the types that no view reads."""
+    try:
+        name = reading.resource_type(part.raw)
+        if name is not None and name not in VIEWS:
+            document.others[name] += 1
+            return
+        resource = reading.read(part.raw, origin, part.full_url)
+    except InputError as error:
+        document.problems.append(error)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        document.problems.append(reading.unreadable(error, str(origin)))
+    else:
+        if not _is_deleted(resource, contents.deleted):
+            document.resources.append(resource)
+
+
+def _is_deleted(resource: Resource[View], deleted: dict[str, str | None]) -> bool:
+    """Whether the version in hand is not one that was written again after the deletion."""
+    if resource.label not in deleted:
+        return False
+    gone = dates.parse(deleted[resource.label])
+    written = dates.parse(resource.view.meta.last_updated) if resource.view.meta else None
+    return gone is None or written is None or written.instant(UTC) <= gone.instant(UTC)
+
+
+def _unreadable(error: Exception, data: bytes, name: str) -> InputError:
+    """The InputError for a whole file, with line and column where the reader tells where it stopped."""
+    byte = _BYTE.search(str(error))
+    if isinstance(error, UnicodeError):
+        position = _not_utf8(data)
+    elif byte is not None:
+        position = int(byte[1])
+    elif "truncated" in str(error):
+        position = len(data)
+    else:
+        return reading.unreadable(error, name)
+    line, column = data.count(b"\n", 0, position) + 1, position - data.rfind(b"\n", 0, position)
+    return reading.unreadable(error, f"{name}:{line}:{column}")
+
+
+def _not_utf8(data: bytes) -> int:
+    """Where the first byte stands that is not UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(data)

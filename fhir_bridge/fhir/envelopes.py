@@ -1,0 +1,149 @@
+"""What resources come wrapped in: Bundles, Parameters, arrays, `{"resource": …}`, CDS Hooks requests (mapping, section 16).
+
+Everything stays bytes: one typed pass a level finds where each resource starts and ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir.reading import resource_type
+
+_DEEPEST = 16
+"""Envelopes in envelopes beyond this are refused: each level is a pass over the bytes."""
+
+_SUGGESTIONS = "cards"
+"""A CDS Hooks response suggests in its cards; a suggestion is no order (https://cds-hooks.hl7.org/2.0/#suggestion)."""
+
+
+class _Request(msgspec.Struct):
+    method: str | None = None
+    url: str | None = None
+
+
+class _Response(msgspec.Struct, rename="camel"):
+    last_modified: str | None = None
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    full_url: str | None = None
+    resource: msgspec.Raw | None = None
+    request: _Request | None = None
+    response: _Response | None = None
+
+
+class _Bundle(msgspec.Struct):
+    entry: list[_Entry] = []
+
+
+_bundle = msgspec.json.Decoder(_Bundle).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_entry = msgspec.json.Decoder(_Entry).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One resource's bytes, its Bundle's fullUrl for it, and its number among the parts; None where it was alone."""
+
+    raw: bytes
+    full_url: str | None
+    number: int | None
+
+
+@dataclass(slots=True)
+class Contents:
+    """What an envelope held: parts in order, and what it says is deleted: `Type/id` → when (FHIR instant or None)."""
+
+    parts: list[Part] = field(default_factory=list)
+    deleted: dict[str, str | None] = field(default_factory=dict)
+    is_fhir: bool = False
+    count: int = 0
+
+
+def unpack(data: bytes) -> Contents:
+    """Every resource in one JSON value, however it is wrapped; none where it holds none.
+
+    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is not JSON or nested too deeply.
+    """
+    contents = Contents()
+    _walk(data, None, contents, 0)
+    return contents
+
+
+def _walk(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise RecursionError
+    opening = raw[:64].lstrip()[:1] or raw.lstrip()[:1]
+    if opening == b"[":
+        for item in _items(raw):
+            _walk(bytes(item), None, contents, depth + 1)
+    elif opening != b"{":
+        msgspec.json.decode(raw, type=msgspec.Raw)  # so that what is no JSON says so
+    else:
+        _walk_object(raw, full_url, contents, depth)
+
+
+def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> None:
+    name = resource_type(raw)
+    contents.is_fhir = contents.is_fhir or name is not None
+    if name == "Bundle":
+        for entry in _entries(raw):
+            _walk_entry(entry, contents, depth)
+    elif name is None or name == "Parameters":
+        for member, value in _members(raw).items():
+            if member != _SUGGESTIONS and bytes(memoryview(value)[:1]) in (b"{", b"["):
+                _walk(bytes(value), None, contents, depth + 1)
+    else:
+        contents.parts.append(Part(raw, full_url, contents.count if depth else None))
+        contents.count += 1
+
+
+def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
+    request = entry.request
+    if request is not None and (request.method or "").upper() == "DELETE":
+        target = references.parse(request.url) or references.parse(entry.full_url)
+        if target is not None and target.label is not None:
+            contents.deleted[target.label] = entry.response.last_modified if entry.response else None
+        contents.count += 1
+    elif entry.resource is None:
+        contents.count += 1
+    elif memoryview(entry.resource)[:1] == b"{":
+        _walk(bytes(entry.resource), entry.full_url, contents, depth + 1)
+    else:  # kept for its complaint: no object, so no resource
+        contents.parts.append(Part(bytes(entry.resource), entry.full_url, contents.count))
+        contents.count += 1
+
+
+def _entries(raw: bytes) -> list[_Entry]:
+    """The Bundle's entries; where their form is not quite FHIR's, what can be had of each."""
+    try:
+        return _bundle(raw).entry
+    except msgspec.ValidationError:
+        value = _members(raw).get("entry")
+    if value is None or memoryview(value)[:1] not in (b"[", b"{"):
+        return []
+    return [_entry_mended(item) for item in (_items(value) if memoryview(value)[:1] == b"[" else [value])]
+
+
+def _entry_mended(raw: msgspec.Raw) -> _Entry:
+    """An entry by its members alone: whatever is not as it should be counts as not there, but the resource."""
+    try:
+        return _entry(raw)
+    except msgspec.ValidationError:
+        pass
+    if memoryview(raw)[:1] != b"{":
+        return _Entry(resource=raw)
+    members = _members(raw)
+    try:
+        request = msgspec.json.decode(members.get("request", b"{}"), type=_Request)
+    except msgspec.ValidationError:
+        request = None
+    try:
+        url = msgspec.json.decode(members.get("fullUrl", b"null"), type=str | None)
+    except msgspec.ValidationError:
+        url = None
+    return _Entry(full_url=url, resource=members.get("resource"), request=request)

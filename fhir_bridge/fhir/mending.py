@@ -1,0 +1,232 @@
+"""The slow way for a resource its view refuses: as plain data, mended element by element, converted (mapping, section 16).
+
+What each element may hold is read off the view's own annotations, so a view is the only list of elements there is.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from fhir_bridge.fhir.datatypes import (
+    Annotation,
+    CodeableConcept,
+    CodeableReference,
+    HumanName,
+    Identifier,
+    Reference,
+)
+from fhir_bridge.fhir.views import View
+
+V = TypeVar("V", bound=View)
+
+_CODES = frozenset({"status", "intent", "use", "decision"})
+"""Elements whose codes FHIR writes in small letters throughout."""
+
+_TEXT_OF: dict[type, str] = {
+    CodeableConcept: "text",
+    CodeableReference: "text",
+    HumanName: "text",
+    Annotation: "text",
+    Identifier: "value",
+    Reference: "reference",
+}
+"""Where a bare text belongs that stands in place of one of these."""
+
+_ABSENT: Any = object()
+_NO = frozenset({"false", "no", "n", "0", "f"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What an element may hold: a datatype, a list of something, a text, a whole number, a truth value, raw JSON."""
+
+    struct: type[msgspec.Struct] | None = None
+    items: _Shape | None = None
+    text: bool = False
+    whole: bool = False
+    truth: bool = False
+    raw: bool = False
+
+
+def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str, ...]]:
+    """The view of a resource that does not quite have its form, with a note for each kind of repair, in FHIR's order:
+
+    `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`, `null-dropped`,
+    `blank-dropped`, `code-case` for codes and names spelt in another case, `deceased-unreadable`, and `element-dropped`
+    where an element could not be read as anything.
+    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
+    """
+    data = msgspec.json.decode(raw, type=dict[str, Any])
+    mender = _Mender()
+    fields = mender.fields(_settle_death(data, mender), view)
+    fields["resourceType"] = resource_type
+    if data.get("resourceType") != resource_type:
+        mender.note("code-case")
+    return msgspec.convert(fields, view), tuple(mender.notes)
+
+
+def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
+    """A copy in which every way to say that somebody died is one that the view knows.
+
+    What is said of a death and cannot be read counts as one: nobody is phoned on the strength of a typing error.
+    """
+    plain = {}
+    for name, value in data.items():
+        low = name.lower()
+        if low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in (None, "", [], {}):
+            plain[name] = value
+        elif isinstance(value, str) and re.match(r"\s*\d{4}", value):
+            plain["deceasedDateTime"] = value
+        elif isinstance(value, bool) or str(value).strip().lower() in _NO | {"true"}:
+            said = value is True or str(value).strip().lower() == "true"
+            plain["deceasedBoolean"] = said or plain.get("deceasedBoolean", False)
+        else:
+            plain["deceasedBoolean"] = True
+            mender.note("deceased-unreadable")
+        if low.startswith("deceased") and name not in {"deceasedBoolean", "deceasedDateTime"}:
+            mender.note("code-case")
+    return plain
+
+
+class _Mender:
+    """Builds new data beside the old; collects notes in the order they arise, each once."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, None] = {}
+
+    def note(self, code: str) -> None:
+        self.notes.setdefault(code)
+
+    def fields(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+        """The elements the struct knows, mended; a name in another case counts where the right one is missing."""
+        shapes, lower = _shapes(struct)
+        built = {}
+        for name, value in data.items():
+            known = name if name in shapes else lower.get(name.lower())
+            if known is None or (known != name and known in data):
+                continue
+            mend = self.value(value, shapes[known], known)
+            if mend is _ABSENT:
+                continue
+            if known != name:
+                self.note("code-case")
+            built[known] = mend
+        return built
+
+    def value(self, value: Any, shape: _Shape, name: str) -> Any:
+        """The value in a form the shape takes, or _ABSENT."""
+        if value is None:
+            self.note("null-dropped")
+            return _ABSENT
+        if shape.raw:
+            return msgspec.Raw(msgspec.json.encode(value))
+        if isinstance(value, list):
+            return self._list(value, shape, name)
+        if isinstance(value, dict):
+            return self._object(value, shape, name)
+        return self._scalar(value, shape, name)
+
+    def _list(self, values: list[Any], shape: _Shape, name: str) -> Any:
+        if shape.items is not None:
+            kept = [self.value(value, shape.items, name) for value in values]
+            return [value for value in kept if value is not _ABSENT]
+        self.note("list-for-object")
+        kept = [
+            value for value in (self.value(value, shape, name) for value in values) if value is not _ABSENT
+        ]
+        if name == "family" and kept:
+            return " ".join(kept)
+        if len(kept) == 1 or (kept and all(value == kept[0] for value in kept)):
+            return kept[0]
+        return self._drop() if kept else _ABSENT
+
+    def _object(self, value: dict[str, Any], shape: _Shape, name: str) -> Any:
+        if shape.struct is not None:
+            return self.fields(value, shape.struct)
+        if shape.items is not None:
+            self.note("object-for-list")
+            return self._wrapped(value, shape.items, name)
+        return self._drop()
+
+    def _scalar(self, value: str | float | bool, shape: _Shape, name: str) -> Any:
+        if isinstance(value, str):
+            value = value.strip()
+            if not value:
+                self.note("blank-dropped")
+                return _ABSENT
+        plain = self._plain(value, shape, name)
+        if plain is not _ABSENT:
+            return plain
+        if isinstance(value, str) and shape.struct in _TEXT_OF:
+            self.note("text-for-object")
+            return {_TEXT_OF[shape.struct]: value}
+        if shape.items is not None:
+            self.note("object-for-list")
+            return self._wrapped(value, shape.items, name)
+        return self._drop()
+
+    def _plain(self, value: str | float | bool, shape: _Shape, name: str) -> Any:
+        """The scalar where the shape takes one of some kind, else _ABSENT."""
+        if isinstance(value, bool):
+            if shape.truth:
+                return value
+        elif isinstance(value, str):
+            if shape.text:
+                return self._code(value) if name in _CODES else value
+            return self._parsed(value, shape)
+        elif shape.whole and value == value // 1:
+            return int(value)
+        if not shape.text:
+            return _ABSENT
+        self.note("number-for-string")
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def _parsed(self, value: str, shape: _Shape) -> Any:
+        """A number or truth value written as a string."""
+        if shape.truth and value.lower() in {"true", "false"}:
+            self.note("string-for-number")
+            return value.lower() == "true"
+        if shape.whole and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
+            self.note("string-for-number")
+            return int(value)
+        return _ABSENT
+
+    def _code(self, value: str) -> str:
+        if not value.islower():
+            self.note("code-case")
+        return value.lower()
+
+    def _wrapped(self, value: Any, items: _Shape, name: str) -> Any:
+        inner = self.value(value, items, name)
+        return _ABSENT if inner is _ABSENT else [inner]
+
+    def _drop(self) -> Any:
+        self.note("element-dropped")
+        return _ABSENT
+
+
+@lru_cache(maxsize=None)
+def _shapes(struct: type[msgspec.Struct]) -> tuple[dict[str, _Shape], dict[str, str]]:
+    """The shape of each element of a struct by its name on the wire, and those names by their small letters."""
+    shapes = {field.encode_name: _shape(field.type) for field in msgspec.structs.fields(struct)}
+    return shapes, {name.lower(): name for name in shapes}
+
+
+def _shape(annotation: Any) -> _Shape:
+    """The shape an annotation describes; a union has those of all its members."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    items = next((get_args(member)[0] for member in members if get_origin(member) is tuple), None)
+    return _Shape(
+        struct=next((m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)), None),
+        items=None if items is None else _shape(items),
+        text=str in members,
+        whole=int in members,
+        truth=bool in members,
+        raw=msgspec.Raw in members,
+    )
