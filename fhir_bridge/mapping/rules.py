@@ -10,6 +10,23 @@ from typing import Literal
 
 import msgspec
 
+from fhir_bridge.mapping.templates import check
+
+CONTEXT_NAMES: dict[str, tuple[str, ...]] = {
+    "ask_for": ("name", "relationship"),
+    "ask_for_extension": ("extension",),
+    "language": ("language",),
+    "interpreter": ("language",),
+    "reason": ("reason",),
+    "priority": ("priority",),
+    "place": ("place",),
+    "virtual": (),
+    "duration": ("minutes",),
+    "address": ("address",),
+    "phone": ("phone",),
+}
+"""What each template of the section `context` may use."""
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of every section: immutable, closed."""
@@ -32,9 +49,10 @@ class Calling(Section, frozen=True):
 
 
 class Zones(Section, frozen=True):
-    """IANA zones by place (mapping, section 8): by subdivision code, upper case, of `place.country`."""
+    """IANA zones by place (mapping, section 8): by code or name of a subdivision, in capitals, of the country."""
 
     by_state: dict[str, tuple[str, ...]]
+    extensions: tuple[str, ...]
 
 
 class Systems(Section, frozen=True):
@@ -44,24 +62,74 @@ class Systems(Section, frozen=True):
     aliases: dict[str, str]
 
 
+class Mark(Section, frozen=True):
+    """An extension by its URL, wherever it stands, with one of these values (lower case); none: any value."""
+
+    url: str
+    values: tuple[str, ...] = ()
+
+
+class StatusRow(Section, frozen=True):
+    """A written status (with a mark, if given) that is to be read as another, and spoken of as `spoken`."""
+
+    status: str
+    becomes: str
+    mark: Mark | None = None
+    spoken: str | None = None
+
+
 class Triggers(Section, frozen=True):
     """Which trigger calls (mapping, section 3)."""
 
+    appointment_statuses: frozenset[str]
+    order_statuses: frozenset[str]
+    appointment_status_map: tuple[StatusRow, ...]
+    order_status_map: tuple[StatusRow, ...]
+    withdrawn: frozenset[str]
+    booked: frozenset[str]
+    waiting: frozenset[str]
+    lost: frozenset[str]
     order_intents: tuple[str, ...]
+    awaiting_triage: tuple[Mark, ...]
+    replaces: tuple[str, ...]
     reschedule_within_days: int
     max_age_days: int
+
+
+class Orders(Section, frozen=True):
+    """Which orders are scheduled with the patient (mapping, section 3, rows 7 and 8), by class."""
+
+    scheduled: frozenset[str]
+    not_scheduled: frozenset[str]
+    words: dict[str, tuple[str, ...]]
+    endings: dict[str, tuple[str, ...]]
+
+
+class Losses(Section, frozen=True):
+    """Why an appointment was lost (mapping, section 3, rows 15 and 16): where that stands, reason code to words."""
+
+    reason_elements: tuple[Literal["cancelationReason", "cancellationReason", "reason"], ...]
+    reason_extensions: tuple[str, ...]
+    words: dict[str, tuple[str, ...]]
 
 
 class Gates(Section, frozen=True):
     """Who must not be called (mapping, section 4)."""
 
-    consent: str
+    consent: Literal["opt-out", "opt-in"]
+    consent_marks: tuple[Mark, ...]
+    do_not_call_marks: tuple[Mark, ...]
+    test_codes: frozenset[str]
+    test_marks: tuple[Mark, ...]
+    restricted_codes: frozenset[str]
 
 
 class People(Section, frozen=True):
     """Whom to call (mapping, section 5)."""
 
     age_of_majority: int
+    guardian_words: tuple[str, ...]
+    guardian_marks: tuple[Mark, ...]
 
 
 class Phones(Section, frozen=True):
@@ -98,33 +166,120 @@ class Insurance(Section, frozen=True):
 class Concepts(Section, frozen=True):
     """The words of a CodeableConcept (mapping, section 9)."""
 
+    semantic_tags: tuple[str, ...]
+    code_shapes: tuple[str, ...]
+
 
 class Sentence(Section, frozen=True):
     """The task's one sentence (mapping, section 7)."""
+
+    task: str
+    schedule: str
+    reschedule: str
+    follow_up: str
+    service: str
+    visit: str
+    appointment: str
+    follow_up_types: frozenset[str]
+    follow_up_words: frozenset[str]
+    visit_nouns: frozenset[str]
+    sounds_like_a: tuple[str, ...]
+    sounds_like_an: tuple[str, ...]
+    dropped_beginnings: tuple[str, ...]
+    longest_service: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that cannot be filled; the loader says file, line and key."""
+        check(self.task, ("verb", "what", "practitioner"))
+        for template in (self.follow_up, self.service, self.visit, self.appointment):
+            check(template, ("article", "service"))
 
 
 class Availability(Section, frozen=True):
     """When the patient can come (mapping, section 8)."""
 
+    parts_of_day: dict[str, str]
+    patient_extensions: tuple[str, ...]
+
 
 class Specialty(Section, frozen=True):
     """Which specialty and practitioner (mapping, section 9)."""
+
+    template: str
+    alone: str
+    most: int
+    declined: frozenset[str]
+    unnamed_types: frozenset[str]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that cannot be filled."""
+        check(self.template, ("specialty", "practitioner"))
+        check(self.alone, ("practitioner",))
 
 
 class Visits(Section, frozen=True):
     """Visits that were, and whether the patient is new (mapping, section 10)."""
 
+    most: int
+    finished: frozenset[str]
+    fulfilled: frozenset[str]
+    existing_words: frozenset[str]
+    new_words: frozenset[str]
+    existing_codes: frozenset[str]
+    new_codes: frozenset[str]
+
 
 class Referral(Section, frozen=True):
     """Who refers (mapping, section 11)."""
+
+    classes: frozenset[str]
+    npi_systems: frozenset[str]
+    doctor_qualifications: frozenset[str]
+    address_uses: tuple[str, ...]
+    practice_address_uses: tuple[str, ...]
+    phone_uses: tuple[str, ...]
 
 
 class Rescheduling(Section, frozen=True):
     """What was lost and why (mapping, section 12)."""
 
+    existing: str
+    statuses: dict[str, str]
+    not_attended: dict[str, str]
+    reason_extensions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that cannot be filled."""
+        check(self.existing, ("when", "what", "practitioner", "place", "status"))
+
 
 class Context(Section, frozen=True):
     """The sentences that are said besides (mapping, section 13)."""
+
+    said: tuple[str, ...]
+    limit: int
+    ask_for: str
+    ask_for_extension: str
+    language: str
+    interpreter: str
+    reason: str
+    priority: str
+    place: str
+    virtual: str
+    duration: str
+    address: str
+    phone: str
+    own_languages: frozenset[str]
+    priorities: dict[str, str]
+    interpreter_extensions: tuple[str, ...]
+    virtual_codes: frozenset[str]
+    virtual_words: tuple[str, ...]
+    longest_visit_minutes: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that cannot be filled."""
+        for field, names in CONTEXT_NAMES.items():
+            check(getattr(self, field), names)
 
 
 class Rules(Section, frozen=True):
@@ -135,6 +290,8 @@ class Rules(Section, frozen=True):
     zones: Zones
     systems: Systems
     triggers: Triggers
+    orders: Orders
+    losses: Losses
     gates: Gates
     people: People
     phones: Phones

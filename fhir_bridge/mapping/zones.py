@@ -1,0 +1,154 @@
+"""Which clock on the wall a time is told by (mapping, section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from fhir_bridge.fhir.datatypes import Address, Extension
+from fhir_bridge.fhir.dates import Moment, Precision
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Location
+from fhir_bridge.mapping.addresses import address_country
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.said import said
+
+FOR_EVER, SINCE_EVER = 9000, 1
+"""The years beyond which a date stands for no limit: 9999-12-31, and .NET's 0001-01-01."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A moment as a clock on the wall shows it.
+
+    `wall` is naive and to the minute, seconds of 59 and more rounded up; `letters` are the zone's (EST), or
+    None where they are not known. For a date only its day, month or year counts.
+    """
+
+    precision: Precision
+    wall: datetime
+    letters: str | None = None
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the clock counts."""
+        return self.precision == "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clock times are told by: `places` are the zones the place of care may be in (one by the timezone
+    extension), `source` is the source's zone."""
+
+    places: tuple[ZoneInfo, ...]
+    source: ZoneInfo
+
+    def zone(self, moment: Moment) -> tzinfo:
+        """The zone to tell this moment in: the place's if its zones agree then, else the moment's own offset
+        if not zero, else the source's. Zero says nothing: systems write every time so."""
+        if self.places and (place := _agreed(self.places, moment.instant(self.source))) is not None:
+            return place
+        return (moment.value.tzinfo if moment.offset else None) or self.source
+
+    def local(self, moment: Moment | None, zone: tzinfo | None = None) -> Local | None:
+        """The moment on the wall of `zone` (default: the one it is told in); None where there is none, or it only
+        stands for "no limit"."""
+        if moment is None or not SINCE_EVER < moment.value.year < FOR_EVER:
+            return None
+        if not moment.has_time:
+            return Local(moment.precision, moment.value)
+        zone = zone or self.zone(moment)
+        aware = moment.instant(self.source).astimezone(zone)
+        return Local("time", _to_the_minute(aware.replace(tzinfo=None)), self._letters(aware, zone))
+
+    def window(self, start: Moment | None, end: Moment | None) -> tuple[Local | None, Local | None]:
+        """Both ends on one wall: where only bare offsets are known and they differ, the start's counts."""
+        first, last = self.local(start), self.local(end)
+        if start and end and first and last and first.letters is None and last.has_time:
+            bare = start.value.tzinfo if start.offset else None
+            return first, self.local(end, bare) if bare and not self.places else last
+        return first, last
+
+    def _letters(self, aware: datetime, zone: tzinfo) -> str | None:
+        """Letters only from a zone that has this very offset then: a bare offset has many zones."""
+        named = aware if isinstance(zone, ZoneInfo) else aware.astimezone(self.source)
+        letters = named.tzname()
+        if named.utcoffset() != aware.utcoffset() or letters is None or not letters.isalpha():
+            return None
+        return letters
+
+
+def stated_zone(extensions: Iterable[Extension], profile: Profile) -> ZoneInfo | None:
+    """The IANA zone an extension states, by the layers' list of such extensions; None where none does."""
+    for extension in extensions:
+        if extension.url in profile.zones.extensions:
+            name = said(extension.value_code or extension.value_string)
+            if name is not None and (zone := zone_named(name)) is not None:
+                return zone
+    return None
+
+
+def place_zones(places: Iterable[Resource[Location]], profile: Profile) -> tuple[ZoneInfo, ...]:
+    """The zones of the first place that has any: by extension on it, else by its address."""
+    for place in places:
+        if (zone := stated_zone(place.view.extension, profile)) is not None:
+            return (zone,)
+        if zones := address_zones(place.view.address, profile):
+            return zones
+    return ()
+
+
+def address_zones(address: Address | None, profile: Profile) -> tuple[ZoneInfo, ...]:
+    """The zones an address may be in: those of its state where the layers list states, else of its country.
+
+    A missing country is the source's. In a country whose states are listed, a state that is not has several.
+    """
+    if address is None:
+        return ()
+    if (stated := stated_zone(address.extension, profile)) is not None:
+        return (stated,)
+    home = profile.source.country
+    country = address_country(address, profile) or (None if said(address.country) else home)
+    if country == home and profile.zones.by_state:
+        return _zones(profile.zones.by_state.get((said(address.state) or "").upper(), ()))
+    return country_zones(country) if country else ()
+
+
+@lru_cache(maxsize=512)
+def country_zones(country: str) -> tuple[ZoneInfo, ...]:
+    """Every zone of a country by its alpha-2 code (CLDR's table)."""
+    from babel.core import get_global
+
+    return _zones(tuple(get_global("territory_zones").get(country, ())))
+
+
+@lru_cache(maxsize=1_024)
+def zone_named(name: str) -> ZoneInfo | None:
+    """The IANA zone of this name; None where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+@lru_cache(maxsize=1_024)
+def _zones(names: tuple[str, ...]) -> tuple[ZoneInfo, ...]:
+    return tuple(zone for name in names if (zone := zone_named(name)) is not None)
+
+
+def _agreed(zones: tuple[ZoneInfo, ...], instant: datetime) -> ZoneInfo | None:
+    """The first of the zones where all show the same time at this instant; else None."""
+    first = zones[0]
+    if len(zones) > 1:
+        offset = instant.astimezone(first).utcoffset()
+        if any(instant.astimezone(zone).utcoffset() != offset for zone in zones[1:]):
+            return None
+    return first
+
+
+def _to_the_minute(wall: datetime) -> datetime:
+    up = timedelta(minutes=1) if wall.second >= 59 else timedelta(0)
+    return wall.replace(second=0, microsecond=0) + up
