@@ -76,6 +76,18 @@ CLASSES = {
 }
 
 
+# A sign of a system -> whose it is.
+OWNERS = {
+    "snomed.info": "International Health Terminology Standards Development Organisation",
+    "nucc.org": "American Medical Association",
+    "loinc.org": "Regenstrief Institute",
+    "hl7.org/CodeSystem": "Health Level Seven International",
+    "nubc.org": "American Hospital Association",
+    "nahdo.org": "National Association of Health Data Organizations",
+    "HCPCS": "Centers for Medicare & Medicaid Services",
+}
+
+
 class Row(NamedTuple):
     """One code and what it is mapped to."""
 
@@ -153,17 +165,8 @@ def test_aliases_lead_to_systems_of_some_map() -> None:
 def test_copyright_names_every_source(path: Path) -> None:
     """A map that uses somebody's codes says whose they are."""
     copyright_notice = load(path)["copyright"]
-    owners = {
-        "snomed.info": "International Health Terminology Standards Development Organisation",
-        "nucc.org": "American Medical Association",
-        "loinc.org": "Regenstrief Institute",
-        "hl7.org/CodeSystem": "Health Level Seven International",
-        "nubc.org": "American Hospital Association",
-        "nahdo.org": "National Association of Health Data Organizations",
-        "HCPCS": "Centers for Medicare & Medicaid Services",
-    }
     systems = " ".join(group["source"] for group in load(path)["group"])
-    for sign, owner in owners.items():
+    for sign, owner in OWNERS.items():
         assert (sign not in systems) or owner in copyright_notice, sign
 
 
@@ -256,3 +259,19 @@ def test_who_may_be_called_for_a_minor_can_also_be_named() -> None:
     named = {(row.system, row.code) for row in rows(FOLDER / "relationship.json")}
     for row in rows(FOLDER / "guardian-relationship.json"):
         assert (row.system, row.code) in named, row
+
+
+def test_manual_lists_every_map_and_class() -> None:
+    """The manual names each map and each class, and no map that is not there."""
+    manual = (FOLDER.parents[1] / "docs" / "concept-maps.md").read_text(encoding="utf-8")
+    tables = [line for line in manual.splitlines() if line.startswith("| `")]
+    named = {name for line in tables for name in re.findall(r"`([a-z-]+)`", line.split("|")[1])}
+    assert named == {path.stem for path in FILES}
+    for classes in CLASSES.values():
+        assert [name for name in classes if f"`{name}`" not in manual] == []
+
+
+def test_notice_lists_every_owner() -> None:
+    """Whoever's codes are shipped is named in NOTICE."""
+    notice = " ".join((FOLDER.parents[1] / "NOTICE").read_text(encoding="utf-8").split())
+    assert [owner for owner in OWNERS.values() if owner not in notice] == []
