@@ -1,0 +1,139 @@
+"""One model for each table of bridge.toml: its keys, their types and defaults, and nothing else allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
+
+from fhir_bridge.profiles.overrides import RULE_NAMES
+from fhir_bridge.settings import values
+from fhir_bridge.settings.calling import CallingHours, calling_hours
+
+
+class Table(BaseModel):
+    """A table of bridge.toml: frozen, closed, and silent about its values when an error is printed."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+        validate_default=True,
+    )
+
+
+class ApiSettings(Table):
+    """`[api]`: the task API."""
+
+    url: values.HttpUrl | None = None
+    key: values.OptionalSecret = None
+    project_id: values.Uuid | None = None
+    timeout: values.Duration = timedelta(seconds=30)
+    connect_timeout: values.Duration = timedelta(seconds=10)
+
+
+class RetrySettings(Table):
+    """`[dispatch.retry]`: full-jitter backoff from `base` to `cap`, until `deadline` after the first."""
+
+    base: values.Duration = timedelta(seconds=1)
+    cap: values.Duration = timedelta(minutes=5)
+    deadline: values.Duration = timedelta(hours=24)
+    retry_after_cap: values.Duration = timedelta(hours=1)
+
+
+class BreakerSettings(Table):
+    """`[dispatch.breaker]`: failures in a row that stop the destination, how long, how often it is asked."""
+
+    failures: PositiveInt = 10
+    open_for: values.Duration = timedelta(seconds=30)
+    probe_every: values.Duration = timedelta(minutes=1)
+
+
+class DispatchSettings(Table):
+    """`[dispatch]`: how tasks leave (delivery)."""
+
+    calling_hours: Annotated[
+        CallingHours | None, BeforeValidator(lambda v: None if v is None else _hours(v))
+    ] = None
+    min_gap: values.Duration = timedelta(hours=4)
+    max_in_flight: PositiveInt = 32
+    rate: values.Rate | None = None
+    pace: values.Rate | None = None
+    lease: values.Duration = timedelta(minutes=2)
+    pilot: tuple[values.PhoneNumber, ...] | None = None
+    idempotency_header: values.HeaderName | None = None
+    retry_statuses: tuple[Annotated[int, Field(ge=500, le=599)], ...] = ()
+    retry: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
+
+
+def _hours(value: object) -> CallingHours:
+    return value if isinstance(value, CallingHours) else calling_hours(value)
+
+
+class LedgerSettings(Table):
+    """`[ledger]`: where it is kept."""
+
+    url: values.OptionalSecret = None
+
+
+class NetworkSettings(Table):
+    """`[network]`: the way out, for both clients."""
+
+    proxy: values.OptionalSecret = None
+    ca_bundle: values.File | None = None
+
+
+class RetentionSettings(Table):
+    """`[retention]`: how long payloads are kept after the last change."""
+
+    payloads: values.Duration = timedelta(days=30)
+
+
+class CredentialSettings(Table):
+    """`[sources.NAME.credentials]`: what a webhook must present."""
+
+    bearer: values.OptionalSecret = None
+
+
+class ClientSettings(Table):
+    """`[sources.NAME.client]`: how we read from the source, by SMART Backend Services."""
+
+    client_id: str | None = None
+    private_key: values.OptionalSecret = None
+
+
+class SourceSettings(Table):
+    """`[sources.NAME]`: one hospital system. `rules` holds the keys that are short names of rules."""
+
+    base_url: values.HttpUrl | None = None
+    jurisdiction: values.Country = "US"
+    vendor: str | None = None
+    timezone: values.Zone = ZoneInfo("UTC")
+    hold: values.Duration = timedelta(seconds=60)
+    mappings: values.File | None = None
+    validation: Literal["off", "warn", "strict"] = "off"
+    credentials: CredentialSettings | None = None
+    client: ClientSettings | None = None
+    rules: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_names(cls, table: Any) -> Any:
+        """A short name may stand in the source's own table: `phone_check = "valid"`."""
+        if not isinstance(table, dict) or not isinstance(table.get("rules", {}), dict):
+            return table
+        own = {name: value for name, value in table.items() if name in RULE_NAMES}
+        rest = {name: value for name, value in table.items() if name not in RULE_NAMES}
+        return {**rest, "rules": {**rest.get("rules", {}), **own}} if own else table

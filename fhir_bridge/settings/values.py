@@ -1,0 +1,184 @@
+"""The types of single settings: durations, sizes, rates, addresses, secrets, each read from a TOML text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_PERIODS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a setting may refer to: bridge.toml's folder, the environment; whether secrets must be there."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    need_secrets: bool = True
+
+
+def _error(kind: str, message: str) -> PydanticCustomError:
+    """An error whose message never holds the value."""
+    return PydanticCustomError("setting", message, {"kind": kind})
+
+
+def duration(value: object) -> timedelta:
+    """`"60s"`, `"4h"`, `"1h30m"`, `"30d"`, `"500ms"`; the number 0 needs no unit."""
+    if isinstance(value, timedelta):
+        return value
+    if value == 0 and not isinstance(value, bool):
+        return timedelta()
+    parts = re.findall(r"(\d+)(ms|s|m|h|d)", value) if isinstance(value, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise _error("duration", 'not a duration: write it like "60s", "90m", "4h" or "30d"')
+    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+def duration_text(value: timedelta) -> str:
+    """A duration as it is written in bridge.toml, in the largest unit that holds it whole."""
+    milliseconds = round(value.total_seconds() * 1000)
+    for unit in ("d", "h", "m", "s"):
+        if milliseconds % round(_UNITS[unit] * 1000) == 0:
+            return f"{milliseconds // round(_UNITS[unit] * 1000)}{unit}" if milliseconds else "0s"
+    return f"{milliseconds}ms"
+
+
+def size(value: object) -> int:
+    """`"8MiB"`, `"100MB"`, in bytes."""
+    match = re.fullmatch(r"(\d+) ?([kKMG]i?B|B)", value) if isinstance(value, str) else None
+    if match is None or match[2] not in _SIZES:
+        raise _error("size", 'not a size: write it like "8MiB" or "100MB"')
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def rate(value: object) -> float:
+    """`"10/s"`, `"600/min"`, `"200/h"`, as a number a second."""
+    match = re.fullmatch(r"(\d+) ?/ ?(s|min|h|d)", value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise _error("rate", 'not a rate: write it like "10/s", "600/min" or "200/h"')
+    return int(match[1]) / _PERIODS[match[2]]
+
+
+def http_url(value: str) -> str:
+    """An https URL without a final slash; plain http only to this machine (intake, "Reading …")."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise _error("url", 'not a web address: write it like "https://host/path"')
+    if parts.username or parts.password:
+        raise _error("url", "a web address must not carry a user name or a password")
+    loopback = host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host)
+    if parts.scheme == "http" and not loopback:
+        raise _error("url", "plain http is refused except to this machine: use https")
+    return value.rstrip("/")
+
+
+def zone(value: object) -> object:
+    """An IANA time zone by its name."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise _error("zone", 'none of the IANA time zones: write it like "America/New_York"') from None
+
+
+def phone_number(value: str) -> str:
+    """A number in E.164 form."""
+    if not re.fullmatch(r"\+[1-9]\d{1,14}", value):
+        raise _error("phone", 'not a phone number in E.164 form: write it like "+15551234567"')
+    return value
+
+
+def uuid(value: str) -> str:
+    """A UUID in its usual form."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise _error("uuid", 'not a UUID: write it like "123e4567-e89b-12d3-a456-426614174000"') from None
+
+
+def country(value: str) -> str:
+    """Two capitals; whether there is such a country is asked where its layer is looked for."""
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise _error("country", 'not an ISO 3166-1 alpha-2 country: write it like "US"')
+    return value
+
+
+def header_name(value: str) -> str:
+    """The name of an HTTP header (RFC 9110, section 5.6.2)."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
+        raise _error("header", 'not the name of an HTTP header: write it like "Idempotency-Key"')
+    return value
+
+
+def path(value: object, info: ValidationInfo) -> object:
+    """A path; a relative one counts from the folder of bridge.toml."""
+    return surroundings(info).folder / value if isinstance(value, str | Path) else value
+
+
+def secret(value: object, info: ValidationInfo) -> object:
+    """A secret from its text, `{ env = "NAME" }` or `{ file = "PATH" }`; a file's outer blanks are dropped.
+
+    Where secrets are not needed, one that is not there is None.
+    """
+    if not isinstance(value, dict):
+        return value
+    around = surroundings(info)
+    match value:
+        case {"env": str(name), **rest} if not rest:
+            found, problem = around.environ.get(name), f"the environment variable {name} is not set"
+        case {"file": str(name), **rest} if not rest:
+            found, problem = _content(around.folder / name)
+        case _:
+            raise _error("secret", 'a secret is a text, { env = "NAME" } or { file = "PATH" }')
+    if not found and around.need_secrets:
+        raise _error("secret", problem)
+    return found or None
+
+
+def _content(file: Path) -> tuple[str | None, str]:
+    """A file's text, and what to say where it has none."""
+    try:
+        return file.read_text(encoding="utf-8").strip(), f"the file {file} is empty"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        return None, f"the file {file} cannot be read: {reason}"
+
+
+def surroundings(info: ValidationInfo) -> Surroundings:
+    """The surroundings given to validation; without any, the working folder and no environment."""
+    return (
+        info.context
+        if isinstance(info.context, Surroundings)
+        else Surroundings(Path(), {}, need_secrets=False)
+    )
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(duration_text)]
+Size = Annotated[int, BeforeValidator(size)]
+Rate = Annotated[float, BeforeValidator(rate)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+Zone = Annotated[ZoneInfo, BeforeValidator(zone)]
+PhoneNumber = Annotated[str, AfterValidator(phone_number)]
+Uuid = Annotated[str, AfterValidator(uuid)]
+Country = Annotated[str, AfterValidator(country)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+File = Annotated[Path, BeforeValidator(path)]
+Secret = Annotated[SecretStr, BeforeValidator(secret)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(secret)]
