@@ -38,6 +38,8 @@ class Profile:
     zones: rules.Zones
     systems: rules.Systems
     triggers: rules.Triggers
+    orders: rules.Orders
+    losses: rules.Losses
     gates: rules.Gates
     people: rules.People
     phones: rules.Phones

@@ -1,4 +1,4 @@
-"""What a decision remembers on its way: where each field came from, what is odd in the data. Never a value."""
+"""What a decision remembers: where each field came from, and what is odd in the data. Never a value."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.decision import Lineage, Note, Source
 
-Element = tuple[Resource[View], str]
-"""A resource and the FHIRPath of one of its elements, without the type: `name[0].family`."""
+Element = tuple[Resource[View] | str, str]
+"""A resource, or its label where only that is known, and the FHIRPath of one of its elements:
+`name[0].family`."""
 
 
 class Recorder:
@@ -27,7 +28,10 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        sources = tuple(Source(resource.versioned_label, path) for resource, path in elements)
+        sources = tuple(
+            Source(holder if isinstance(holder, str) else holder.versioned_label, path)
+            for holder, path in elements
+        )
         self._lineage.append(Lineage(field, sources, rule, map_row, layer))
 
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:

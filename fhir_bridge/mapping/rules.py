@@ -49,7 +49,8 @@ class Calling(Section, frozen=True):
 
 
 class Zones(Section, frozen=True):
-    """IANA zones by place (mapping, section 8): by code or name of a subdivision, in capitals, of the country."""
+    """IANA zones by place (mapping, section 8): by code or name of a subdivision, in capitals, of the
+    country."""
 
     by_state: dict[str, tuple[str, ...]]
     extensions: tuple[str, ...]
@@ -106,7 +107,8 @@ class Orders(Section, frozen=True):
 
 
 class Losses(Section, frozen=True):
-    """Why an appointment was lost (mapping, section 3, rows 15 and 16): where that stands, reason code to words."""
+    """Why an appointment was lost (mapping, section 3, rows 15 and 16): where that stands, reason code to
+    words."""
 
     reason_elements: tuple[Literal["cancelationReason", "cancellationReason", "reason"], ...]
     reason_extensions: tuple[str, ...]
@@ -152,7 +154,7 @@ class Names(Section, frozen=True):
 
 
 class Addresses(Section, frozen=True):
-    """What a complete address is (mapping, section 6). In `uses` the empty text is an address without a use."""
+    """What a complete address is (mapping, section 6). In `uses` the empty text is one without a use."""
 
     incomplete_address: Literal["reject", "omit"]
     uses: tuple[str, ...]

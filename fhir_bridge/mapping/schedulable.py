@@ -1,0 +1,142 @@
+"""Whether an order is scheduled with the patient: its class by category, code or words (mapping, section 3,
+rows 7-8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fhir_bridge.fhir.datatypes import CodeableConcept
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import ServiceRequest
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.terminology import Word
+
+LOINC = "http://loinc.org"
+REFERRAL = "referral"
+LABORATORY = "laboratory"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderClass:
+    """The classes of an order (`referral`, `imaging`, `laboratory`, …; empty: nothing tells), and what tells
+    them: `by` is type, category, code or words, `path` the element, `map_row` and `layer` the row of the
+    concept map."""
+
+    classes: frozenset[str] = frozenset()
+    by: str = "nothing"
+    path: str = "code"
+    map_row: str | None = None
+    layer: str | None = None
+
+    def scheduled(self, profile: Profile) -> bool:
+        """Whether it is known to be scheduled with the patient: nothing it says speaks against it."""
+        return bool(self.classes & profile.orders.scheduled) and not self.unscheduled(profile)
+
+    def unscheduled(self, profile: Profile) -> bool:
+        """Whether it is known not to be: words that say both prove nothing."""
+        against = self.classes & profile.orders.not_scheduled
+        return bool(against) and not (self.by == "words" and self.classes & profile.orders.scheduled)
+
+
+def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass:
+    """The class of an order: by category, else by code, else by words; a ReferralRequest is a referral by its
+    type."""
+    view = order.view
+    categories, codes = _categories(view), _codes(view)
+    found = _coded("order-category", categories, "category", profile) or _coded(
+        "order-code", codes, "code", profile
+    )
+    if view.resource_type == "ReferralRequest" and not (found and found.unscheduled(profile)):
+        return OrderClass(frozenset({REFERRAL}), "type", "")
+    return (
+        found or _worded(categories, "category", profile) or _worded(codes, "code", profile) or OrderClass()
+    )
+
+
+def laboratory_code(order: Resource[ServiceRequest], profile: Profile) -> Word | None:
+    """The row that says an order's LOINC code is of a laboratory class, else None. Only LOINC's own system
+    counts: a code that merely looks like one of its codes may be anything."""
+    for concept in _codes(order.view):
+        for coding in concept.coding:
+            if profile.terms.canonical(coding.system or "") != LOINC:
+                continue
+            kind = profile.terms.kind("order-code", coding)
+            if kind is not None and kind.text == LABORATORY:
+                return kind
+            if kind is None and LABORATORY in _classes((coding.display, concept.text), profile):
+                return Word(LABORATORY, f"words {coding.code}", profile.layer_of("orders.words"))
+    return None
+
+
+def unruled_codes(order: Resource[ServiceRequest]) -> str:
+    """The codes of an order nothing is known about, `system|code`, for a site to rule on; never its words."""
+    concepts = (*_categories(order.view), *_codes(order.view))
+    codings = [coding for concept in concepts for coding in concept.coding if coding.code]
+    return ", ".join(f"{coding.system or ''}|{coding.code}" for coding in codings) or "no code"
+
+
+def _categories(view: ServiceRequest) -> tuple[CodeableConcept, ...]:
+    listed = (view.category,) if isinstance(view.category, CodeableConcept) else view.category
+    return (*listed, view.type) if view.type else listed
+
+
+def _codes(view: ServiceRequest) -> tuple[CodeableConcept, ...]:
+    words = view.code.words if view.code else None
+    return (words, *view.service_requested) if words else view.service_requested
+
+
+def _coded(
+    map_name: str, concepts: Iterable[CodeableConcept], path: str, profile: Profile
+) -> OrderClass | None:
+    """The classes the map has for all codings of the concepts; None where it knows none of them."""
+    kinds = [
+        kind
+        for concept in concepts
+        for coding in concept.coding
+        if (kind := profile.terms.kind(map_name, coding))
+    ]
+    if not kinds:
+        return None
+    return OrderClass(frozenset(kind.text for kind in kinds), path, path, kinds[0].row, kinds[0].layer)
+
+
+def _worded(concepts: Iterable[CodeableConcept], path: str, profile: Profile) -> OrderClass | None:
+    """The classes whose words stand in the concepts' texts and displays; None where none does."""
+    classes = frozenset(_classes(_texts(concepts), profile))
+    if not classes:
+        return None
+    return OrderClass(classes, "words", path, layer=profile.layer_of("orders.words"))
+
+
+def _texts(concepts: Iterable[CodeableConcept]) -> Iterator[str | None]:
+    for concept in concepts:
+        yield concept.text
+        yield from (coding.display for coding in concept.coding)
+
+
+def _classes(texts: Iterable[str | None], profile: Profile) -> set[str]:
+    rules = profile.orders
+    finder = _finder(tuple(rules.words.items()), tuple(rules.endings.items()))
+    names, pattern = finder
+    spoken = [words for text in texts if (words := said(text))]
+    return {names[match.lastgroup or ""] for words in spoken for match in pattern.finditer(words.casefold())}
+
+
+@lru_cache(maxsize=16)
+def _finder(
+    words: tuple[tuple[str, tuple[str, ...]], ...], endings: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[dict[str, str], re.Pattern[str]]:
+    """One pattern for all words and endings, and the class each of its groups stands for."""
+    names: dict[str, str] = {}
+    parts: list[str] = []
+    for before, table in (("", words), (r"\w+", endings)):
+        for name, listed in table:
+            group = f"g{len(names)}"
+            names[group] = name
+            longest_first = sorted(listed, key=len, reverse=True)
+            parts.append(f"(?P<{group}>{before}(?:{'|'.join(map(re.escape, longest_first))}))")
+    return names, re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)")

@@ -1,0 +1,38 @@
+"""What a row of the table or a gate answers: the reason, and the elements that decided (mapping, sections 3
+and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Element, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An end to the matter: nobody is called. `wanted` says that somebody wanted this call, so a person must
+    look.
+
+    `detail` is made of codes only, never of what the record says in words.
+    """
+
+    reason: str
+    elements: tuple[Element, ...]
+    detail: str | None = None
+    wanted: bool = False
+    map_row: str | None = None
+    layer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What every row and gate looks at: a case, at an instant (aware), under the rules of its source."""
+
+    case: Case
+    profile: Profile
+    now: datetime
+    recorder: Recorder
+    status: str = ""
