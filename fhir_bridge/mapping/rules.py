@@ -42,10 +42,11 @@ class Place(Section, frozen=True):
 class Calling(Section, frozen=True):
     """When people may be called where settings do not say (delivery, "Before a byte is sent")."""
 
-    hours: str
+    weekday: str
     saturday: str | None
     sunday: str | None
-    holidays: str | None
+    holiday: str | None
+    holidays: tuple[str, ...]
 
 
 class Zones(Section, frozen=True):
@@ -248,7 +249,6 @@ class Rescheduling(Section, frozen=True):
     existing: str
     statuses: dict[str, str]
     not_attended: dict[str, str]
-    reason_extensions: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Raises ValueError for a template that cannot be filled."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml12
 
-from fhir_bridge.errors import MappingsError
+from fhir_bridge.errors import MappingsError, SettingsError
 
 Tree = dict[str, Any]
 KeyPath = tuple[str, ...]
@@ -17,14 +17,19 @@ KeyPath = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer's name ("base", "jurisdiction GB", "vendor epic", "site"), its file and what stands in it."""
+    """A layer's name ("base", "jurisdiction GB", "vendor epic", "site", "--set") and what stands in it.
+
+    `file` is None for what settings and flags give.
+    """
 
     name: str
-    file: Traversable
+    file: Traversable | None
     tree: Tree
 
-    def error(self, path: KeyPath, problem: str) -> MappingsError:
+    def error(self, path: KeyPath, problem: str) -> MappingsError | SettingsError:
         """An error that names the file, the key and its line; of a key not in the file, the nearest one's."""
+        if self.file is None:
+            return SettingsError(f"{self.name} {'.'.join(path)}: {problem}")
         from fhir_bridge.profiles.lines import line_of
 
         line = line_of(self.file.read_text(encoding="utf-8"), path)

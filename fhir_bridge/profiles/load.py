@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from fhir_bridge import shipped
-from fhir_bridge.errors import MappingsError, SettingsError
+from fhir_bridge.errors import SettingsError
 from fhir_bridge.mapping.profile import Profile, SourceFacts
-from fhir_bridge.mapping.rules import Rules
 from fhir_bridge.mapping.terminology import Terminology
+from fhir_bridge.profiles.check import rules_of
 from fhir_bridge.profiles.countries import is_country
 from fhir_bridge.profiles.layers import Layer, merge, read_shipped, read_site
 from fhir_bridge.profiles.maps import MapFolders
-from fhir_bridge.profiles.overrides import check_names, facts_with, rule_tree
+from fhir_bridge.profiles.overrides import check_names, facts_with, from_texts, rule_tree
+from fhir_bridge.spelling import did_you_mean
 
 SET = "--set"
 
@@ -30,22 +28,29 @@ def load_profile(
     site: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     *,
+    source_rules: Mapping[str, Any] | None = None,
     mappings: Traversable | None = None,
 ) -> Profile:
     """The effective profile of a source, the later layer winning.
 
-    `site` is the site's own YAML; `overrides` are `--set` names or dotted keys and their values as texts;
-    `mappings` is another folder of layers than the shipped one. `country` and `phone_region` come from the
-    layers where the facts leave them open. Raises SettingsError for an unknown jurisdiction, vendor, zone or
-    `--set` name, MappingsError (file, line, key) for what is wrong in a layer.
+    `site` is the site's own YAML; `source_rules` is what `[sources.NAME]` sets; `overrides` are `--set` names
+    or dotted keys with their values as texts; `mappings` is another folder of layers than the shipped one.
+    `country` and `phone_region` come from the layers where the facts leave them open.
+    Raises SettingsError for an unknown jurisdiction, vendor, zone or `--set` name, MappingsError (file, line,
+    key) for what is wrong in a layer.
     """
-    overrides = overrides or {}
-    check_names(overrides)
+    overrides, source_rules = overrides or {}, source_rules or {}
+    in_source = f"[sources.{facts.name}]"
+    check_names(overrides, SET)
+    check_names(source_rules, in_source)
     facts = facts_with(facts, overrides)
     root = mappings or shipped.mappings()
-    layers = _layers(facts, site, root)
-    tree, origins = merge([*layers, Layer(SET, Path(SET), rule_tree(overrides))])
-    rules = _rules(tree, origins)
+    settings = (
+        Layer(in_source, None, rule_tree(source_rules)),
+        Layer(SET, None, rule_tree(from_texts(overrides))),
+    )
+    tree, origins = merge([*_layers(facts, site, root), *settings])
+    rules = rules_of(tree, origins)
     sections = {name: getattr(rules, name) for name in rules.__struct_fields__}
     country = facts.country or rules.place.country or facts.jurisdiction
     return Profile(
@@ -81,7 +86,7 @@ def _vendor(vendor: str, folder: Traversable) -> Layer:
             other.name.removesuffix(".yaml") for other in folder.iterdir() if other.name.endswith(".yaml")
         )
         raise SettingsError(
-            f"vendor {vendor!r} has no layer{_guess(vendor, known)}",
+            f"vendor {vendor!r} has no layer{did_you_mean(vendor, known)}",
             hint=f"there are {', '.join(known)}; without one, leave `vendor` out",
         )
     return read_shipped(f"vendor {vendor}", file)
@@ -98,42 +103,3 @@ def _map_folders(
         yield f"vendor {facts.vendor}", maps / "vendors" / facts.vendor
     yield f"jurisdiction {facts.jurisdiction}", maps / "jurisdictions" / facts.jurisdiction.lower()
     yield "base", maps
-
-
-def _rules(tree: dict[str, Any], origins: Mapping[str, Layer]) -> Rules:
-    try:
-        return msgspec.convert(tree, Rules)
-    except msgspec.ValidationError as error:
-        raise _located(str(error), tree, origins) from None
-
-
-def _located(text: str, tree: dict[str, Any], origins: Mapping[str, Layer]) -> MappingsError | SettingsError:
-    """What msgspec says ("Expected `int`, got `str` - at `$.people.age_of_majority`"), with file and line."""
-    problem, _, where = text.partition(" - at `$")
-    path = tuple(re.findall(r"\.(\w+)", where.partition("[")[0]))
-    if match := re.search(r"unknown field `(.+)`", problem):
-        path = (*path, match[1])
-        problem = f"there is no such key{_guess(match[1], _fields(path[:-1]))}"
-    key = ".".join(path)
-    layer = next(
-        (layer for known, layer in reversed(list(origins.items())) if f"{known}.".startswith(f"{key}.")), None
-    )
-    layer = layer or next(iter(origins.values()))
-    if layer.name == SET:
-        return SettingsError(f"{SET} {key}: {problem}")
-    return layer.error(path, problem)
-
-
-def _fields(path: tuple[str, ...]) -> list[str]:
-    """The keys a section has."""
-    kind: Any = Rules
-    for key in path:
-        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == key), None)
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return []
-    return [field.name for field in msgspec.structs.fields(kind)]
-
-
-def _guess(word: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""

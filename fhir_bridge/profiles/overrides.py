@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.mapping.profile import SourceFacts
+from fhir_bridge.mapping.rules import Rules
+from fhir_bridge.spelling import did_you_mean
 
 RULE_NAMES: Mapping[str, str] = {
     "age_of_majority": "people.age_of_majority",
@@ -26,19 +27,17 @@ FACT_NAMES = ("jurisdiction", "timezone", "vendor")
 """Short names that are facts of the source."""
 
 
-def check_names(names: Mapping[str, str]) -> None:
+def check_names(names: Iterable[str], where: str) -> None:
     """Raises SettingsError for a short name there is none of, listing those there are.
 
-    A dotted name is a key of the layers and is checked with them.
+    A dotted name, or a section's, is a key of the layers and is checked with them. `where` opens the error.
     """
     known = sorted((*RULE_NAMES, *FACT_NAMES))
     for name in names:
-        if name in known or "." in name:
+        if name in known or "." in name or name in Rules.__struct_fields__:
             continue
-        nearest = get_close_matches(name, known, n=1)
-        guess = f" (did you mean {nearest[0]}?)" if nearest else ""
         raise SettingsError(
-            f"--set {name}: there is no such setting{guess}",
+            f"{where} {name}: there is no such setting{did_you_mean(name, known)}",
             hint=f"there are {', '.join(known)}, and every key of the layers, such as triggers.max_age_days",
         )
 
@@ -64,26 +63,32 @@ def zone(name: str) -> ZoneInfo:
         ) from error
 
 
-def rule_tree(overrides: Mapping[str, str]) -> dict[str, Any]:
-    """The overrides of rules as a layer: `{"max_age": "90d"}` gives `{"triggers": {"max_age_days": 90}}`."""
+def rule_tree(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides of rules as a layer: `{"max_age": "90d"}` gives `{"triggers": {"max_age_days": 90}}`.
+
+    A section's name may hold a table of its keys.
+    """
     tree: dict[str, Any] = {}
-    for name, text in overrides.items():
+    for name, value in overrides.items():
         if name in FACT_NAMES:
             continue
         *sections, key = RULE_NAMES.get(name, name).split(".")
         inner = tree
         for section in sections:
             inner = inner.setdefault(section, {})
-        inner[key] = _value(text, days=key.endswith("_days"))
+        days = re.fullmatch(r"(\d+)d", value) if key.endswith("_days") and isinstance(value, str) else None
+        inner[key] = int(days[1]) if days else value
     return tree
 
 
-def _value(text: str, *, days: bool) -> object:
-    """A value as YAML reads it; for a number of days also "30d"."""
+def from_texts(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """The values of `--set key=value` as YAML reads them, or as they stand where they are none."""
+    return {name: _value(text) for name, text in overrides.items()}
+
+
+def _value(text: str) -> object:
     import yaml12
 
-    if days and (match := re.fullmatch(r"(\d+)d", text)):
-        return int(match[1])
     try:
         return yaml12.parse_yaml(text)
     except ValueError:

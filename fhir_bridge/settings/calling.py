@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
 
+import msgspec
+
+from fhir_bridge.mapping.rules import Calling
+
 Hours = tuple[tuple[int, int], ...]
 """Times of a day people may be called, as (from, to) in minutes since midnight: from is in, to is out."""
 
@@ -71,6 +75,13 @@ def calling_hours(value: object) -> CallingHours:
     saturday, sunday = days.get("saturday", weekend), days.get("sunday", weekend)
     exact, yearly = _holidays(value.get("holidays", ()))
     return CallingHours(days["weekday"], saturday, sunday, days.get("holiday", sunday), exact, yearly)
+
+
+def hours_of(calling: Calling) -> CallingHours:
+    """The hours a profile's layers give. Raises ValueError."""
+    days = msgspec.structs.asdict(calling)
+    days["sunday"] = days["sunday"] or days["saturday"]
+    return calling_hours({day: hours for day, hours in days.items() if hours is not None})
 
 
 def _hours(value: object, where: str) -> Hours:

@@ -75,8 +75,8 @@ class Settings(Table):
     def source(self, name: str | None = None, *, demand: bool = False) -> Source:
         """The source by name; without one the only one there is, else `default` (jurisdiction US, zone UTC).
 
-        Raises UsageError for a name that is not in the settings, and on `demand` where several sources leave the
-        choice open: the source is part of an intent's key (intake, section 3).
+        Raises UsageError for a name that is not in the settings, and on `demand` where several sources leave
+        it open: the source is part of an intent's key (intake, section 3).
         """
         known = ", ".join(self.sources) or DEFAULT_SOURCE
         if name is None and len(self.sources) == 1:

@@ -6,7 +6,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -17,6 +16,7 @@ from fhir_bridge.profiles.overrides import RULE_NAMES
 from fhir_bridge.settings.model import Settings
 from fhir_bridge.settings.tables import SourceSettings
 from fhir_bridge.settings.toml_lines import KeyPath, line_of
+from fhir_bridge.spelling import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,11 @@ def _problem(details: ErrorDetails, given: Given) -> str:
     path = tuple(str(part) for part in details["loc"])
     origin = given.origin(path)
     message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "model_type":
+        message = "a table belongs here"
     if details["type"] == "extra_forbidden":
-        message = f"there is no such setting{_guess(path)}"
+        message = f"there is no such setting{did_you_mean(path[-1], _keys(path[:-1]))}"
     return f"{origin}: {'.'.join(path)}: {message}" if path else f"{origin}: {message}"
-
-
-def _guess(path: KeyPath) -> str:
-    nearest = get_close_matches(path[-1], _keys(path[:-1]), n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
 
 
 def _keys(path: KeyPath) -> list[str]:
