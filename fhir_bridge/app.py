@@ -1,0 +1,68 @@
+"""The wiring: the only module that chooses the concrete parts and puts them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.gather import gather, triggers
+from fhir_bridge.intake.files import Inputs, read_inputs
+from fhir_bridge.mapping.decide import decide
+from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.profiles.load import load_profile
+from fhir_bridge.settings import Settings, Source, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRun:
+    """One call of a command that maps: whose rules, at which instant (aware UTC)."""
+
+    profile: Profile
+    now: datetime
+    project_id: str | None = None
+
+    def read(
+        self,
+        files: Sequence[str],
+        context: Sequence[Path] = (),
+        seen: Callable[[str], None] = lambda name: None,
+    ) -> Inputs:
+        """Reads the FILEs and their context (intake, section 3)."""
+        return read_inputs(files, context, seen=seen)
+
+    def decide(self, inputs: Inputs) -> list[Decision]:
+        """A decision for every trigger of the FILEs, in their order; context only informs."""
+        facts = self.profile.source
+        at_hand = AtHand([*inputs.resources, *inputs.context], base_url=facts.base_url)
+        return [
+            decide(gather(at_hand, trigger, source=facts.name), self.profile, self.now)
+            for trigger in triggers(at_hand, inputs.resources)
+        ]
+
+
+def settings(
+    config_file: str | None, *, flags: Mapping[str, object] | None = None, secrets: bool = True
+) -> Settings:
+    """The settings in force. Raises SettingsError that names file, key and line."""
+    path = Path(config_file) if config_file else None
+    return load_settings(path, environ=os.environ, flags=flags, need_secrets=secrets).settings
+
+
+def profile_of(source: Source, overrides: Mapping[str, str]) -> Profile:
+    """A source's rules: its layers, its own short names, then the overrides of this run."""
+    own = {name: str(value) for name, value in source.settings.rules.items()}
+    return load_profile(source.facts, source.settings.mappings, {**own, **overrides})
+
+
+def mapping_run(
+    config_file: str | None, source: str | None, overrides: Mapping[str, str], now: datetime | None
+) -> MappingRun:
+    """What `map` and `explain` need; no setting is required and no secret is looked for."""
+    chosen = settings(config_file, secrets=False)
+    profile = profile_of(chosen.source(source), overrides)
+    return MappingRun(profile, now or datetime.now(UTC), chosen.api.project_id)

@@ -1,0 +1,80 @@
+"""Options that several commands share, so that each is said once and means the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Instant(click.ParamType):
+    """An ISO 8601 instant with a zone, as aware UTC."""
+
+    name = "ISO"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Raises click's usage error for what is none."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant; write it like 2026-11-23T10:00:00-05:00", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no zone; end it with Z or an offset such as -05:00", param, ctx)
+        return moment.astimezone(UTC)
+
+
+class Setting(click.ParamType):
+    """`key=value`, as a pair."""
+
+    name = "KEY=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Raises click's usage error where there is no `=`."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        if not equals or not key.strip():
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        return key.strip(), text
+
+
+def mapping_options(command: Command) -> Command:
+    """--source, --set, --context: what every command that maps takes (intake, section 3)."""
+    source = click.option(
+        "--source", metavar="NAME", help="The source in bridge.toml that the files came from."
+    )
+    overrides = click.option(
+        "--set", "overrides", type=Setting(), multiple=True,
+        help="A setting for this run, for instance timezone=America/New_York. Repeatable.",
+    )  # fmt: skip
+    context = click.option(
+        "--context", type=click.Path(exists=True, path_type=Path), multiple=True, metavar="DIR",
+        help="A folder or file of resources to have at hand: visits, guardians, practitioners. Repeatable.",
+    )  # fmt: skip
+    return source(overrides(context(command)))
+
+
+def now_option(command: Command) -> Command:
+    """--now: only for commands that send nothing."""
+    return click.option(
+        "--now", type=Instant(), default=None, help="Decide as if it were this instant, with its zone."
+    )(command)
+
+
+def files_argument(command: Command) -> Command:
+    """FILE…: resources, Bundles, NDJSON, folders of them; `-` is standard input."""
+    return click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)
+
+
+def json_option(command: Command) -> Command:
+    """--json: for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)

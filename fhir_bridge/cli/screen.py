@@ -1,0 +1,63 @@
+"""What people see besides the result: problems, counts and progress, all on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.intake.files import Inputs
+from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.printed import kind
+
+PROGRESS_FROM = 20
+"""Files: fewer are read before a bar could be seen."""
+
+NAMES_SHOWN = 3
+"""Files without a trigger that are named; the others are counted."""
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar with rate and time to go on a terminal, for work that is long enough; else nothing."""
+    if total < PROGRESS_FROM or not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda _name: bar.advance(task)
+
+
+def tell_problems(problems: Iterable[InputError]) -> None:
+    """One line for each part that could not be read, and what to do about it."""
+    for problem in problems:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        click.echo(f"unreadable: {problem}{hint}", err=True)
+
+
+def tell_counts(decisions: Iterable[Decision], inputs: Inputs) -> None:
+    """How many triggers became what, and which FILEs had none."""
+    counts = Counter(outcome(decision) for decision in decisions)
+    parts = [f"{name} {number}" for name, number in sorted(counts.items())]
+    click.echo(f"triggers: {sum(counts.values())}" + (f" ({', '.join(parts)})" if parts else ""), err=True)
+    if inputs.without_trigger:
+        names = ", ".join(inputs.without_trigger[:NAMES_SHOWN])
+        more = len(inputs.without_trigger) - NAMES_SHOWN
+        names += f" and {more} more" if more > 0 else ""
+        click.echo(
+            f"no-trigger: {len(inputs.without_trigger)} without Appointment or order: {names}", err=True
+        )
+
+
+def outcome(decision: Decision) -> str:
+    """`call`, or `skip reason`, `reject reason`."""
+    reason = getattr(decision, "reason", None)
+    return kind(decision) if reason is None else f"{kind(decision)} {reason}"

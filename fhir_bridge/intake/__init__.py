@@ -1,0 +1,1 @@
+"""IN: the doors by which FHIR comes."""

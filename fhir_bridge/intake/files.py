@@ -1,0 +1,104 @@
+"""The third door: files named on the command line, read together; one bad file never stops the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import documents
+from fhir_bridge.fhir.documents import Document
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import TRIGGER_TYPES, View
+
+STDIN = "-"
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What was read: the FILEs' resources, what --context adds, and what could not be read.
+
+    `unreadable` names the FILEs of which nothing could be read; `problems` has every error, theirs included;
+    `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1).
+    """
+
+    resources: list[Resource[View]] = field(default_factory=list)
+    context: list[Resource[View]] = field(default_factory=list)
+    problems: list[InputError] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    without_trigger: list[str] = field(default_factory=list)
+    files: int = 0
+
+    @property
+    def nothing_readable(self) -> bool:
+        """Whether no FILE of the call could be read at all (exit code 4)."""
+        return len(self.unreadable) == self.files
+
+
+def read_inputs(
+    files: Sequence[str], context: Sequence[Path] = (), *, seen: Callable[[str], None] = lambda name: None
+) -> Inputs:
+    """Reads FILEs (`-` is standard input; a folder stands for the files in it) and folders of context.
+
+    `seen` is called with each file's name once it was read. Raises InputError only where a folder holds no
+    file: what cannot be read in a file is in `problems`.
+    """
+    inputs = Inputs()
+    for name in _expanded(files):
+        inputs.files += 1
+        _read_file(name, inputs)
+        seen(name)
+    for path in context:
+        for file in fhir_files(path):
+            _read_context(file, inputs)
+            seen(str(file))
+    return inputs
+
+
+def fhir_files(path: Path) -> list[Path]:
+    """The file itself, or every JSON and NDJSON file below a folder, by name. Raises InputError for none."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".json", ".ndjson", ".jsonl"))
+    if not found:
+        raise InputError(f"{path}: no .json or .ndjson file in this folder", code="empty-folder")
+    return found
+
+
+def _expanded(files: Iterable[str]) -> Iterator[str]:
+    for name in files:
+        if name != STDIN and Path(name).is_dir():
+            yield from (str(file) for file in fhir_files(Path(name)))
+        else:
+            yield name
+
+
+def _read_file(name: str, inputs: Inputs) -> None:
+    try:
+        document = _document(name)
+    except InputError as error:
+        inputs.problems.append(error)
+        inputs.unreadable.append(name)
+        return
+    inputs.resources += document.resources
+    inputs.problems += document.problems
+    if not any(resource.view.resource_type in TRIGGER_TYPES for resource in document.resources):
+        inputs.without_trigger.append(name)
+
+
+def _read_context(file: Path, inputs: Inputs) -> None:
+    try:
+        document = documents.read_file(file)
+    except InputError as error:
+        inputs.problems.append(error)
+        return
+    inputs.context += document.resources
+    inputs.problems += document.problems
+
+
+def _document(name: str) -> Document:
+    if name == STDIN:
+        return documents.read(sys.stdin.buffer.read(), STDIN)
+    return documents.read_file(Path(name))
