@@ -15,7 +15,7 @@ from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.profiles.load import load_profile
-from fhir_bridge.settings import Settings, Source, load_settings
+from fhir_bridge.settings import Loaded, Source, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,15 @@ class MappingRun:
         ]
 
 
-def settings(
+def loaded_settings(
     config_file: str | None, *, flags: Mapping[str, object] | None = None, secrets: bool = True
-) -> Settings:
-    """The settings in force. Raises SettingsError that names file, key and line."""
+) -> Loaded:
+    """The settings in force and where each was given. Raises SettingsError that names file, key and line.
+
+    Without `secrets` one that is not found is None: for commands that send nothing.
+    """
     path = Path(config_file) if config_file else None
-    return load_settings(path, environ=os.environ, flags=flags, need_secrets=secrets).settings
+    return load_settings(path, environ=os.environ, flags=flags, need_secrets=secrets)
 
 
 def profile_of(source: Source, overrides: Mapping[str, str]) -> Profile:
@@ -63,6 +66,6 @@ def mapping_run(
     config_file: str | None, source: str | None, overrides: Mapping[str, str], now: datetime | None
 ) -> MappingRun:
     """What `map` and `explain` need; no setting is required and no secret is looked for."""
-    chosen = settings(config_file, secrets=False)
+    chosen = loaded_settings(config_file, secrets=False).settings
     profile = profile_of(chosen.source(source), overrides)
     return MappingRun(profile, now or datetime.now(UTC), chosen.api.project_id)

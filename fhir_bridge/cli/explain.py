@@ -1,0 +1,145 @@
+"""`fhir-bridge explain`: why each decision was made, and where each value of a request came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fhir_bridge.app import mapping_run
+from fhir_bridge.cli import screen
+from fhir_bridge.cli.map import exit_code
+from fhir_bridge.cli.options import files_argument, json_option, mapping_options, now_option
+from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.printed import decision_data
+from fhir_bridge.mapping.reasons import REASONS
+
+COLOURS = {"call": "bold green", "skip": "bold yellow", "reject": "bold red"}
+
+
+@click.command()
+@files_argument
+@json_option
+@click.option("--trigger", metavar="TYPE/ID", help="Only this trigger, for instance Appointment/a1.")
+@mapping_options
+@now_option
+@click.pass_obj
+def explain(
+    config_file: str | None,
+    files: tuple[str, ...],
+    as_json: bool,
+    trigger: str | None,
+    source: str | None,
+    overrides: tuple[tuple[str, str], ...],
+    context: tuple[Path, ...],
+    now: datetime | None,
+) -> int:
+    """Say why each decision was made, and where every value came from. Sends nothing.
+
+    For a call: each field, its value, the element it was taken from (with its version), the rule, and the
+    concept map's row or the layer that had a say. For the others: the row or gate, and what would change it.
+
+    \b
+    fhir-bridge explain bundle.json
+    fhir-bridge explain bundle.json --trigger Appointment/a1 --json
+    """
+    run = mapping_run(config_file, source, dict(overrides), now)
+    with screen.progress("reading", len(files)) as seen:
+        inputs = run.read(files, context, seen)
+    decisions = run.decide(inputs)
+    wanted = [decision for decision in decisions if trigger in (None, decision.subject.trigger)]
+    if trigger is not None and not wanted:
+        raise click.UsageError(f"no trigger {trigger} in these files; `fhir-bridge map` lists them")
+    told = [explanation(decision, run.project_id) for decision in wanted]
+    if as_json:
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        print_explanations(told, Console(highlight=False))
+    screen.tell_problems(inputs.problems)
+    return exit_code(inputs.nothing_readable, bool(inputs.problems), decisions)
+
+
+def explanation(decision: Decision, project_id: str | None = None) -> dict[str, Any]:
+    """The decision's data (mapping, section 18), with `meaning`, and each field's value in its lineage."""
+    data = decision_data(decision, project_id)
+    reason = REASONS.get(data["reason"] or "")
+    if reason is not None:
+        data["meaning"] = {"decided_by": reason.where, "meaning": reason.meaning, "to_change": reason.remedy}
+        data["meaning"]["seen"] = getattr(decision, "detail", None)
+    for entry in data["lineage"]:
+        entry["value"] = value_at(data, entry["field"])
+    return data
+
+
+def value_at(data: dict[str, Any], field: str) -> Any:
+    """The value of a lineage's field: `patient.…` is in the patient, all others in the request; else None."""
+    in_patient = field == "patient" or field.startswith("patient.")
+    value: Any = data["patient"] if in_patient else data["request"]
+    for name, index in re.findall(r"([A-Za-z_]+)|\[(\d+)\]", field.removeprefix("patient.")):
+        if isinstance(value, dict) and name:
+            value = value.get(name)
+        elif isinstance(value, list) and index and int(index) < len(value):
+            value = value[int(index)]
+        else:
+            return None
+    return value
+
+
+def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None:
+    """Prints explanations for people, one after the other."""
+    for number, data in enumerate(told):
+        if number:
+            console.print()
+        _print_head(data, console)
+        if data["decision"] == "call":
+            _print_fields(data, console)
+        for note in data["notes"]:
+            where = ".".join(filter(None, (note["resource"], note["path"])))
+            console.print(f"  note {note['code']}: {where}", style="dim", markup=False)
+
+
+def _print_head(data: dict[str, Any], console: Console) -> None:
+    head = Text.assemble(
+        (data["trigger"], "bold"), "  ", (data["decision"].upper(), COLOURS[data["decision"]])
+    )
+    if data["reason"]:
+        head.append(f"  {data['reason']}")
+    console.print(head)
+    rows = [("intent", data["intent"])]
+    if meaning := data.get("meaning"):
+        rows += [
+            ("because", meaning["meaning"]),
+            ("decided by", meaning["decided_by"]),
+            ("seen", meaning["seen"]),
+            ("look at", data["expression"]),
+            ("to change", meaning["to_change"]),
+        ]
+        rows += [("taken from", source) for entry in data["lineage"] for source in _sources(entry)]
+    else:
+        rows += [("valid until", data.get("valid_until"))]
+    for name, text in rows:
+        if text:
+            console.print(f"  {name:<11} {text}", markup=False, soft_wrap=True)
+
+
+def _print_fields(data: dict[str, Any], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for column in ("field", "value", "taken from", "by"):
+        table.add_column(column, overflow="fold")
+    for entry in data["lineage"]:
+        rule = " · ".join(filter(None, (entry["rule"], entry.get("map_row"), entry.get("layer"))))
+        value = entry["value"] if isinstance(entry["value"], str) else json.dumps(entry["value"])
+        table.add_row(entry["field"], Text(value), Text("\n".join(_sources(entry))), Text(rule))
+    console.print(table)
+
+
+def _sources(entry: dict[str, Any]) -> list[str]:
+    return [f"{source['resource']}: {source['path']}" for source in entry["sources"]]
