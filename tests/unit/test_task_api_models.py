@@ -280,7 +280,7 @@ def test_models_cannot_be_changed() -> None:
     """What was decided is what is sent."""
     draft = TaskDraft.from_wire(seed())
     with pytest.raises(ValidationError):
-        draft.phone_number = "+16175550100"  # type: ignore[misc]
+        draft.phone_number = "+16175550100"
 
 
 def test_a_date_may_be_given_as_a_date() -> None:

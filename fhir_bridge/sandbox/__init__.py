@@ -1,0 +1,1 @@
+"""The task API, emulated as a product of its own: the same wire models, simulated calls, scripted faults."""
