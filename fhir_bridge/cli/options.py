@@ -12,7 +12,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO 8601 instant with a zone, as aware UTC."""
 
     name = "ISO"
@@ -30,7 +30,7 @@ class Instant(click.ParamType):
         return moment.astimezone(UTC)
 
 
-class Setting(click.ParamType):
+class Setting(click.ParamType[tuple[str, str]]):
     """`key=value`, as a pair."""
 
     name = "KEY=VALUE"
