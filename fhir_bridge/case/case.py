@@ -1,4 +1,5 @@
-"""A case: one trigger with all it needs, resolved (mapping, section 1). Plain data to the mapping: nothing here does I/O."""
+"""A case: one trigger with all it needs, resolved (mapping, section 1). Plain data to the mapping: nothing
+here does I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import TypeVar, cast
 
-from fhir_bridge.case import chain as chains
-from fhir_bridge.case import parties, places
+from fhir_bridge.case import places
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.chain import Chain
 from fhir_bridge.case.links import Link, Participant, Party
-from fhir_bridge.case.patient import Subject
+from fhir_bridge.case.patient import CasePatient
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -37,11 +37,12 @@ Trigger = Resource[Appointment] | Resource[ServiceRequest]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One trigger and what belongs to it; each property is worked out when first asked for, from what is at hand.
+    """One trigger and what belongs to it; each property is worked out when first asked for, from what is at
+    hand.
 
     `reported_at` is when the source told us (aware UTC), `first_cancelled_at` when the ledger first saw the
-    Appointment cancelled (aware UTC). `history_complete` and `chain_complete` say that a search or an export was
-    known to bring all of the patient's visits, all of the chain.
+    Appointment cancelled (aware UTC). `history_complete` and `chain_complete` say that a search or an export
+    was known to bring all of the patient's visits, all of the chain.
     """
 
     source: str
@@ -60,14 +61,15 @@ class Case:
     def follow(
         self, holder: Resource[View], path: str, reference: Reference | None, kind: type[V]
     ) -> Link[V] | None:
-        """Follow a reference to a resource of that kind (mapping, section 15); None only where there is none."""
+        """Follow a reference to a resource of that kind (mapping, section 15); None only where there is
+        none."""
         return None if reference is None else self.at_hand.follow(holder, path, reference, kind)
 
     # -- the patient (mapping, section 5) --
 
     @cached_property
-    def _subject(self) -> Subject | None:
-        return self.at_hand.subject_of(self.trigger)
+    def _subject(self) -> CasePatient | None:
+        return self.at_hand.patients.of(self.trigger)
 
     @property
     def patient_reference(self) -> Reference | None:
@@ -76,7 +78,8 @@ class Case:
 
     @property
     def patient_path(self) -> str:
-        """The FHIRPath of that reference, for instance `Appointment.participant[0].actor`; empty without one."""
+        """The FHIRPath of that reference, for instance `Appointment.participant[0].actor`; empty without
+        one."""
         return self._subject.link.path if self._subject else ""
 
     @property
@@ -91,7 +94,8 @@ class Case:
 
     @property
     def patient_identity(self) -> str | None:
-        """Who the patient is, for the intent's key: `Patient/p1`, `identifier:<16 hex>`, `Type/id#fragment`."""
+        """Who the patient is, for the intent's key: `Patient/p1`, `identifier:<16 hex>`,
+        `Type/id#fragment`."""
         return self._subject.identity if self._subject else None
 
     @property
@@ -123,8 +127,9 @@ class Case:
 
     @cached_property
     def orders(self) -> tuple[Link[ServiceRequest], ...]:
-        """The trigger itself as an order, else the orders it is based on (STU3 `incomingReferral`), in its words' order."""
-        return chains.orders_of(self.at_hand, self.trigger)
+        """The trigger itself as an order, else the orders it is based on (STU3 `incomingReferral`), in its
+        words' order."""
+        return self.at_hand.chains.orders_of(self.trigger)
 
     @property
     def order(self) -> Link[ServiceRequest] | None:
@@ -134,7 +139,7 @@ class Case:
     @cached_property
     def chain(self) -> Chain:
         """The orders and Appointments that are one piece of work, and the root that names it."""
-        return chains.chain_of(self.at_hand, self.trigger, self.patient_identity, complete=self.chain_complete)
+        return self.at_hand.chains.of(self.trigger, complete=self.chain_complete)
 
     @cached_property
     def other_appointments(self) -> tuple[Resource[Appointment], ...]:
@@ -145,60 +150,68 @@ class Case:
 
     def follow_up_orders(self, encounter: Resource[Encounter]) -> tuple[Resource[ServiceRequest], ...]:
         """The orders at hand that were placed in this encounter."""
-        return self.at_hand.referring(encounter, ServiceRequest, "encounter")
+        return self.at_hand.ordered_in(encounter)
 
     @cached_property
     def laboratory_evidence(self) -> tuple[tuple[str, str], ...]:
-        """What proves that the order was laboratory work: (label, FHIRPath) pairs (mapping, section 3, row 7)."""
-        return chains.laboratory_evidence(self.at_hand, self.order.resource if self.order else None)
+        """What proves that the order was laboratory work: (label, FHIRPath) pairs (mapping, section 3)."""
+        return self.at_hand.chains.laboratory_evidence(self._order_at_hand)
 
     @cached_property
     def duplicate_places(self) -> tuple[str, ...]:
-        """Where several contents of the trigger, or of the patient, stand that no version orders; else empty."""
+        """Where several contents of the trigger, or of the patient, stand that no version orders; else
+        empty."""
         patient = self._subject.link if self._subject else None
         return self.at_hand.places_of(self.trigger) or (self.at_hand.places_named(patient) if patient else ())
 
     # -- people and places --
 
     def party(self, holder: Resource[View], path: str, reference: Reference | None) -> Party | None:
-        """Who a reference leads to, with role, organization and places; None only where there is no reference."""
-        return None if reference is None else parties.party(self.at_hand, holder, path, reference)
+        """Who a reference leads to, with role, organization and places; None only where there is no
+        reference."""
+        return None if reference is None else self.at_hand.parties.party(holder, path, reference)
 
     @cached_property
     def requester(self) -> Party | None:
         """Who asked for the order; None where no order is at hand or it does not say."""
-        return parties.requester(self.at_hand, self.order.resource) if self.order and self.order.resource else None
+        order = self._order_at_hand
+        return self.at_hand.parties.requester(order) if order else None
 
     @cached_property
     def performers(self) -> tuple[Party, ...]:
         """Who is to perform the order (STU3 `recipient`)."""
-        return parties.performers(self.at_hand, self.order.resource) if self.order and self.order.resource else ()
+        order = self._order_at_hand
+        return self.at_hand.parties.performers(order) if order else ()
 
     @cached_property
     def participants(self) -> tuple[Participant, ...]:
         """The Appointment's participants in order; empty for an order."""
         if self.is_order:
             return ()
-        return parties.participants(self.at_hand, cast("Resource[Appointment]", self.trigger))
+        return self.at_hand.parties.participants(cast("Resource[Appointment]", self.trigger))
 
     @cached_property
     def primary_care(self) -> tuple[Party, ...]:
         """The patient's `generalPractitioner`s."""
-        return parties.primary_care(self.at_hand, self.patient) if self.patient else ()
+        return self.at_hand.parties.primary_care(self.patient) if self.patient else ()
 
     @cached_property
     def slots(self) -> tuple[Resource[Slot], ...]:
         """The Slots at hand that the Appointment names."""
-        return places.slots(self.at_hand, self.trigger)
+        return places.slots(self.at_hand.resolver, self.trigger)
 
     @cached_property
     def services(self) -> tuple[Resource[HealthcareService], ...]:
-        """The HealthcareServices at hand: participants, R5 `serviceType`, then the Slots' Schedules' actors."""
-        return places.services(self.at_hand, self.trigger, self.participants, self.slots)
+        """The HealthcareServices at hand: participants, R5 `serviceType`, then the Slots' Schedules'
+        actors."""
+        return places.services(self.at_hand.resolver, self.trigger, self.participants, self.slots)
 
     @cached_property
     def locations(self) -> tuple[Resource[Location], ...]:
         """The places of care at hand: participants, the order's, then the services'."""
-        return places.locations(
-            self.at_hand, self.order.resource if self.order else None, self.participants, self.services
-        )
+        order = self._order_at_hand
+        return places.locations(self.at_hand.resolver, order, self.participants, self.services)
+
+    @property
+    def _order_at_hand(self) -> Resource[ServiceRequest] | None:
+        return self.order.resource if self.order else None

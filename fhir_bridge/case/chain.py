@@ -1,22 +1,218 @@
-"""Chains: the order and Appointments that are one piece of work, and the root that names it (mapping, section 2)."""
+"""Chains: the order and Appointments that are one piece of work, and what names it (mapping, section 2)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import cast
 
+from fhir_bridge.case.links import Link
+from fhir_bridge.case.patient import Patients
+from fhir_bridge.case.resolution import Resolver
+from fhir_bridge.case.root import order_root, unnamed_root
+from fhir_bridge.fhir import dates
+from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.references import parse, type_named
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.fhir.views import (
+    TRIGGER_TYPES,
+    Appointment,
+    DiagnosticReport,
+    ServiceRequest,
+    Specimen,
+    View,
+)
+
+_ORDER_TYPES = TRIGGER_TYPES - {"Appointment"}
+_UNDATED = dates.LATEST
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """One piece of work.
 
-    `root` is its part of the intent's key, `members` the labels of all orders and Appointments in it, also of those
-    that are only referred to; `appointments` are the ones at hand, the trigger included, oldest first.
+    `root` is its part of the intent's key, `members` the labels of all orders and Appointments in it, also of
+    those that are only referred to, sorted; `appointments` are the ones at hand, the trigger included, oldest
+    first.
     """
 
     root: str
     members: tuple[str, ...]
     appointments: tuple[Resource[Appointment], ...]
     complete: bool = False
+
+
+class Chains:
+    """Finds the chain of a trigger among what is at hand. The links between Appointments are followed
+    once."""
+
+    def __init__(self, resolver: Resolver, patients: Patients) -> None:
+        self._resolver = resolver
+        self._patients = patients
+
+    def of(self, trigger: Resource[View], *, complete: bool = False) -> Chain:
+        """The chain a trigger belongs to. Appointments of another patient are not in it, whatever they
+        point to."""
+        members = self._members(trigger)
+        nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
+        nodes += [] if any(node is trigger for node in nodes) else [trigger]
+        appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
+        orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
+        appointments.sort(key=_age)
+        return Chain(
+            self._root(members, orders, appointments), tuple(sorted(members)), tuple(appointments), complete
+        )
+
+    def orders_of(self, trigger: Resource[View]) -> tuple[Link[ServiceRequest], ...]:
+        """The trigger itself where it is an order; else the orders an Appointment is based on, as it names
+        them."""
+        if isinstance(trigger.view, ServiceRequest):
+            order = cast("Resource[ServiceRequest]", trigger)
+            return (Link(trigger, "", Reference(reference=trigger.label), order),)
+        return tuple(self._based_on(cast("Resource[Appointment]", trigger)))
+
+    def laboratory_evidence(self, order: Resource[ServiceRequest] | None) -> tuple[tuple[str, str], ...]:
+        """The label and FHIRPath of what shows an order to be laboratory work: a specimen named, one taken
+        for it, or a report based on it (mapping, section 3, row 7)."""
+        if order is None:
+            return ()
+        named = ((order.label, f"{order.view.resource_type}.specimen"),) if order.view.specimen else ()
+        return (*named, *self._evidence.get(id(order), ()))
+
+    def _members(self, trigger: Resource[View]) -> set[str]:
+        """The labels reached from the trigger over the links of its patient's Appointments."""
+        patient = self._patients.of(trigger)
+        identity = patient.identity if patient else None
+        members, waiting = {trigger.label}, [trigger.label]
+        while waiting:
+            for label in self._edges.get(waiting.pop(), ()):
+                if label not in members and not self._is_strangers(label, identity):
+                    members.add(label)
+                    waiting.append(label)
+        return members
+
+    def _is_strangers(self, label: str, identity: str | None) -> bool:
+        for node in self._nodes.get(label, ()):
+            patient = self._patients.of(node)
+            if patient is not None and identity is not None and patient.identity != identity:
+                return True
+        return False
+
+    def _root(
+        self,
+        members: set[str],
+        orders: list[Resource[ServiceRequest]],
+        appointments: list[Resource[Appointment]],
+    ) -> str:
+        """The oldest order at hand, else an order that is only named, else the oldest Appointment."""
+        if orders:
+            oldest = min(orders, key=lambda order: (_instant(order.view.authored_on), order.label))
+            patient = self._patients.of(oldest)
+            return order_root(self._resolver, oldest, patient.identity if patient else None)
+        named = sorted(members & self._named_orders)
+        return named[0] if named else unnamed_root(appointments[0])
+
+    @cached_property
+    def _nodes(self) -> dict[str, tuple[Resource[View], ...]]:
+        """Orders and Appointments by label, contained ones too; several where no version orders them."""
+        nodes: dict[str, tuple[Resource[View], ...]] = {}
+        index = self._resolver.index
+        for resource in (*index.of(ServiceRequest), *index.of(Appointment)):
+            inner = [
+                one for one in index.contained(resource).values() if one.view.resource_type in TRIGGER_TYPES
+            ]
+            for node in (resource, *inner):
+                nodes[node.label] = (*nodes.get(node.label, ()), node)
+        return nodes
+
+    @cached_property
+    def _edges(self) -> dict[str, set[str]]:
+        """Which labels stand next to which in a chain, in both directions."""
+        edges: dict[str, set[str]] = {}
+        for label, nodes in self._nodes.items():
+            for node in nodes:
+                for neighbour in self._neighbours(node):
+                    edges.setdefault(label, set()).add(neighbour)
+                    edges.setdefault(neighbour, set()).add(label)
+        return edges
+
+    def _neighbours(self, node: Resource[View]) -> Iterator[str]:
+        if not isinstance(node.view, Appointment):
+            return
+        if node.container is not None:
+            yield node.container.label
+        appointment = cast("Resource[Appointment]", node)
+        for link in (*self._based_on(appointment), *self._replaces(appointment)):
+            key = self._label(link)
+            if key is not None:
+                yield key
+
+    @cached_property
+    def _named_orders(self) -> frozenset[str]:
+        """The labels of the orders that Appointments at hand name, at hand or not."""
+        appointments = [
+            node for nodes in self._nodes.values() for node in nodes if isinstance(node.view, Appointment)
+        ]
+        links = [
+            link for node in appointments for link in self._based_on(cast("Resource[Appointment]", node))
+        ]
+        return frozenset(filter(None, map(self._label, links)))
+
+    def _label(self, link: Link[View]) -> str | None:
+        if link.resource is not None:
+            return link.resource.label
+        return self._patients.reference_key(link)
+
+    def _based_on(self, appointment: Resource[Appointment]) -> Iterator[Link[ServiceRequest]]:
+        """`basedOn` and STU3's `incomingReferral`, as far as nothing says that they lead to something
+        else."""
+        for element, name in (("based_on", "basedOn"), ("incoming_referral", "incomingReferral")):
+            for number, reference in enumerate(getattr(appointment.view, element)):
+                path = f"Appointment.{name}[{number}]"
+                link = self._resolver.follow(appointment, path, reference, ServiceRequest)
+                if link.resource is not None or _may_be_order(reference):
+                    yield link
+
+    def _replaces(self, appointment: Resource[Appointment]) -> Iterator[Link[Appointment]]:
+        """R5 `replaces`; in R4 the extension for it, or a vendor's own."""
+        for number, reference in enumerate(appointment.view.replaces):
+            yield self._resolver.follow(
+                appointment, f"Appointment.replaces[{number}]", reference, Appointment
+            )
+        for number, extension in enumerate(appointment.view.extension):
+            if extension.value_reference and extension.url in self._resolver.rules.replaces_extensions:
+                path = f"Appointment.extension[{number}].value"
+                yield self._resolver.follow(appointment, path, extension.value_reference, Appointment)
+
+    @cached_property
+    def _evidence(self) -> dict[int, list[tuple[str, str]]]:
+        """Reports and specimens by the order they belong to."""
+        found: dict[int, list[tuple[str, str]]] = {}
+        for kind, element, name in (
+            (DiagnosticReport, "based_on", "basedOn"),
+            (Specimen, "request", "request"),
+        ):
+            for resource in self._resolver.index.of(kind):
+                for number, reference in enumerate(getattr(resource.view, element)):
+                    path = f"{kind.__name__}.{name}[{number}]"
+                    link = self._resolver.follow(resource, path, reference, ServiceRequest)
+                    found.setdefault(id(link.resource), []).append((resource.label, path))
+        return found
+
+
+def _may_be_order(reference: Reference) -> bool:
+    target = parse(reference.reference)
+    named = (target.type if target else None) or type_named(reference.type)
+    return named is None or named in _ORDER_TYPES
+
+
+def _age(appointment: Resource[Appointment]) -> tuple[datetime, datetime, str]:
+    view = appointment.view
+    return (_instant(view.created or view.start), _instant(view.start), appointment.label)
+
+
+def _instant(text: str | None) -> datetime:
+    moment = dates.parse(text)
+    return _UNDATED if moment is None else moment.instant(UTC)

@@ -22,7 +22,8 @@ V = TypeVar("V", bound=View, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Link(Generic[V]):
-    """A reference followed: who refers, by which element, to what. `resource` is None where it is not at hand.
+    """A reference followed: who refers, by which element, to what. `resource` is None where it is not at
+    hand.
 
     `notes` are codes such as `reference-unresolved` or `reference-untyped` (mapping, section 15).
     """
@@ -36,11 +37,12 @@ class Link(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Somebody who asks, performs or takes part: a practitioner, their role, or an organization, with what hangs on it.
+    """Somebody who asks, performs or takes part: a practitioner, their role, or an organization, with what
+    hangs on it.
 
-    `link` is the reference as it stands (its resource may be somebody else: a Patient who asks for themselves).
-    A role brings its practitioner, organization, locations and services; a bare practitioner brings the one role
-    at hand that is theirs, if there is exactly one active.
+    `link` is the reference as it stands (its resource may be somebody else: a Patient who asks for
+    themselves). A role brings its practitioner, organization, locations and services; a bare practitioner
+    brings the one role at hand that is theirs, if there is exactly one active.
     """
 
     link: Link[View]

@@ -1,7 +1,8 @@
 """FHIR's datatypes as far as the bridge reads them: forgiving msgspec views of STU3, R4, R4B and R5 at once.
 
 An element that changed its type between versions is one struct that holds all its shapes
-(https://hl7.org/fhir/datatypes.html, R4 and R5). Names are FHIR's in snake_case. Nothing is mutated: all are frozen.
+(https://hl7.org/fhir/datatypes.html, R4 and R5). Names are FHIR's in snake_case. Nothing is mutated: all are
+frozen.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Reference(Datatype, frozen=True):
 class CodeableReference(Datatype, frozen=True):
     """R5's CodeableReference; also R4's and STU3's CodeableConcept, or Reference, in the same place.
 
-    `reference` is a text where the element was a plain Reference. Use `words` and `target`, never the raw shape.
+    `reference` is a text where the element was a plain Reference. Use `words` and `target`, never the raw
+    shape.
     """
 
     concept: CodeableConcept | None = None
@@ -173,6 +175,8 @@ class TimingRepeat(Datatype, frozen=True):
     day_of_week: tuple[str, ...] = ()
     time_of_day: tuple[str, ...] = ()
     when: tuple[str, ...] | str = ()
+    duration: float | None = None
+    duration_unit: str | None = None
 
 
 class Timing(Datatype, frozen=True):

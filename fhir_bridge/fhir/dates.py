@@ -32,8 +32,8 @@ _STRICT_TAIL = re.compile(r"T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?", 
 class Moment:
     """A point or span of time as it was written.
 
-    `value` is the first instant of it: aware where an offset was written, else naive, which is local time of the
-    source (mapping, section 8). `noted` holds `date-mended` where the text was not FHIR's form.
+    `value` is the first instant of it: aware where an offset was written, else naive, which is local time of
+    the source (mapping, section 8). `noted` holds `date-mended` where the text was not FHIR's form.
     """
 
     precision: Precision
@@ -60,8 +60,8 @@ class Moment:
         return _utc(self.value, zone)
 
     def end_instant(self, zone: tzinfo) -> datetime:
-        """The instant after which it is over, aware UTC: a day, month or year covers the whole of it, so this is
-        the first instant of the next one in `zone`; a time of day is its own end."""
+        """The instant after which it is over, aware UTC: a day, month or year covers the whole of it, so
+        this is the first instant of the next one in `zone`; a time of day is its own end."""
         if self.precision == "time":
             return _utc(self.value, zone)
         try:
@@ -79,8 +79,8 @@ def parse(text: str | None) -> Moment | None:
     """Read a FHIR date, dateTime or instant; None where there is none or it cannot be read (the caller notes
     `date-unreadable`).
 
-    Read and noted as `date-mended`: blanks around it, a blank for the T, a small t or z, no seconds, an offset without
-    minutes or colon, a fraction that is empty, too long or after a comma or colon, and 24:00.
+    Read and noted as `date-mended`: blanks around it, a blank for the T, a small t or z, no seconds, an
+    offset without minutes or colon, a fraction that is empty, too long or after a comma or colon, and 24:00.
     """
     if not text:
         return None
@@ -124,7 +124,8 @@ def _time_of_day(part: dict[str, str | None]) -> timedelta:
 
 
 def _offset(text: str) -> timezone:
-    """The zone of `Z`, `+02`, `+0200` or `+02:00`. Raises ValueError beyond 14 hours, which no place on Earth has."""
+    """The zone of `Z`, `+02`, `+0200` or `+02:00`. Raises ValueError beyond 14 hours, which no place on
+    Earth has."""
     if text in "Zz":
         return UTC
     hours, minutes = int(text[1:3]), int(text[-2:] if len(text) > 3 else 0)

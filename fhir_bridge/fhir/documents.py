@@ -1,4 +1,5 @@
-"""A file, message or standard input taken apart into resources: Bundles, NDJSON, arrays, Parameters, other envelopes.
+"""A file, message or standard input taken apart into resources: Bundles, NDJSON, arrays, Parameters, other
+envelopes.
 
 Intake, section 3, and mapping, section 16. What cannot be read is listed with its place; the rest is kept.
 """
@@ -35,9 +36,9 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 class Document:
     """What one file held.
 
-    `resources` are those of types the bridge has views for, in the order they stand; `others` counts the types it
-    passes over; `deleted` are the labels that a history or notification says are gone; `problems` lists every part
-    that could not be read, each naming file and line or entry.
+    `resources` are those of types the bridge has views for, in the order they stand; `others` counts the
+    types it passes over; `deleted` are the labels that a history or notification says are gone; `problems`
+    lists every part that could not be read, each naming file and line or entry.
     """
 
     name: str
@@ -59,8 +60,8 @@ def read_file(path: Path) -> Document:
 def read(data: bytes, name: str) -> Document:
     """Take the bytes of a file apart; `name` stands for it in errors (`-` for standard input).
 
-    Raises InputError, naming the file and where known the line, where nothing in it can be read: empty, not JSON,
-    not FHIR, XML, another encoding than UTF-8, -16 or -32, nested too deeply.
+    Raises InputError, naming the file and where known the line, where nothing in it can be read: empty, not
+    JSON, not FHIR, XML, another encoding than UTF-8, -16 or -32, nested too deeply.
     """
     data = _utf8(data, name)
     document = Document(name)

@@ -1,4 +1,5 @@
-"""What resources come wrapped in: Bundles, Parameters, arrays, `{"resource": …}`, CDS Hooks requests (mapping, section 16).
+"""What resources come wrapped in: Bundles, Parameters, arrays, `{"resource": …}`, CDS Hooks requests
+(mapping, section 16).
 
 Everything stays bytes: one typed pass a level finds where each resource starts and ends.
 """
@@ -16,7 +17,8 @@ _DEEPEST = 16
 """Envelopes in envelopes beyond this are refused: each level is a pass over the bytes."""
 
 _SUGGESTIONS = "cards"
-"""A CDS Hooks response suggests in its cards; a suggestion is no order (https://cds-hooks.hl7.org/2.0/#suggestion)."""
+"""A CDS Hooks response suggests in its cards; a suggestion is no order
+(https://cds-hooks.hl7.org/2.0/#suggestion)."""
 
 
 class _Request(msgspec.Struct):
@@ -47,7 +49,8 @@ _entry = msgspec.json.Decoder(_Entry).decode
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One resource's bytes, its Bundle's fullUrl for it, and its number among the parts; None where it was alone."""
+    """One resource's bytes, its Bundle's fullUrl for it, and its number among the parts; None where it was
+    alone."""
 
     raw: bytes
     full_url: str | None
@@ -56,7 +59,8 @@ class Part:
 
 @dataclass(slots=True)
 class Contents:
-    """What an envelope held: parts in order, and what it says is deleted: `Type/id` → when (FHIR instant or None)."""
+    """What an envelope held: parts in order, and what it says is deleted: `Type/id` → when (FHIR instant
+    or None)."""
 
     parts: list[Part] = field(default_factory=list)
     deleted: dict[str, str | None] = field(default_factory=dict)
@@ -67,7 +71,8 @@ class Contents:
 def unpack(data: bytes) -> Contents:
     """Every resource in one JSON value, however it is wrapped; none where it holds none.
 
-    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is not JSON or nested too deeply.
+    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is not JSON or nested too
+    deeply.
     """
     contents = Contents()
     _walk(data, None, contents, 0)
@@ -95,7 +100,7 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
             _walk_entry(entry, contents, depth)
     elif name is None or name == "Parameters":
         for member, value in _members(raw).items():
-            if member != _SUGGESTIONS and bytes(memoryview(value)[:1]) in (b"{", b"["):
+            if member != _SUGGESTIONS and _opening(value) in (b"{", b"["):
                 _walk(bytes(value), None, contents, depth + 1)
     else:
         contents.parts.append(Part(raw, full_url, contents.count if depth else None))
@@ -111,7 +116,7 @@ def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
         contents.count += 1
     elif entry.resource is None:
         contents.count += 1
-    elif memoryview(entry.resource)[:1] == b"{":
+    elif _opening(entry.resource) == b"{":
         _walk(bytes(entry.resource), entry.full_url, contents, depth + 1)
     else:  # kept for its complaint: no object, so no resource
         contents.parts.append(Part(bytes(entry.resource), entry.full_url, contents.count))
@@ -124,18 +129,19 @@ def _entries(raw: bytes) -> list[_Entry]:
         return _bundle(raw).entry
     except msgspec.ValidationError:
         value = _members(raw).get("entry")
-    if value is None or memoryview(value)[:1] not in (b"[", b"{"):
+    if value is None or _opening(value) not in (b"[", b"{"):
         return []
-    return [_entry_mended(item) for item in (_items(value) if memoryview(value)[:1] == b"[" else [value])]
+    return [_entry_mended(item) for item in (_items(value) if _opening(value) == b"[" else [value])]
 
 
 def _entry_mended(raw: msgspec.Raw) -> _Entry:
-    """An entry by its members alone: whatever is not as it should be counts as not there, but the resource."""
+    """An entry by its members alone: whatever is not as it should be counts as not there, but the
+    resource."""
     try:
         return _entry(raw)
     except msgspec.ValidationError:
         pass
-    if memoryview(raw)[:1] != b"{":
+    if _opening(raw) != b"{":
         return _Entry(resource=raw)
     members = _members(raw)
     try:
@@ -147,3 +153,7 @@ def _entry_mended(raw: msgspec.Raw) -> _Entry:
     except msgspec.ValidationError:
         url = None
     return _Entry(full_url=url, resource=members.get("resource"), request=request)
+
+
+def _opening(raw: msgspec.Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])

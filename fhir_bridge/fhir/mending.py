@@ -1,6 +1,8 @@
-"""The slow way for a resource its view refuses: as plain data, mended element by element, converted (mapping, section 16).
+"""The slow way for a resource its view refuses: as plain data, mended element by element, converted (mapping,
+section 16).
 
-What each element may hold is read off the view's own annotations, so a view is the only list of elements there is.
+What each element may hold is read off the view's own annotations, so a view is the only list of elements
+there is.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -44,7 +46,8 @@ _NO = frozenset({"false", "no", "n", "0", "f"})
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What an element may hold: a datatype, a list of something, a text, a whole number, a truth value, raw JSON."""
+    """What an element may hold: a datatype, a list of something, a text, a whole number, a truth value,
+    raw JSON."""
 
     struct: type[msgspec.Struct] | None = None
     items: _Shape | None = None
@@ -55,12 +58,13 @@ class _Shape:
 
 
 def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str, ...]]:
-    """The view of a resource that does not quite have its form, with a note for each kind of repair, in FHIR's order:
+    """The view of a resource that does not quite have its form, with a note for each kind of repair, in
+    FHIR's order:
 
-    `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`, `null-dropped`,
-    `blank-dropped`, `code-case` for codes and names spelt in another case, `deceased-unreadable`, and `element-dropped`
-    where an element could not be read as anything.
-    Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
+    `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`,
+    `null-dropped`, `blank-dropped`, `code-case` for codes and names spelt in another case,
+    `deceased-unreadable`, and `element-dropped` where an element could not be read as anything. Raises
+    `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
     data = msgspec.json.decode(raw, type=dict[str, Any])
     mender = _Mender()
@@ -74,7 +78,8 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
 def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
     """A copy in which every way to say that somebody died is one that the view knows.
 
-    What is said of a death and cannot be read counts as one: nobody is phoned on the strength of a typing error.
+    What is said of a death and cannot be read counts as one: nobody is phoned on the strength of a typing
+    error.
     """
     plain = {}
     for name, value in data.items():
@@ -104,7 +109,8 @@ class _Mender:
         self.notes.setdefault(code)
 
     def fields(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-        """The elements the struct knows, mended; a name in another case counts where the right one is missing."""
+        """The elements the struct knows, mended; a name in another case counts where the right one is
+        missing."""
         shapes, lower = _shapes(struct)
         built = {}
         for name, value in data.items():
@@ -211,9 +217,10 @@ class _Mender:
         return _ABSENT
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shapes(struct: type[msgspec.Struct]) -> tuple[dict[str, _Shape], dict[str, str]]:
-    """The shape of each element of a struct by its name on the wire, and those names by their small letters."""
+    """The shape of each element of a struct by its name on the wire, and those names by their small
+    letters."""
     shapes = {field.encode_name: _shape(field.type) for field in msgspec.structs.fields(struct)}
     return shapes, {name.lower(): name for name in shapes}
 

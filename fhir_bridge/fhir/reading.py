@@ -1,4 +1,5 @@
-"""From the bytes of one resource to its view: straight where the view takes them, mended where it does not."""
+"""From the bytes of one resource to its view: straight where the view takes them, mended where it does
+not."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ _decode: dict[str, Callable[[bytes], View]] = {
 _decode_other = msgspec.json.Decoder(View).decode
 _TYPES = {name.lower(): name for name in VIEWS}
 
-# Elements whose absence must not be believed before other spellings were looked for (mapping, section 16): what a
-# name in any case has in common. Cheap substring searches, for most resources lack one of these rightly.
+# Elements whose absence must not be believed before other spellings were looked for (mapping, section 16):
+# what a name in any case has in common. Cheap substring searches, for most resources rightly lack one.
 _STATUS = (("status", (b"tatus", b"TATUS")),)
 _ORDER = (*_STATUS, ("intent", (b'ntent"', b'NTENT"')), ("do_not_perform", (b"erform", b"ERFORM")))
 _LOOKED_FOR: dict[str, tuple[tuple[str, tuple[bytes, bytes]], ...]] = {
@@ -43,7 +44,8 @@ _LOOKED_FOR: dict[str, tuple[tuple[str, tuple[bytes, bytes]], ...]] = {
 
 
 def resource_type(raw: bytes) -> str | None:
-    """The resourceType of an object, in FHIR's case where the bridge knows the type; None where there is none.
+    """The resourceType of an object, in FHIR's case where the bridge knows the type; None where there is
+    none.
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
@@ -84,7 +86,8 @@ def _view(name: str, raw: bytes) -> tuple[View, tuple[str, ...]]:
 
 
 def _is_suspect(view: View, raw: bytes) -> bool:
-    """Whether a status is not in FHIR's case, or a decisive element may stand there under another spelling."""
+    """Whether a status is not in FHIR's case, or a decisive element may stand there under another
+    spelling."""
     status = getattr(view, "status", None)
     if status is not None and (not status.islower() or status != status.strip()):
         return True

@@ -22,9 +22,9 @@ _SEARCH = re.compile(r"(?:https?://.+/)?(?P<type>[A-Za-z]+)\?identifier=(?P<syst
 class Target:
     """What a reference text points at. Only what the text says is set:
 
-    a `fragment` (empty for the container itself) · a `url` to match against fullUrls (absolute URLs and URNs) ·
-    `type` and `id`, with `base` for absolute and `version` for versioned ones · an `id` alone ·
-    `system` and `value` of a conditional reference (`Type?identifier=system|value`).
+    a `fragment` (empty for the container itself) · a `url` to match against fullUrls (absolute URLs and URNs)
+    · `type` and `id`, with `base` for absolute and `version` for versioned ones · an `id` alone · `system`
+    and `value` of a conditional reference (`Type?identifier=system|value`).
     """
 
     fragment: str | None = None
@@ -64,15 +64,16 @@ def parse(text: str | None) -> Target | None:
 
 
 def _literal(match: re.Match[str]) -> Target:
-    """`Type/id`, relative or absolute, with or without a version. The url leaves the version out, as fullUrls do."""
+    """`Type/id`, relative or absolute, with or without a version. The url leaves the version out, as
+    fullUrls do."""
     base, kind, id_ = match["base"], type_named(match["type"]), match["id"]
     url = f"{base}/{match['type']}/{id_}" if base else None
     return Target(url=url, base=base, type=kind, id=id_, version=match["version"])
 
 
 def type_named(name: str | None) -> str | None:
-    """The resource type a name or URL (`http://hl7.org/fhir/StructureDefinition/Patient`) speaks of, in FHIR's case
-    where the bridge knows the type."""
+    """The resource type a name or URL (`http://hl7.org/fhir/StructureDefinition/Patient`) speaks of, in
+    FHIR's case where the bridge knows the type."""
     if not name:
         return None
     last = name.rsplit("/", 1)[-1].strip()

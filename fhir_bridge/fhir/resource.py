@@ -27,8 +27,8 @@ class Origin:
 class Resource(Generic[V]):
     """One resource that was read. Compared by identity: two readings are two resources.
 
-    `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to read
-    it (mapping, section 16), for instance `code-case`.
+    `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to
+    read it (mapping, section 16), for instance `code-case`.
     """
 
     view: V

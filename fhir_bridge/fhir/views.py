@@ -202,6 +202,12 @@ class RecurrenceTemplate(Datatype, frozen=True):
     timezone: CodeableConcept | None = None
 
 
+class Element(Datatype, frozen=True):
+    """What stands beside a primitive element, under its name with an underscore."""
+
+    extension: tuple[Extension, ...] = ()
+
+
 class Appointment(View, frozen=True, kw_only=True):
     """https://hl7.org/fhir/R4/appointment.html"""
 
@@ -225,6 +231,7 @@ class Appointment(View, frozen=True, kw_only=True):
     previous_appointment: Reference | None = None  # R5
     originating_appointment: Reference | None = None  # R5
     start: str | None = None
+    start_element: Element | None = msgspec.field(default=None, name="_start")
     end: str | None = None
     minutes_duration: int | None = None
     requested_period: tuple[Period, ...] = ()
@@ -256,8 +263,15 @@ class Requester(Datatype, frozen=True):
         return self.agent or Reference(self.reference, self.type, self.identifier, self.display)
 
 
+class Instruction(Datatype, frozen=True):
+    """R5's ServiceRequest.patientInstruction."""
+
+    instruction_markdown: str | None = None
+
+
 class ServiceRequest(View, frozen=True, kw_only=True):
-    """https://hl7.org/fhir/R4/servicerequest.html, and STU3's ReferralRequest and ProcedureRequest read as one."""
+    """https://hl7.org/fhir/R4/servicerequest.html, and STU3's ReferralRequest and ProcedureRequest read as
+    one."""
 
     status: str | None = None
     intent: str | None = None
@@ -270,6 +284,7 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     specialty: CodeableConcept | None = None  # ReferralRequest
     description: str | None = None  # ReferralRequest
     order_detail: Concepts = ()
+    body_site: Concepts | CodeableConcept = ()  # DSTU2: one
     subject: Reference | None = None
     patient: Reference | None = None  # DSTU2
     encounter: Reference | None = None
@@ -292,7 +307,7 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     supporting_info: tuple[CodeableReference, ...] = ()
     specimen: References = ()
     note: tuple[Annotation, ...] = ()
-    patient_instruction: str | tuple[msgspec.Raw, ...] | None = None  # R5: a list
+    patient_instruction: str | tuple[Instruction, ...] | None = None  # R5: a list
     based_on: References = ()
     replaces: References = ()
     requisition: Identifier | None = None

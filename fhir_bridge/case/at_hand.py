@@ -1,0 +1,76 @@
+"""Everything at hand for a case, in memory, with all that is worked out from it worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TypeVar, cast
+
+from fhir_bridge.case.chain import Chains
+from fhir_bridge.case.index import Index, ResolutionRules
+from fhir_bridge.case.links import Link
+from fhir_bridge.case.parties import Parties
+from fhir_bridge.case.patient import Patients
+from fhir_bridge.case.resolution import Resolver
+from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Encounter, ServiceRequest, View
+
+V = TypeVar("V", bound=View)
+
+
+class AtHand:
+    """The resources of one call, message or partition.
+
+    `shared` is looked in for what this one does not have: a directory of practitioners, organizations and
+    places that many partitions use.
+    """
+
+    def __init__(
+        self,
+        resources: Iterable[Resource[View]],
+        rules: ResolutionRules | None = None,
+        shared: AtHand | None = None,
+    ) -> None:
+        self.index: Index = Index(resources, rules or ResolutionRules(), shared.index if shared else None)
+        self.resolver = Resolver(self.index)
+        self.patients = Patients(self.resolver)
+        self.chains = Chains(self.resolver, self.patients)
+        self.parties: Parties = Parties(self.resolver, shared.parties if shared else None)
+
+    def follow(self, holder: Resource[View], path: str, reference: Reference, kind: type[V]) -> Link[V]:
+        """Where a reference of `holder` at `path` leads (mapping, section 15); see `Resolver.follow`."""
+        return self.resolver.follow(holder, path, reference, kind)
+
+    def of_patient(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
+        """The current resources of one view that are about a patient; `identity` as in
+        `Case.patient_identity`."""
+        return self.patients.resources_of(kind, identity)
+
+    def ordered_in(self, encounter: Resource[Encounter]) -> tuple[Resource[ServiceRequest], ...]:
+        """The orders placed in an encounter."""
+        return tuple(self._orders_by_encounter.get(id(encounter), ()))
+
+    def places_of(self, resource: Resource[View]) -> tuple[str, ...]:
+        """Where the contents stand that share a resource's name and that no version orders; empty for one."""
+        return _places(self.index.same(resource))
+
+    def places_named(self, link: Link[View]) -> tuple[str, ...]:
+        """The same for what a link leads to, or would lead to if it were not several."""
+        return _places(self.resolver.candidates(link))
+
+    @cached_property
+    def _orders_by_encounter(self) -> dict[int, list[Resource[ServiceRequest]]]:
+        found: dict[int, list[Resource[ServiceRequest]]] = {}
+        for order in self.index.of(ServiceRequest):
+            for element in ("encounter", "context"):
+                reference = cast("Reference | None", getattr(order.view, element))
+                if reference is not None:
+                    path = f"{order.view.resource_type}.{element}"
+                    encounter = self.follow(order, path, reference, Encounter).resource
+                    found.setdefault(id(encounter), []).append(order)
+        return found
+
+
+def _places(found: tuple[Resource[View], ...]) -> tuple[str, ...]:
+    return tuple(str(one.origin) for one in found) if len(found) > 1 else ()

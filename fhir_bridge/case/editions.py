@@ -1,0 +1,54 @@
+"""Which of several readings of one resource is its current version (mapping, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from fhir_bridge.fhir import dates
+from fhir_bridge.fhir.references import base_of
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+
+
+def newest(versions: Sequence[Resource[View]]) -> tuple[Resource[View], ...]:
+    """The current version; identical contents are one. Several where nothing says which of them is newer,
+    in the order given: never "last one wins"."""
+    if len(versions) < 2:
+        return tuple(versions)
+    kept: list[Resource[View]] = []
+    for version in versions:
+        if any(_same(version, other) or _is_newer(other, version) for other in kept):
+            continue
+        kept = [other for other in kept if not _is_newer(version, other)]
+        kept.append(version)
+    return tuple(kept)
+
+
+def last_updated(resource: Resource[View]) -> datetime | None:
+    """meta.lastUpdated as aware UTC; one without a zone is taken as UTC."""
+    moment = dates.parse(resource.view.meta.last_updated) if resource.view.meta else None
+    return None if moment is None else moment.instant(UTC)
+
+
+def _same(one: Resource[View], other: Resource[View]) -> bool:
+    """Whether two readings differ in nothing that the bridge reads."""
+    return (one.raw == other.raw or one.view == other.view) and not _are_strangers(one, other)
+
+
+def _is_newer(one: Resource[View], other: Resource[View]) -> bool:
+    """Whether one is known to be newer: by numeric versionId, else by lastUpdated."""
+    if _are_strangers(one, other):
+        return False
+    here, there = one.version or "", other.version or ""
+    if here.isdecimal() and there.isdecimal() and int(here) != int(there):
+        return int(here) > int(there)
+    mine, theirs = last_updated(one), last_updated(other)
+    return mine is not None and theirs is not None and mine > theirs
+
+
+def _are_strangers(one: Resource[View], other: Resource[View]) -> bool:
+    """Whether the fullUrls show two servers: then the same Type/id names two resources, neither of them
+    newer."""
+    here, there = (base_of(each.full_url, each.view.resource_type, each.view.id) for each in (one, other))
+    return here is not None and there is not None and here != there

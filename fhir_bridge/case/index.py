@@ -1,0 +1,182 @@
+"""What is at hand, findable: by Type/id, fullUrl, id, identifier and type; of several versions the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar, cast
+
+from fhir_bridge.case import editions
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import reading
+from fhir_bridge.fhir.references import base_of
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+
+V = TypeVar("V", bound=View)
+Found = tuple[Resource[View], ...]
+
+REPLACES = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Appointment.replaces"
+"""R5's Appointment.replaces in an R4 Appointment (https://hl7.org/fhir/R5/versions.html#extensions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionRules:
+    """What a source's layers say about references.
+
+    `base_urls` are the source's own bases; `patient_systems` the identifier systems that only patients have;
+    `system_aliases` leads from another name of a system to the one to be used; `replaces_extensions` are the
+    extensions by which an Appointment says which one it replaces.
+    """
+
+    base_urls: frozenset[str] = frozenset()
+    patient_systems: frozenset[str] = frozenset()
+    system_aliases: Mapping[str, str] = field(default_factory=dict)
+    replaces_extensions: frozenset[str] = frozenset({REPLACES})
+
+    def system(self, system: str | None) -> str | None:
+        """The system under the one name that counts."""
+        return self.system_aliases.get(system, system) if system else None
+
+    def is_patient_system(self, system: str | None) -> bool:
+        """Whether only patients have identifiers of this system."""
+        name = self.system(system)
+        return name is not None and (name in self.patient_systems or system in self.patient_systems)
+
+
+class Index:
+    """Resources by every name they have. `shared` is looked in where this one has nothing (directory
+    resources)."""
+
+    def __init__(
+        self, resources: Iterable[Resource[View]], rules: ResolutionRules, shared: Index | None = None
+    ) -> None:
+        self.rules = rules
+        self._shared = shared
+        self._versions: dict[str, list[Resource[View]]] = {}
+        self._urls: dict[str, list[Resource[View]]] = {}
+        self._contained: dict[int, dict[str, Resource[View]]] = {}
+        self._newest: dict[str, Found] = {}
+        for resource in resources:
+            self._versions.setdefault(_name(resource), []).append(resource)
+            if resource.full_url:
+                self._urls.setdefault(_normal(resource.full_url), []).append(resource)
+
+    @cached_property
+    def current(self) -> Found:
+        """The newest version of each resource, in the order they were first seen; several of one where no
+        version orders them."""
+        return tuple(found for name in self._versions for found in self._current(name))
+
+    def of(self, kind: type[V]) -> tuple[Resource[V], ...]:
+        """The current resources of one view."""
+        return cast("tuple[Resource[V], ...]", self._by_view.get(kind, ()))
+
+    def labelled(self, label: str) -> Found:
+        """The current resource under `Type/id`: none, one, or several where no version orders them."""
+        found = self._current(label)
+        return found if found or self._shared is None else self._shared.labelled(label)
+
+    def same(self, resource: Resource[View]) -> Found:
+        """The current resource that this one is a version of, or several; itself where it was never added."""
+        return self._current(_name(resource)) or (resource,)
+
+    def versions(self, label: str) -> Found:
+        """Every version at hand under `Type/id`."""
+        found = tuple(self._versions.get(label, ()))
+        return found if found or self._shared is None else self._shared.versions(label)
+
+    def at_url(self, url: str) -> Found:
+        """The current resources of that fullUrl."""
+        found = {id(now): now for read in self._urls.get(_normal(url), ()) for now in self.same(read)}
+        return tuple(found.values()) if found or self._shared is None else self._shared.at_url(url)
+
+    def with_id(self, id_: str) -> Found:
+        """The current resources of that id, whatever their type."""
+        own = tuple(self._by_id.get(id_, ()))
+        return own if self._shared is None else own + self._shared.with_id(id_)
+
+    def identified(self, system: str | None, value: str) -> Found:
+        """The current resources that carry an identifier, the system under any of its names."""
+        own = tuple(self._by_identifier.get((self.rules.system(system), value), ()))
+        return own if self._shared is None else own + self._shared.identified(system, value)
+
+    def contained(self, root: Resource[View]) -> Mapping[str, Resource[View]]:
+        """The resources contained in one, by id; what cannot be read among them is left out."""
+        if not root.view.contained:
+            return {}
+        if id(root) not in self._contained:
+            self._contained[id(root)] = _contained(root)
+        return self._contained[id(root)]
+
+    @cached_property
+    def bases(self) -> frozenset[str]:
+        """The bases of the source: as configured, else those of the fullUrls at hand."""
+        if self.rules.base_urls:
+            return frozenset(url.rstrip("/") for url in self.rules.base_urls)
+        own = {base for base in map(base, self.current) if base is not None}
+        return frozenset(own if self._shared is None else own | self._shared.bases)
+
+    def _current(self, name: str) -> Found:
+        found = self._newest.get(name)
+        if found is None:
+            found = self._newest[name] = editions.newest(self._versions.get(name, ()))
+        return found
+
+    @cached_property
+    def _by_view(self) -> dict[type[View], Found]:
+        lists: dict[type[View], list[Resource[View]]] = {}
+        for resource in self.current:
+            lists.setdefault(type(resource.view), []).append(resource)
+        return {kind: tuple(found) for kind, found in lists.items()}
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[Resource[View]]]:
+        lists: dict[str, list[Resource[View]]] = {}
+        for resource in self.current:
+            if resource.view.id:
+                lists.setdefault(resource.view.id, []).append(resource)
+        return lists
+
+    @cached_property
+    def _by_identifier(self) -> dict[tuple[str | None, str], list[Resource[View]]]:
+        lists: dict[tuple[str | None, str], list[Resource[View]]] = {}
+        for resource in self.current:
+            keys = {(self.rules.system(one.system), one.value) for one in resource.view.identifiers}
+            for system, value in keys:
+                if system and value:
+                    lists.setdefault((system, value), []).append(resource)
+        return lists
+
+
+def base(resource: Resource[View]) -> str | None:
+    """The server base the resource's fullUrl shows, if it shows one."""
+    return base_of(resource.full_url, resource.view.resource_type, resource.view.id)
+
+
+def _name(resource: Resource[View]) -> str:
+    """Under what versions of one resource are gathered: Type/id, else the fullUrl, else the contents
+    themselves."""
+    view = resource.view
+    if view.id:
+        return f"{view.resource_type}/{view.id}"
+    return resource.full_url or resource.raw.hex()
+
+
+def _normal(url: str) -> str:
+    """A fullUrl as compared: without a version, URNs in small letters."""
+    url = url.strip().partition("/_history/")[0]
+    return url.lower() if url[:4].lower() == "urn:" else url
+
+
+def _contained(root: Resource[View]) -> dict[str, Resource[View]]:
+    found: dict[str, Resource[View]] = {}
+    for raw in root.view.contained:
+        try:
+            resource = reading.read(bytes(raw), root.origin, container=root)
+        except InputError:
+            continue
+        if resource.view.id:
+            found.setdefault(resource.view.id.removeprefix("#"), resource)
+    return found

@@ -1,0 +1,203 @@
+"""Who the patient of a resource is, merges followed (mapping, sections 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TypeVar, cast
+
+from fhir_bridge.case.links import Link
+from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir.datatypes import Identifier, Reference
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Patient, View
+
+V = TypeVar("V", bound=View)
+
+MERGE_FOLLOWED = "patient-merge-followed"
+SEVERAL = "patients-several"
+
+_ELEMENTS = ("subject", "patient", "beneficiary")
+"""Where resources other than Appointments name their patient, DSTU2 to R5."""
+
+
+@dataclass(frozen=True, slots=True)
+class CasePatient:
+    """The patient of a resource: how it is named, the record (None if not at hand), and who that is for a
+    key."""
+
+    link: Link[View]
+    patient: Resource[Patient] | None
+    merge_broken: bool
+    identity: str
+    notes: tuple[str, ...] = ()
+
+
+class Patients:
+    """Finds the patient of a resource, and the resources of a patient; both once."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._of: dict[int, CasePatient | None] = {}
+        self._resources: dict[type[View], dict[str, list[Resource[View]]]] = {}
+
+    def of(self, resource: Resource[View]) -> CasePatient | None:
+        """The patient the resource is about; None where it names none."""
+        if id(resource) not in self._of:
+            self._of[id(resource)] = self._find(resource)
+        return self._of[id(resource)]
+
+    def resources_of(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
+        """The current resources of one view that are about that patient, in the order they were read."""
+        if identity is None:
+            return ()
+        if kind not in self._resources:
+            lists = self._resources[kind] = {}
+            for resource in self._resolver.index.of(kind):
+                patient = self.of(resource)
+                if patient is not None:
+                    lists.setdefault(patient.identity, []).append(resource)
+        return cast("tuple[Resource[V], ...]", tuple(self._resources[kind].get(identity, ())))
+
+    def _find(self, resource: Resource[View]) -> CasePatient | None:
+        links = self._named(resource)
+        if not links:
+            return None
+        link = links[0]
+        people = {self._identity(each, each.resource) for each in links}
+        notes = (*link.notes, *((SEVERAL,) if len(people) > 1 else ()))
+        if link.resource is None:
+            return CasePatient(link, None, False, self._identity(link, None), notes)
+        patient, whole = self._merged(cast("Resource[Patient]", link.resource))
+        if patient is not link.resource:
+            notes = (*notes, MERGE_FOLLOWED)
+        return CasePatient(link, patient, not whole, self._identity(link, patient), notes)
+
+    def _named(self, resource: Resource[View]) -> list[Link[View]]:
+        """The references that name a patient, the surest first."""
+        if isinstance(resource.view, Appointment):
+            return self._of_appointment(cast("Resource[Appointment]", resource))
+        for element in _ELEMENTS:
+            reference = getattr(resource.view, element, None)
+            if isinstance(reference, Reference):
+                path = f"{resource.view.resource_type}.{element}"
+                return [link for link in [self._link(resource, path, reference)] if self._may_be(link)]
+        return []
+
+    def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:
+        """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
+
+        Where a group has several, the one that SBJ or `subject` singles out comes first.
+        """
+        view = appointment.view
+        sure: list[Link[View]] = []
+        subjects: list[Link[View]] = []
+        for number, participant in enumerate(view.participant):
+            if participant.actor is None:
+                continue
+            path = f"Appointment.participant[{number}].actor"
+            link = self._link(appointment, path, participant.actor)
+            is_subject = any(code.code == "SBJ" for concept in participant.type for code in concept.coding)
+            if self._is_patient(link):
+                sure.insert(0 if is_subject else len(sure), link)
+            elif is_subject and self._may_be(link):
+                subjects.append(link)
+        if view.subject is not None:
+            link = self._link(appointment, "Appointment.subject", view.subject)
+            if self._may_be(link):
+                sure = _first(sure, link)
+        return sure or subjects
+
+    def _link(self, holder: Resource[View], path: str, reference: Reference) -> Link[View]:
+        return cast("Link[View]", self._resolver.follow(holder, path, reference, Patient))
+
+    def _is_patient(self, link: Link[View]) -> bool:
+        """Whether the reference is to a patient: by what it leads to, its own words, or the identifier's
+        system."""
+        if link.resource is not None:
+            return True
+        named = _type_named(link.reference)
+        if named is not None:
+            return named == "Patient"
+        identifier = link.reference.identifier
+        return identifier is not None and self._resolver.rules.is_patient_system(identifier.system)
+
+    def _may_be(self, link: Link[View]) -> bool:
+        """Whether nothing says that the reference is to something else than a patient."""
+        return _type_named(link.reference) in (None, "Patient") and OTHER_TYPE not in link.notes
+
+    def _merged(self, patient: Resource[Patient]) -> tuple[Resource[Patient], bool]:
+        """The record that took the place of this one, step by step, and whether every step could be
+        followed."""
+        seen = {id(patient)}
+        while True:
+            following = {id(link.resource): link.resource for link in self._replaced_by(patient)}
+            if not following:
+                return patient, True
+            found = next(iter(following.values()))
+            if len(following) > 1 or found is None or id(found) in seen:
+                return patient, False
+            patient = found
+            seen.add(id(patient))
+
+    def _replaced_by(self, patient: Resource[Patient]) -> Iterator[Link[Patient]]:
+        for number, link in enumerate(patient.view.link):
+            if (link.type or "").strip().lower() in {"replaced-by", "replace"}:  # DSTU2: `replace`
+                path = f"Patient.link[{number}].other"
+                yield self._resolver.follow(patient, path, link.other or Reference(), Patient)
+
+    def _identity(self, link: Link[View], patient: Resource[View] | None) -> str:
+        """Who this is, the same in every message: the record's Type/id, else a patient's identifier, else
+        the reference itself. A record that is contained or has no id is known by its identifier, if it has
+        one."""
+        if patient is not None and patient.view.id and patient.container is None:
+            return patient.label
+        own = patient.view.identifiers if patient is not None else ()
+        named = (link.reference.identifier,) if link.reference.identifier else ()
+        for identifier in (*own, *named):
+            if identifier.value and self._resolver.rules.is_patient_system(identifier.system):
+                return self._identifier_key(identifier)
+        if patient is not None:
+            return next((self._identifier_key(one) for one in own if one.system and one.value), patient.label)
+        return self.reference_key(link) or f"{link.holder.label}#patient"
+
+    def reference_key(self, link: Link[View]) -> str | None:
+        """What a reference that leads nowhere at hand is known by: Type/id, URL or identifier; None
+        without any."""
+        target = references.parse(link.reference.reference)
+        if target is not None and target.fragment is not None:
+            return f"{(link.holder.container or link.holder).label}#{target.fragment}"
+        if target is not None and target.label:
+            is_own = target.base is None or target.base in self._resolver.index.bases
+            return target.label if is_own else target.url
+        if target is not None and target.value:
+            return self._identifier_key(Identifier(system=target.system, value=target.value))
+        identifier = link.reference.identifier
+        if identifier is not None and identifier.value:
+            return self._identifier_key(identifier)
+        return (target.url or target.id) if target is not None else None
+
+    def _identifier_key(self, identifier: Identifier) -> str:
+        system = self._resolver.rules.system(identifier.system)
+        return f"identifier:{digest(system or '', identifier.value or '')}"
+
+
+def digest(*parts: str) -> str:
+    """Sixteen hexadecimal digits that stand for the parts and show none of them."""
+    return sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _type_named(reference: Reference) -> str | None:
+    """The type a reference names by its text or `type`."""
+    target = references.parse(reference.reference)
+    return (target.type if target else None) or references.type_named(reference.type)
+
+
+def _first(links: list[Link[View]], subject: Link[View]) -> list[Link[View]]:
+    """The links with the one first that leads where the subject does; the subject itself where none does."""
+    same = [link for link in links if link.resource is subject.resource and subject.resource is not None]
+    same = same or [link for link in links if link.reference.reference == subject.reference.reference]
+    chosen = same[0] if same else subject
+    return [chosen, *(link for link in links if link is not chosen)]

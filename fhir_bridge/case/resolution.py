@@ -1,0 +1,114 @@
+"""References followed, in memory (mapping, section 15)."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from fhir_bridge.case.index import Found, Index, base
+from fhir_bridge.case.links import Link
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.references import Target
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Patient, ServiceRequest, View
+
+V = TypeVar("V", bound=View)
+
+UNRESOLVED = "reference-unresolved"
+AMBIGUOUS = "reference-ambiguous"
+UNTYPED = "reference-untyped"
+OTHER_TYPE = "reference-other-type"
+OTHER_VERSION = "reference-other-version"
+
+_ALWAYS_CURRENT = (Patient, Appointment, ServiceRequest)
+"""Whether somebody may be called is judged by what holds now, whatever version a reference names."""
+
+
+class Resolver:
+    """Follows references over an index. Each answer is a Link; none raises."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.rules = index.rules
+
+    def follow(self, holder: Resource[View], path: str, reference: Reference, kind: type[V]) -> Link[V]:
+        """Where a reference of `holder` at `path` leads, if that is at hand and of that kind.
+
+        Notes: `reference-unresolved`, `reference-ambiguous` (several at hand answer to it),
+        `reference-other-type`, and of a resource found: `reference-untyped` (by a bare id),
+        `reference-other-version`.
+        """
+        found, note = self._find(holder, reference, kind)
+        notes = (note,) if note else ()
+        if found is not None and not isinstance(found.view, kind):
+            return Link(holder, path, reference, None, (OTHER_TYPE,))
+        return Link(holder, path, reference, cast("Resource[V] | None", found), notes)
+
+    def candidates(self, link: Link[View]) -> Found:
+        """Everything at hand that answers to the text of a link's reference."""
+        target = references.parse(link.reference.reference)
+        return self._literal(link.holder, target)[0] if target else ()
+
+    def _find(
+        self, holder: Resource[View], reference: Reference, kind: type[View]
+    ) -> tuple[Resource[View] | None, str | None]:
+        target = references.parse(reference.reference)
+        note = UNRESOLVED
+        if target is not None:
+            found, untyped = self._literal(holder, target)
+            if len(found) == 1:
+                return self._of_version(found[0], target, untyped)
+            note = AMBIGUOUS if found else UNRESOLVED
+        found = self._identified(reference, target, kind)
+        if len(found) == 1:
+            return found[0], None
+        return None, AMBIGUOUS if found else note
+
+    def _literal(self, holder: Resource[View], target: Target) -> tuple[Found, bool]:
+        """What the text of the reference names, and whether only a bare id led there."""
+        if target.fragment is not None:
+            root = holder.container or holder
+            inner = self.index.contained(root).get(target.fragment) if target.fragment else root
+            return ((inner,) if inner else ()), False
+        found = self.index.at_url(target.url) if target.url else ()
+        if not found and target.label:
+            found = self._labelled(holder, target)
+        if found or target.type:
+            return found, False
+        return self.index.with_id(target.id or (target.url or "").rpartition(":")[2]), True
+
+    def _labelled(self, holder: Resource[View], target: Target) -> Found:
+        """By Type/id: an absolute reference only where its base is the source's own."""
+        found = self.index.labelled(target.label or "")
+        if target.base is not None:
+            own = target.base in self.index.bases
+            bases = self.index.rules.base_urls
+            return tuple(one for one in found if own and (base(one) in (None, target.base) or bases))
+        if len(found) > 1:
+            home = base(holder.container or holder)
+            return tuple(one for one in found if base(one) == home) or found
+        return found
+
+    def _of_version(
+        self, found: Resource[View], target: Target, untyped: bool
+    ) -> tuple[Resource[View], str | None]:
+        if target.version is None or target.version == found.version:
+            return found, UNTYPED if untyped else None
+        if not isinstance(found.view, _ALWAYS_CURRENT):
+            for version in self.index.versions(target.label or ""):
+                if version.version == target.version:
+                    return version, None
+        return found, OTHER_VERSION
+
+    def _identified(self, reference: Reference, target: Target | None, kind: type[View]) -> Found:
+        """By logical identifier: of the type the reference names, else of the kind asked for."""
+        system, value = (target.system, target.value) if target else (None, None)
+        if reference.identifier is not None:
+            system, value = reference.identifier.system, reference.identifier.value
+        if not system or not value:
+            return ()
+        type_ = references.type_named(reference.type) or (target.type if target else None)
+        found = self.index.identified(system, value)
+        return tuple(
+            one for one in found if isinstance(one.view, kind) and type_ in (None, one.view.resource_type)
+        )
