@@ -45,6 +45,7 @@ class Profile:
     phones: rules.Phones
     names: rules.Names
     addresses: rules.Addresses
+    patient: rules.PatientRequest
     insurance: rules.Insurance
     concepts: rules.Concepts
     sentence: rules.Sentence

@@ -28,16 +28,13 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        sources = tuple(
-            Source(holder if isinstance(holder, str) else holder.versioned_label, path)
-            for holder, path in elements
-        )
+        sources = tuple(_source(holder, path) for holder, path in elements)
         self._lineage.append(Lineage(field, sources, rule, map_row, layer))
 
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:
         """Remember something a person should know of an element: a stable code. Said once, however often it
         is seen."""
-        self._notes[Note(code, resource.label, path)] = None
+        self._notes[Note(code, resource.label, path.removeprefix(f"{resource.view.resource_type}."))] = None
 
     @property
     def lineage(self) -> tuple[Lineage, ...]:
@@ -48,3 +45,10 @@ class Recorder:
     def notes(self) -> tuple[Note, ...]:
         """Everything noted so far."""
         return tuple(self._notes)
+
+
+def _source(holder: Resource[View] | str, path: str) -> Source:
+    """The element; a path that names the type again, as references' paths do, is told without it."""
+    if isinstance(holder, str):
+        return Source(holder, path.removeprefix(f"{holder.partition('/')[0]}."))
+    return Source(holder.versioned_label, path.removeprefix(f"{holder.view.resource_type}."))

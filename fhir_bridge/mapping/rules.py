@@ -162,8 +162,22 @@ class Addresses(Section, frozen=True):
     country_languages: tuple[str, ...]
 
 
+class PatientRequest(Section, frozen=True):
+    """The patient as the endpoint is to create them (mapping, section 6). In `email_uses` the empty text is
+    none."""
+
+    task_api_system: str | None
+    email_uses: tuple[str, ...]
+
+
 class Insurance(Section, frozen=True):
-    """Which coverages are told (mapping, section 6)."""
+    """Which coverages are told (mapping, section 6): codes of Coverage.class and identifier.type, and plain
+    words."""
+
+    group_codes: frozenset[str]
+    plan_codes: frozenset[str]
+    member_codes: frozenset[str]
+    none_words: frozenset[str]
 
 
 class Concepts(Section, frozen=True):
@@ -299,6 +313,7 @@ class Rules(Section, frozen=True):
     phones: Phones
     names: Names
     addresses: Addresses
+    patient: PatientRequest
     insurance: Insurance
     concepts: Concepts
     sentence: Sentence

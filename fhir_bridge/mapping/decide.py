@@ -1,0 +1,114 @@
+"""A case becomes a decision: the table, the gates, then what is said (mapping, sections 1 to 6)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip, Subject
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
+from fhir_bridge.mapping.intent import subject_of
+from fhir_bridge.mapping.patient_request import patient_draft, patient_id
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.request import task_draft, valid_until
+from fhir_bridge.mapping.triggers import is_rescheduling, status_verdict, table_verdict
+from fhir_bridge.mapping.verdict import Look, Verdict
+from fhir_bridge.mapping.zones import address_zones
+
+
+def decide(case: Case, profile: Profile, now: datetime, blocked: Blocked = NOBODY_BLOCKED) -> Decision:
+    """What is to be done about the case's trigger at `now` (aware): Call, Skip or Reject, with lineage and
+    notes.
+
+    `blocked` is the site's do-not-call list. Never raises for data: what it cannot use it leaves out or
+    rejects.
+    """
+    recorder = Recorder()
+    subject = subject_of(case, profile)
+    _note_sources(case, recorder)
+    if case.duplicate_places:
+        verdict = Verdict(
+            "duplicate-id", ((case.trigger, "id"),), ", ".join(case.duplicate_places), wanted=True
+        )
+        return _ended(subject, verdict, "one id, several contents", recorder)
+    status, verdict_on_status = status_verdict(Look(case, profile, now, recorder))
+    if status is None:
+        assert verdict_on_status is not None
+        return _ended(subject, verdict_on_status, "row 2", recorder)
+    look = Look(case, profile, now, recorder, status.code)
+    if decided := table_verdict(look):
+        number, verdict = decided
+        return _ended(subject, verdict, f"row {number}", recorder)
+    admitted = admit(look, blocked)
+    if isinstance(admitted, Verdict):
+        return _ended(subject, admitted, "gate", recorder)
+    return _call(subject, admitted, look)
+
+
+def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
+    """Row 20, every gate passed."""
+    case, profile, now, recorder = look.case, look.profile, look.now, look.recorder
+    patient, callee = admitted.patient, admitted.callee
+    holder = callee.holder or patient
+    number = f"{callee.path}telecom[{callee.phone.index}]"
+    for field in ("phone_number", "patient.phone_number"):
+        recorder.take(
+            field, "patient" if callee.is_patient else "guardian of a minor", (holder, f"{number}.value")
+        )
+    for code in callee.phone.notes:
+        recorder.note(code, holder, number)
+    recorder.take("decision", "row 20", (case.trigger, "status"))
+    known_id = patient_id(patient, profile)
+    if known_id:
+        recorder.take(
+            "patient_id", "task API's own identifier", (patient, f"identifier[{known_id[1]}].value")
+        )
+    task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
+    draft = patient_draft(case, patient, admitted.named, callee, profile, now, recorder)
+    return Call(
+        subject,
+        task=task,
+        patient=draft,
+        valid_until=valid_until(case, profile, now),
+        patient_id=known_id[0] if known_id else None,
+        zones=tuple(zone.key for zone in address_zones(callee.address, profile)),
+        notes=recorder.notes,
+        lineage=recorder.lineage,
+    )
+
+
+def _ended(subject: Subject, verdict: Verdict, rule: str, recorder: Recorder) -> Skip | Reject:
+    """The decision not to call; the lineage of `decision` says which row or gate decided, and on what."""
+    recorder.take("decision", rule, *verdict.elements, map_row=verdict.map_row, layer=verdict.layer)
+    notes, lineage = recorder.notes, recorder.lineage
+    if not verdict.wanted:
+        return Skip(subject, reason=verdict.reason, detail=verdict.detail, notes=notes, lineage=lineage)
+    return Reject(
+        subject,
+        reason=verdict.reason,
+        expression=_expression(verdict.elements[0]),
+        detail=verdict.detail,
+        notes=notes,
+        lineage=lineage,
+    )
+
+
+def _expression(element: Element) -> str:
+    """The FHIRPath of the element a person must look at, with its type in front."""
+    holder, path = element
+    kind = holder.partition("/")[0] if isinstance(holder, str) else holder.view.resource_type
+    if not path or path.startswith(f"{kind}."):
+        return path or kind
+    return f"{kind}.{path}"
+
+
+def _note_sources(case: Case, recorder: Recorder) -> None:
+    """What reading and resolving noted about the trigger and the patient."""
+    trigger, patient = case.trigger, case.patient
+    for code in trigger.notes:
+        recorder.note(code, trigger)
+    for code in case.patient_notes:
+        recorder.note(code, trigger, case.patient_path)
+    for code in patient.notes if patient else ():
+        recorder.note(code, patient or trigger)

@@ -1,0 +1,201 @@
+"""Gates: nobody is called who should not be (mapping, section 4), a function for each, asked in the page's
+order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fhir_bridge.fhir.datatypes import Meta
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Consent, Patient
+from fhir_bridge.mapping.marks import marked
+from fhir_bridge.mapping.names import Named, full_name
+from fhir_bridge.mapping.patient_request import best_address
+from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
+from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.verdict import Look, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Whom the site's list says not to call: numbers in E.164, patients as Type/id or as the case identifies
+    them."""
+
+    numbers: frozenset[str] = frozenset()
+    patients: frozenset[str] = frozenset()
+
+
+NOBODY_BLOCKED = Blocked()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who passed every gate: the patient, whom to call, and the complete name."""
+
+    patient: Resource[Patient]
+    callee: Callee
+    named: Named
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What the gates look at: the patient at hand, who would be called, the site's list."""
+
+    look: Look
+    patient: Resource[Patient]
+    callee: Callee | NoCallee
+    blocked: Blocked
+
+
+Gate = Callable[[_Person], Verdict | None]
+
+
+def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
+    """The patient and whom to call, or the verdict of the first gate that keeps them out."""
+    case = look.case
+    patient = case.patient
+    if patient is not None and case.patient_merge_broken:
+        return Verdict("patient-merged", ((patient, "link"),), wanted=True)
+    if patient is None:
+        reason = "patient-merged" if case.patient_merge_broken else "patient-unresolved"
+        return Verdict(reason, ((case.trigger, case.patient_path),), wanted=True)
+    for record_gate in RECORD_GATES:
+        if verdict := record_gate(look, patient):
+            return verdict
+    person = _Person(look, patient, callee_of(case, patient, look.profile, look.now), blocked)
+    for gate in PERSON_GATES:
+        if verdict := gate(person):
+            return verdict
+    assert isinstance(person.callee, Callee)
+    named = full_name(patient.view.name, look.profile, look.now)
+    if named is None or not named.complete:
+        path = "name" if named is None else f"name[{named.index}]"
+        return Verdict("name-incomplete", ((patient, path),), wanted=True)
+    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named)
+
+
+def _deceased(look: Look, patient: Resource[Patient]) -> Verdict | None:
+    if patient.view.deceased_boolean:
+        return Verdict("patient-deceased", ((patient, "deceasedBoolean"),))
+    if patient.view.deceased_date_time:
+        return Verdict("patient-deceased", ((patient, "deceasedDateTime"),))
+    return None
+
+
+def _inactive(look: Look, patient: Resource[Patient]) -> Verdict | None:
+    return Verdict("patient-inactive", ((patient, "active"),)) if patient.view.active is False else None
+
+
+def _test(look: Look, patient: Resource[Patient]) -> Verdict | None:
+    rules = look.profile.gates
+    for resource in (patient, look.case.trigger):
+        if path := _labelled(resource.view.meta, rules.test_codes, tags=True):
+            return Verdict("patient-test", ((resource, path),))
+    if mark := marked(patient.view.extension, rules.test_marks):
+        return Verdict(
+            "patient-test", ((patient, f"extension('{mark.url}')"),), layer=_layer(look, "test_marks")
+        )
+    return None
+
+
+def _restricted(look: Look, patient: Resource[Patient]) -> Verdict | None:
+    for resource in (patient, look.case.trigger):
+        if path := _labelled(resource.view.meta, look.profile.gates.restricted_codes, tags=False):
+            return Verdict("restricted-record", ((resource, path),))
+    return None
+
+
+def _do_not_call(person: _Person) -> Verdict | None:
+    look, patient, callee = person.look, person.patient, person.callee
+    if {patient.label, look.case.patient_identity} & person.blocked.patients:
+        return Verdict("do-not-call", ((patient, ""),), "patient")
+    if mark := marked(patient.view.extension, look.profile.gates.do_not_call_marks):
+        return Verdict(
+            "do-not-call", ((patient, f"extension('{mark.url}')"),), layer=_layer(look, "do_not_call_marks")
+        )
+    if isinstance(callee, NoCallee):
+        return (
+            Verdict(callee.reason, ((callee.holder, callee.path),))
+            if callee.reason == "do-not-call"
+            else None
+        )
+    if callee.phone.e164 in person.blocked.numbers:
+        path = f"{callee.path}telecom[{callee.phone.index}]"
+        return Verdict("do-not-call", ((callee.holder or patient, path),), "number")
+    return None
+
+
+def _consent(person: _Person) -> Verdict | None:
+    look, patient = person.look, person.patient
+    active = [consent for consent in look.case.consents if _in_force(consent, look)]
+    for consent in active:
+        if path := _denial(consent.view):
+            return Verdict("consent-denied", ((consent, path),))
+    rules = look.profile.gates
+    if rules.consent != "opt-in" or active or marked(patient.view.extension, rules.consent_marks):
+        return None
+    return Verdict("consent-missing", ((patient, ""),), layer=_layer(look, "consent"))
+
+
+def _nobody_to_call(person: _Person) -> Verdict | None:
+    """minor-without-guardian, phone-missing and phone-invalid: a person has at most one of the three."""
+    callee = person.callee
+    if isinstance(callee, Callee):
+        return None
+    return Verdict(callee.reason, ((callee.holder, callee.path),), wanted=True)
+
+
+def _address_incomplete(look: Look, patient: Resource[Patient]) -> Verdict | None:
+    if look.profile.addresses.incomplete_address == "omit":
+        return None
+    index, found = best_address(patient.view.address, look.profile, look.now)
+    if found.address is not None:
+        return None
+    path = f"address[{index}]" if index >= 0 else "address"
+    return Verdict(
+        "address-incomplete",
+        ((patient, path),),
+        ", ".join(found.missing),
+        wanted=True,
+        layer=look.profile.layer_of("addresses.incomplete_address"),
+    )
+
+
+RECORD_GATES = (_deceased, _inactive, _test, _restricted)
+"""The gates that need no more than the patient's record and the trigger."""
+
+PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _nobody_to_call)
+"""The gates that ask who would be called."""
+
+
+def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | None:
+    """The FHIRPath of the first security label, or tag, with one of the codes, whatever its system."""
+    if meta is None:
+        return None
+    lists = {"security": meta.security, "tag": meta.tag if tags else ()}
+    for name, codings in lists.items():
+        for index, coding in enumerate(codings):
+            if coding.code is not None and coding.code.upper() in codes:
+                return f"meta.{name}[{index}]"
+    return None
+
+
+def _in_force(consent: Resource[Consent], look: Look) -> bool:
+    view = consent.view
+    provisions = view.provision if isinstance(view.provision, tuple) else (view.provision,)
+    period = provisions[0].period if provisions and provisions[0] else None
+    return (view.status or "").casefold() == "active" and current(period, look.now, look.profile.source.zone)
+
+
+def _denial(view: Consent) -> str | None:
+    """Where a Consent denies as a whole: R5's decision, R4's provision.type."""
+    if view.decision == "deny":
+        return "decision"
+    provision = view.provision
+    denies = not isinstance(provision, tuple) and provision is not None and provision.type == "deny"
+    return "provision.type" if denies else None
+
+
+def _layer(look: Look, key: str) -> str:
+    return look.profile.layer_of(f"gates.{key}")

@@ -1,0 +1,45 @@
+"""The intent of a call: what it is for, as one key (mapping, section 2). Which decision of several an intent
+goes by is the ledger's."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.dates import parse
+from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.mapping.decision import Subject
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.statuses import status_of
+
+
+def subject_of(case: Case, profile: Profile) -> Subject:
+    """What the case's decision is about: the trigger, its version, the intent, the members of its chain."""
+    trigger, meta = case.trigger, case.trigger.view.meta
+    updated = parse(meta.last_updated) if meta else None
+    return Subject(
+        trigger=trigger.label,
+        intent=intent_key(case, profile),
+        members=case.chain.members,
+        patient=case.patient_identity,
+        version_id=trigger.version,
+        last_updated=updated.instant(UTC) if updated else None,
+    )
+
+
+def intent_key(case: Case, profile: Profile) -> str | None:
+    """`source|patient|chain root`; for a loss the lost Appointment and its lost start (UTC) behind it, so
+    that each loss is an intent of its own. None where no patient is known: no call can be meant."""
+    patient = case.patient_identity
+    if patient is None:
+        return None
+    key = f"{case.source}|{patient}|{case.chain.root}"
+    view = case.trigger.view
+    if not isinstance(view, Appointment):
+        return key
+    status = status_of(case.trigger, profile)
+    if status is None or status.code not in profile.triggers.lost:
+        return key
+    start = parse(view.start)
+    when = start.instant(profile.source.zone).strftime("%Y-%m-%dT%H:%M:%SZ") if start else ""
+    return f"{key}|{case.trigger.label}@{when}"

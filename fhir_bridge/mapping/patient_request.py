@@ -1,0 +1,136 @@
+"""The patient as the endpoint is to create them (mapping, section 6)."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir import datatypes
+from fhir_bridge.fhir.dates import is_day, parse
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Patient
+from fhir_bridge.mapping.addresses import Addressed, complete_address, ordered_addresses
+from fhir_bridge.mapping.insurance import insurance
+from fhir_bridge.mapping.names import Named, practitioner_name, spoken_display
+from fhir_bridge.mapping.people import Callee
+from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Recorder
+from fhir_bridge.mapping.said import said
+from fhir_bridge.task_api.models import Address, PatientDraft, PrimaryCareProvider
+
+
+def patient_draft(
+    case: Case,
+    patient: Resource[Patient],
+    named: Named,
+    callee: Callee,
+    profile: Profile,
+    now: datetime,
+    recorder: Recorder,
+) -> PatientDraft:
+    """The patient to create, with the number that is called, a guardian's for a minor (mapping, section 5).
+
+    `named` must be complete; the address may be left out only by the policy that the gate has checked before.
+    """
+    assert named.first is not None
+    assert named.last is not None
+    name_path = f"name[{named.index}]"
+    recorder.take("patient.first_name", "name", (patient, f"{name_path}.given"))
+    recorder.take("patient.last_name", "name", (patient, f"{name_path}.family"))
+    for code in named.notes:
+        recorder.note(code, patient, name_path)
+    return PatientDraft(
+        phone_number=callee.phone.e164,
+        first_name=named.first,
+        last_name=named.last,
+        address=_address(patient, profile, now, recorder),
+        email=_email(patient, profile, now, recorder),
+        date_of_birth=_date_of_birth(patient, recorder),
+        primary_care_provider=_primary_care(case, patient, profile, now, recorder),
+        insurance=insurance(case, profile, now, recorder),
+    )
+
+
+def best_address(
+    addresses: tuple[datatypes.Address, ...], profile: Profile, now: datetime
+) -> tuple[int, Addressed]:
+    """The first complete address in the order they count, else the first with what it lacks; index -1 without
+    any."""
+    found = [
+        (index, complete_address(address, profile))
+        for index, address in ordered_addresses(addresses, profile, now)
+    ]
+    complete = next((pair for pair in found if pair[1].address is not None), None)
+    return complete or (found[0] if found else (-1, Addressed(None, ("address",))))
+
+
+def patient_id(patient: Resource[Patient], profile: Profile) -> tuple[str, int] | None:
+    """The task API's id of the patient, and its index among the identifiers, where the site names the system
+    that carries it (mapping, section 6); None where there is none."""
+    system = profile.patient.task_api_system
+    if system is None:
+        return None
+    for index, identifier in enumerate(patient.view.identifiers):
+        value = said(identifier.value)
+        if value and profile.terms.canonical(identifier.system or "") == profile.terms.canonical(system):
+            return value, index
+    return None
+
+
+def _address(
+    patient: Resource[Patient], profile: Profile, now: datetime, recorder: Recorder
+) -> Address | None:
+    index, found = best_address(patient.view.address, profile, now)
+    if found.address is None:
+        path = f"address[{index}]" if index >= 0 else "address"
+        recorder.note("address-incomplete", patient, path)
+        return None
+    recorder.take("patient.address", "address", (patient, f"address[{index}]"))
+    return found.address
+
+
+def _email(patient: Resource[Patient], profile: Profile, now: datetime, recorder: Recorder) -> str | None:
+    """The first current mail address."""
+    for index, point in enumerate(patient.view.telecom):
+        value = said(point.value)
+        if point.system != "email" or value is None or (point.use or "") not in profile.patient.email_uses:
+            continue
+        if "@" in value and " " not in value and current(point.period, now, profile.source.zone):
+            recorder.take("patient.email", "first current", (patient, f"telecom[{index}].value"))
+            return value.removeprefix("mailto:")
+    return None
+
+
+def _date_of_birth(patient: Resource[Patient], recorder: Recorder) -> date | None:
+    """The birth date, only if it is a full date."""
+    text = patient.view.birth_date
+    moment = parse(text)
+    if moment is None:
+        if said(text):
+            recorder.note("date-unreadable", patient, "birthDate")
+        return None
+    if not is_day(text):
+        recorder.note("birth-date-partial", patient, "birthDate")
+        return None
+    recorder.take("patient.date_of_birth", "full date", (patient, "birthDate"))
+    return moment.date
+
+
+def _primary_care(
+    case: Case, patient: Resource[Patient], profile: Profile, now: datetime, recorder: Recorder
+) -> PrimaryCareProvider | None:
+    """The first general practitioner who has a name, or a practice."""
+    for index, party in enumerate(case.primary_care):
+        person = party.practitioner
+        name = practitioner_name(person.view.name, profile, now) if person else None
+        organization = party.organization
+        practice = said(organization.view.name) if organization else None
+        words = name.text if name else None
+        if words is None and organization is None:
+            words = spoken_display(party.link.reference.display, profile)
+        if words or practice:
+            path = f"generalPractitioner[{index}]"
+            recorder.take("patient.primary_care_provider", "general practitioner", (patient, path))
+            return PrimaryCareProvider(name=words, practice=practice)
+    return None
