@@ -26,8 +26,8 @@ format: $(VENV)/.ready ## rewrite the code in the house's format
 bench: $(VENV)/.ready ## speed as ratios against baselines, as a table and as JSON in benchmarks/out
 	@$(RUN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/.ready ## write docs/cli.md anew from --help
-	@$(RUN)/python scripts/cli_reference.py
+docs: $(VENV)/.ready ## write docs/cli.md and docs/reasons.md anew from the program
+	@$(RUN)/python scripts/write_docs.py
 
 wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .

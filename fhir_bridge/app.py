@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
+from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.intake.files import Inputs, read_inputs
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision
@@ -37,10 +38,10 @@ class MappingRun:
 
     def decide(self, inputs: Inputs) -> list[Decision]:
         """A decision for every trigger of the FILEs, in their order; context only informs."""
-        facts = self.profile.source
-        at_hand = AtHand([*inputs.resources, *inputs.context], base_url=facts.base_url)
+        source = self.profile.source.name
+        at_hand = AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
         return [
-            decide(gather(at_hand, trigger, source=facts.name), self.profile, self.now)
+            decide(gather(at_hand, trigger, source=source), self.profile, self.now)
             for trigger in triggers(at_hand, inputs.resources)
         ]
 
@@ -60,6 +61,17 @@ def profile_of(source: Source, overrides: Mapping[str, str]) -> Profile:
     """A source's rules: its layers, its own short names, then the overrides of this run."""
     own = {name: str(value) for name, value in source.settings.rules.items()}
     return load_profile(source.facts, source.settings.mappings, {**own, **overrides})
+
+
+def resolution_rules(profile: Profile) -> ResolutionRules:
+    """What a source's layers say about references (mapping, section 15)."""
+    base_url = profile.source.base_url
+    return ResolutionRules(
+        base_urls=frozenset({base_url} if base_url else ()),
+        patient_systems=frozenset(profile.systems.patient),
+        system_aliases=profile.systems.aliases,
+        replaces_extensions=frozenset(profile.triggers.replaces),
+    )
 
 
 def mapping_run(
