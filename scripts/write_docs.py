@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the program itself, so that they cannot rot: cli.md, reasons.md."""
+"""Writes the pages of docs/ that are made from the program itself, so that they cannot rot."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def reasons() -> str:
     """Every reason code as a table: what it means, which rule decides, what would change it."""
     head = (
         "# Why nobody is called: every reason\n\n"
-        "Written by `make docs`. A *skip* is rightly no call; a *reject* was wanted, but the data won't do, so a\n"
-        "person must look. `fhir-bridge explain FILE` says which elements decided.\n\n"
+        "Written by `make docs`. A *skip* is rightly no call; a *reject* was wanted, but the data won't do,\n"
+        "so a person must look. `fhir-bridge explain FILE` says which elements decided.\n\n"
         "| reason | kind | what it means | what would change it |\n|---|---|---|---|\n"
     )
     return head + "".join(
