@@ -16,7 +16,8 @@ from fhir_bridge.mapping.decision import Call, Decision, Lineage, Note, Reject, 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an intent takes over from a decision. `task` and `patient` are the JSON of the drafts.
 
-    `identity` is who the patient is in the crosswalk, `api_id` the task API's id where the site's data carries it.
+    `identity` is who the patient is in the crosswalk, `api_id` the task API's id where the site's data
+    carries it.
     """
 
     identity: str | None = None

@@ -1,4 +1,4 @@
-"""What holds every request to the destination back: breaker, stop and pause; pure (delivery, "Which outcome means what")."""
+"""What holds every request to the destination back: breaker, stop and pause; pure (delivery)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ DEFAULT_PAUSE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The destination's row. Instants are aware UTC; `paused_sources` holds "" where a person paused all of them."""
+    """The destination's row. Instants are aware UTC; `paused_sources` holds "" where a person paused all of
+    them.
+    """
 
     failures: int = 0
     open_until: datetime | None = None
@@ -57,7 +59,9 @@ def after(gate: Gate, outcome: Outcome, now: datetime) -> Gate:
     if _is_failure(outcome):
         failures = gate.failures + 1
         opens = failures >= BREAKER_OPENS_AT and gate.open_until is None
-        return replace(gate, failures=failures, open_until=now + BREAKER_OPEN_FOR if opens else gate.open_until)
+        return replace(
+            gate, failures=failures, open_until=now + BREAKER_OPEN_FOR if opens else gate.open_until
+        )
     return gate if gate.failures == 0 else replace(gate, failures=0)
 
 

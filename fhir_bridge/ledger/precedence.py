@@ -25,7 +25,9 @@ ORDINARY_SKIPS = frozenset(
         "trigger-too-old",
     }
 )
-"""Skips that speak of their trigger only. Every other one, a gate or a site's own, speaks for the whole intent."""
+"""Skips that speak of their trigger only. Every other one, a gate or a site's own, speaks for the whole
+intent.
+"""
 
 NO_REVOCATION = frozenset(
     {
@@ -76,7 +78,9 @@ def _number(version_id: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one trigger says last. `decision` is `call`, `skip` or `reject`; `content` what the intent takes over."""
+    """What one trigger says last. `decision` is `call`, `skip` or `reject`; `content` what the intent takes
+    over.
+    """
 
     trigger: str
     resource_type: str
@@ -93,9 +97,9 @@ _STRENGTH = {"call": 2, "reject": 1, "skip": 0}
 def chosen(standings: Iterable[Standing]) -> Standing:
     """The one the intent goes by.
 
-    First a Skip that speaks for the whole intent, else the Appointment's, else the order's. Among equals one that
-    calls before one that asks for a person before one that is silent, then the newest. What was entered in error
-    never was, so it speaks only when alone. Raises ValueError when there is none.
+    First a Skip that speaks for the whole intent, else the Appointment's, else the order's. Among equals one
+    that calls before one that asks for a person before one that is silent, then the newest. What was entered
+    in error never was, so it speaks only when alone. Raises ValueError when there is none.
     """
     return max(standings, key=_rank)
 

@@ -36,7 +36,9 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Where an arrival ended: the key of its intent and that intent's state (None: not kept, a Skip of a migration)."""
+    """Where an arrival ended: the key of its intent and that intent's state (None: not kept, a Skip of a
+    migration).
+    """
 
     key: str
     state: State | None
@@ -88,7 +90,9 @@ class StartPatient:
 
 @dataclass(frozen=True, slots=True)
 class StartTask:
-    """Commit the attempt to create the task; nothing was sent yet. No two to one number from `gap_since` on."""
+    """Commit the attempt to create the task; nothing was sent yet. No two to one number from
+    `gap_since` on.
+    """
 
     claimed: Claimed
     at: datetime
@@ -110,7 +114,9 @@ class SettlePatient:
 
 @dataclass(frozen=True, slots=True)
 class SettleTask:
-    """What became of a task's creation. `due_at`: when to try again; `poll_at`: when to ask how the call went."""
+    """What became of a task's creation. `due_at`: when to try again; `poll_at`: when to ask how the call
+    went.
+    """
 
     claimed: Claimed
     number: int
@@ -153,7 +159,9 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one write. For a start: `number` of the attempt, else why not and, for the gap, since when."""
+    """What became of one write. For a start: `number` of the attempt, else why not and, for the gap, since
+    when.
+    """
 
     done: bool
     number: int = 0
@@ -201,7 +209,9 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The ledger at a glance. `inbox` and `patients` count what is unsettled; `destination` says what holds all back."""
+    """The ledger at a glance. `inbox` and `patients` count what is unsettled; `destination` says what holds
+    all back.
+    """
 
     states: dict[str, int]
     reasons: dict[str, int]

@@ -1,4 +1,4 @@
-"""The states of an intent and every way from one to another: one enum, one table (delivery, "States of an intent")."""
+"""The states of an intent and every way from one to another (delivery, "States of an intent")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where an intent stands. Waiting (hold, calling hours, retry) is READY with a later `due_at` and a reason."""
+    """Where an intent stands. Waiting (hold, calling hours, retry) is READY with a later `due_at` and a
+    reason.
+    """
 
     READY = "ready"
     SKIPPED = "skipped"
@@ -78,7 +80,9 @@ OUT_OF_HAND = frozenset({State.SENDING, State.SENT, State.IN_DOUBT})
 
 
 def starts_of(end: State, cause: str) -> frozenset[State]:
-    """The states from which an intent may become `end` for that cause; raises KeyError where the figure has none."""
+    """The states from which an intent may become `end` for that cause; raises KeyError where the figure has
+    none.
+    """
     found = frozenset(t.start for t in TRANSITIONS if t.end is end and t.cause == cause and t.start)
     if not found:
         raise KeyError((end, cause))

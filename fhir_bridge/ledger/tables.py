@@ -1,7 +1,8 @@
 """The tables of the ledger, the same on SQLite and PostgreSQL (delivery, "One ledger for every way in").
 
-Instants are whole microseconds since 1970 UTC: they sort, compare and index alike on both databases. Columns of
-type `Payload` hold what may name a patient: they are what retention clears, so keys and states never depend on them.
+Instants are whole microseconds since 1970 UTC: they sort, compare and index alike on both databases. Columns
+of type `Payload` hold what may name a patient: they are what retention clears, so keys and states never
+depend on them.
 """
 
 from __future__ import annotations
@@ -115,7 +116,12 @@ inbox = Table(
     Column("state", String, nullable=False),
     Column("error", String),
     CheckConstraint(one_of("state", ("received", "processed", "failed")), name="state"),
-    Index("ix_inbox_open", "state", sqlite_where=text("state <> 'processed'"), postgresql_where=text("state <> 'processed'")),
+    Index(
+        "ix_inbox_open",
+        "state",
+        sqlite_where=text("state <> 'processed'"),
+        postgresql_where=text("state <> 'processed'"),
+    ),
 )
 
 patients = Table(
@@ -162,6 +168,7 @@ intents = Table(
     Column("detail", String),
     Column("request", Payload),
     Column("lineage", Payload),
+    Column("identity", String),
     Column("patient_id", RowId, ForeignKey("patients.id")),
     Column("lane", String),
     Column("zones", String, nullable=False, server_default=""),
@@ -194,8 +201,21 @@ intents = Table(
         sqlite_where=text("state = 'sending'"),
         postgresql_where=text("state = 'sending'"),
     ),
-    Index("ix_intents_due", "due_at", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
-    Index("ix_intents_lane_due", "lane", "due_at", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index(
+        "ix_intents_due",
+        "due_at",
+        "id",
+        sqlite_where=text("state = 'ready'"),
+        postgresql_where=text("state = 'ready'"),
+    ),
+    Index(
+        "ix_intents_lane_due",
+        "lane",
+        "due_at",
+        "id",
+        sqlite_where=text("state = 'ready'"),
+        postgresql_where=text("state = 'ready'"),
+    ),
     Index(
         "ix_intents_lane_called",
         "lane",
@@ -203,7 +223,12 @@ intents = Table(
         sqlite_where=text("called_at IS NOT NULL"),
         postgresql_where=text("called_at IS NOT NULL"),
     ),
-    Index("ix_intents_poll", "poll_at", sqlite_where=text("state = 'sent'"), postgresql_where=text("state = 'sent'")),
+    Index(
+        "ix_intents_poll",
+        "poll_at",
+        sqlite_where=text("state = 'sent'"),
+        postgresql_where=text("state = 'sent'"),
+    ),
     Index("ix_intents_state", "state", "reason"),
     Index("ix_intents_patient", "patient_id"),
 )
@@ -258,13 +283,11 @@ attempts = Table(
 blocked = Table(
     "blocked",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("value", String, nullable=False),  # a lane (hashed number), or source and patient identity
+    Column("kind", String, primary_key=True),
+    Column("value", String, primary_key=True),  # a lane (hashed number), or `source|identity` of a patient
     Column("since", Instant, nullable=False),
     Column("by", String, nullable=False),
     Column("why", String, nullable=False),
-    UniqueConstraint("kind", "value"),
     CheckConstraint(one_of("kind", ("number", "patient")), name="kind"),
 )
 

@@ -1,0 +1,116 @@
+"""The crosswalk from a source's patients to the task API's (delivery, table `patients`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.folding import KnownIntent
+from fhir_bridge.ledger.states import PatientState, State
+from fhir_bridge.ledger.tables import intents, patients
+
+_BEHIND = {PatientState.IN_DOUBT: "patient-in-doubt", PatientState.REFUSED: "patient-refused"}
+_SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
+
+Place = tuple[str, str]
+
+
+def identity_of(intent: KnownIntent) -> str:
+    """Who the intent's patient is in the crosswalk; one without an identity is a patient of that trigger
+    only.
+    """
+    return intent.identity or f"of:{intent.trigger}"
+
+
+async def take_in(
+    connection: AsyncConnection, changed: Sequence[KnownIntent], now: datetime
+) -> dict[Place, int]:
+    """The row of every patient that a changed intent calls, made or brought up to date; their
+    ids by place.
+    """
+    wanted: dict[Place, KnownIntent] = {
+        (intent.source, identity_of(intent)): intent
+        for intent in changed
+        if intent.decision and intent.decision.decision == "call"
+    }
+    known = await _rows(connection, list(wanted))
+    new = [_new_row(place, intent, now) for place, intent in wanted.items() if place not in known]
+    ids = {place: row.id for place, row in known.items()}
+    if new:
+        columns = (patients.c.source, patients.c.identity, patients.c.id)
+        written = await connection.execute(insert(patients).returning(*columns), new)
+        ids |= {(row.source, row.identity): row.id for row in written}
+    for place, row in known.items():
+        await _bring_up_to_date(connection, row, wanted[place], now)
+    return ids
+
+
+async def _rows(connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, Any]:
+    found: dict[Place, Any] = {}
+    for start in range(0, len(places), 5_000):
+        part = places[start : start + 5_000]
+        statement = select(patients).where(tuple_(patients.c.source, patients.c.identity).in_(part))
+        rows = await connection.execute(statement.with_for_update())
+        found |= {(row.source, row.identity): row for row in rows}
+    return found
+
+
+def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]:
+    assert intent.content is not None
+    return {
+        "source": place[0],
+        "identity": place[1],
+        "state": PatientState.CREATED if intent.content.api_id else PatientState.NEW,
+        "api_id": intent.content.api_id,
+        "request": bytes(intent.content.patient),
+        "changed_at": now,
+    }
+
+
+async def _bring_up_to_date(
+    connection: AsyncConnection, row: Any, intent: KnownIntent, now: datetime
+) -> None:
+    """The site's own id settles everything; a mended request is tried again where the last one
+    was refused.
+    """
+    assert intent.content is not None
+    request, api_id = bytes(intent.content.patient), intent.content.api_id
+    statement = update(patients).where(patients.c.id == row.id, patients.c.state == row.state)
+    if api_id and api_id != row.api_id:
+        values: dict[str, Any] = {**_SETTLED_BY_SITE, "api_id": api_id}
+    elif row.state == PatientState.NEW and request != row.request:
+        values = {"request": request}
+    elif row.state == PatientState.REFUSED and request != row.request:
+        values = {"request": request, "state": PatientState.NEW, "error": None, "answer": None}
+    else:
+        return
+    await connection.execute(statement.values(**values, changed_at=now))
+
+
+async def park_behind(connection: AsyncConnection, now: datetime) -> None:
+    """Park every ready intent whose patient is in doubt or refused: it cannot be sent, and must be seen."""
+    for state, reason in _BEHIND.items():
+        stuck = select(patients.c.id).where(patients.c.state == state)
+        statement = update(intents).where(intents.c.state == State.READY, intents.c.patient_id.in_(stuck))
+        await connection.execute(statement.values(**_given_up(reason, now)))
+
+
+def _given_up(reason: str, now: datetime) -> dict[str, Any]:
+    lease = {"lease_token": None, "lease_until": None}
+    return {"state": State.PARKED, "reason": reason, "due_at": None, "changed_at": now, **lease}
+
+
+async def bring_back(connection: AsyncConnection, patient_id: int, now: datetime) -> int:
+    """Make ready again what was parked behind this patient; gives how many."""
+    behind = and_(
+        intents.c.patient_id == patient_id,
+        intents.c.state == State.PARKED,
+        intents.c.reason.in_(_BEHIND.values()),
+    )
+    statement = update(intents).where(behind)
+    back = {"state": State.READY, "reason": None, "due_at": now, "changed_at": now}
+    return (await connection.execute(statement.values(**back))).rowcount

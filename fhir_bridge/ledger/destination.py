@@ -1,0 +1,79 @@
+"""The destination's row: whose ledger this is, and what holds all requests back (delivery)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.errors import SettingsError
+from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.tables import destination, pauses
+from fhir_bridge.ledger.upserts import upsert
+
+_GATE = ("failures", "open_until", "paused_until", "stopped_at", "stopped_by", "probed_at")
+
+
+async def belongs_to(connection: AsyncConnection, api_url: str, project_id: str, now: datetime) -> bytes:
+    """Write the destination at first use; the ledger's salt. Raises SettingsError (exit 3) for
+    another one.
+    """
+    url, project = api_url.rstrip("/"), project_id.lower()
+    row = (await connection.execute(select(destination))).one_or_none()
+    if row is None:
+        salt = secrets.token_bytes(32)
+        first = {"id": 1, "api_url": url, "project_id": project, "salt": salt, "created_at": now}
+        await connection.execute(insert(destination).values(**first))
+        return salt
+    if (row.api_url, row.project_id) != (url, project):
+        raise SettingsError(
+            f"this ledger belongs to {row.api_url}, project {row.project_id}; "
+            f"the settings say {url}, project {project}",
+            code="other-destination",
+            hint="Name another ledger for another destination, or mend api.url and api.project_id.",
+        )
+    found: bytes = row.salt
+    return found
+
+
+async def salt(connection: AsyncConnection) -> bytes | None:
+    """The ledger's salt; None before its destination is known."""
+    found: bytes | None = (await connection.execute(select(destination.c.salt))).scalar()
+    return found
+
+
+async def gate(connection: AsyncConnection) -> Gate:
+    """What holds requests back now; locked until the commit where the transaction may write."""
+    row = (
+        await connection.execute(select(*(destination.c[name] for name in _GATE)).with_for_update())
+    ).one_or_none()
+    sources = (await connection.execute(select(pauses.c.source))).scalars()
+    held: dict[str, Any] = dict(row._mapping) if row else {}
+    return Gate(**held, paused_sources=frozenset(sources))
+
+
+async def change(connection: AsyncConnection, of: Callable[[Gate], Gate]) -> Gate:
+    """Change the row by a pure function of what it is; written only where that differs."""
+    before = await gate(connection)
+    now = of(before)
+    if now != before:
+        values = {name: value for name, value in asdict(now).items() if name in _GATE}
+        await connection.execute(update(destination).values(**values))
+    return now
+
+
+async def pause(connection: AsyncConnection, source: str, act: Act) -> None:
+    """Hold back everything of a source, or of all (""), until somebody resumes it."""
+    row = {"source": source, "since": act.at, "by": act.actor, "why": act.reason}
+    await connection.execute(upsert(connection, pauses), [row])
+
+
+async def resume(connection: AsyncConnection, source: str) -> bool:
+    """Let a source go on; False where it was not paused."""
+    return bool((await connection.execute(delete(pauses).where(pauses.c.source == source))).rowcount)

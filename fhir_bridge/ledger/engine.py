@@ -1,0 +1,85 @@
+"""The connection to the database: what a SQLite file needs to be durable and to lose no update."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from fhir_bridge.errors import LedgerError, SettingsError
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process that is writing."""
+
+WRITES = {"ledger_writes": True}
+"""Execution options of a connection whose transaction may write."""
+
+
+def ledger_url(location: str | Path) -> URL:
+    """The URL of a SQLAlchemy URL or a file path; raises SettingsError for one that cannot be used."""
+    text = str(location)
+    if "://" not in text:
+        return URL.create("sqlite+aiosqlite", database=str(Path(text).expanduser()))
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise SettingsError(
+            "the ledger is neither a file nor a database URL",
+            hint="Give a path such as fhir-bridge.db, or postgresql://user@host/database.",
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    raise SettingsError(
+        f"the ledger cannot be kept in {url.get_backend_name()}", hint="SQLite and PostgreSQL are supported."
+    )
+
+
+def make_file(path: Path) -> None:
+    """Create the ledger's file, readable by its owner only, where there is none. Raises LedgerError."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} cannot be opened: {error.strerror}",
+            code="ledger-unreachable",
+            hint="Check that the folder exists and that this user may write in it.",
+        ) from None
+
+
+def open_engine(url: URL) -> AsyncEngine:
+    """An engine whose writing transactions begin IMMEDIATE on SQLite, so that no read-then-write is lost."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_pre_ping=True)
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+    event.listen(engine.sync_engine, "connect", prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", begin_sqlite)
+    return engine
+
+
+def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
+    """Durable over a power cut, readers beside a writer, foreign keys kept; the driver begins nothing
+    itself.
+    """
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT * 1000:.0f}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def begin_sqlite(connection: Connection) -> None:
+    """BEGIN IMMEDIATE where the transaction may write: a deferred one reads first and then cannot upgrade."""
+    writes = connection.get_execution_options().get("ledger_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,66 @@
+"""Attempts: committed before a byte is sent, settled with the lease that they were begun under (delivery).
+
+Every statement repeats the state and the lease in its own WHERE, so a row that another worker, an operator or
+newer data took meanwhile is left alone. All of a batch is written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger import destination, settling, starting
+from fhir_bridge.ledger.gate import Gate, after
+from fhir_bridge.ledger.records import (
+    Defer,
+    Park,
+    SettlePatient,
+    SettleTask,
+    StartPatient,
+    StartTask,
+    Write,
+    Written,
+)
+
+_WRITERS: dict[type[Any], Any] = {
+    SettleTask: settling.settle_tasks,
+    SettlePatient: settling.settle_patients,
+    Defer: settling.defer,
+    Park: settling.park,
+    StartPatient: starting.start_patients,
+    StartTask: starting.start_tasks,
+}
+"""In the order they are written: settlements first, for they free lanes."""
+
+
+async def write(connection: AsyncConnection, batch: Sequence[Write]) -> list[Written]:
+    """Write a batch in one transaction; one answer each, in the batch's order."""
+    answers: dict[int, Written] = {}
+    for kind, writer in _WRITERS.items():
+        places = [place for place, item in enumerate(batch) if type(item) is kind]
+        if places:
+            written: list[Written] = await writer(connection, [batch[place] for place in places])
+            answers.update(zip(places, written, strict=True))
+    settled = [item for item in batch if isinstance(item, SettleTask | SettlePatient)]
+    await _note_outcomes(connection, settled)
+    return [answers[place] for place in range(len(batch))]
+
+
+async def _note_outcomes(connection: AsyncConnection, settled: Sequence[SettleTask | SettlePatient]) -> None:
+    """Breaker, stop and pause follow from what came back; read only where something may change."""
+
+    def folded(gate: Gate) -> Gate:
+        return reduce(lambda so_far, item: after(so_far, item.outcome, item.at), settled, gate)
+
+    if settled:
+        await destination.change(connection, folded)
+
+
+def refused(item: Write) -> Written:
+    """The answer for a write that the schema refused: a start was lost to another worker; the rest changed
+    nothing.
+    """
+    return starting.LOST if isinstance(item, StartPatient | StartTask) else Written(done=False)

@@ -1,0 +1,292 @@
+"""How an arriving decision changes what is known of its intent; pure, in memory (mapping, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fhir_bridge.ledger import states
+from fhir_bridge.ledger.content import Content, read_content
+from fhir_bridge.ledger.precedence import Age, Standing, age, chosen, revokes
+from fhir_bridge.ledger.records import Accepted, Arrival, Change
+from fhir_bridge.ledger.states import State
+
+HOLD = "hold"
+RETRY = "retry"
+SUPERSEDED = "superseded"
+MERGED = "merged"
+REVOKED_AFTER_SEND = "revoked-after-send"
+PATIENT_CHANGED_AFTER_SEND = "patient-changed-after-send"
+
+_KIND = {"call": State.READY, "skip": State.SKIPPED, "reject": State.REJECTED}
+
+
+@dataclass(eq=False, slots=True)
+class KnownIntent:
+    """An intent while a batch is folded in; `id` is None until it is written, `due_at` aware UTC."""
+
+    key: str
+    source: str
+    loss: str
+    id: int | None = None
+    state: State | None = None
+    reason: str | None = None
+    trigger: str = ""
+    fingerprint: str = ""
+    identity: str | None = None
+    due_at: datetime | None = None
+    alarm: str | None = None
+    alarm_reason: str | None = None
+    content: Content | None = None
+    decision: Standing | None = None
+    standings: dict[str, Standing] = field(default_factory=dict)
+    changed: bool = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a decision may still change it: nothing of it can have reached the endpoint."""
+        return self.state is None or self.state in states.UNDECIDED
+
+
+@dataclass(eq=False)
+class Known:
+    """What the ledger knows of the chains that a batch touches. `moved` and `joined` are what is to be
+    written.
+    """
+
+    by_key: dict[str, KnownIntent] = field(default_factory=dict)
+    by_trigger: dict[tuple[str, str], KnownIntent] = field(default_factory=dict)
+    by_member: dict[tuple[str, str], dict[str, KnownIntent]] = field(default_factory=dict)
+    moved: dict[tuple[str, str], KnownIntent] = field(default_factory=dict)
+    joined: dict[tuple[str, str, str], KnownIntent] = field(default_factory=dict)
+
+    def touched(self, arrival: Arrival) -> Iterator[KnownIntent]:
+        """The intents that the arrival's trigger or any member of its chain belongs to, some
+        more than once.
+        """
+        for label in labels(arrival):
+            yield from self.by_member.get((arrival.source, label), {}).values()
+        current = self.by_trigger.get((arrival.source, arrival.decision.subject.trigger))
+        if current:
+            yield current
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """When a batch came in (aware UTC), until when new calls are held back, and whether unknown Skips are
+    kept.
+    """
+
+    now: datetime
+    held_until: datetime
+    keep_skips: bool = True
+
+
+def labels(arrival: Arrival) -> Iterable[str]:
+    """The trigger and every member of its chain."""
+    subject = arrival.decision.subject
+    return (subject.trigger, *subject.members)
+
+
+def key_of(arrival: Arrival) -> str:
+    """The intent's key; a trigger without a known patient stands for itself until mended data brings one."""
+    subject = arrival.decision.subject
+    return subject.intent or _provisional(arrival.source, subject.trigger)
+
+
+def _provisional(source: str, trigger: str) -> str:
+    return f"{source}|?|{trigger}"
+
+
+def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> Accepted:
+    """Take one arrival in: finds or opens its intent, and decides that one again where it still may be."""
+    place = (arrival.source, standing.trigger)
+    current = known.by_trigger.get(place)
+    last = current.standings.get(standing.trigger) if current else None
+    if current and last:
+        if age(standing.version, last.version) is Age.OLDER:
+            return _accepted(current, Change.OLDER)
+        if last.fingerprint == standing.fingerprint and last.version == standing.version:
+            return _accepted(current, Change.UNCHANGED)
+    intent = _intent_for(known, arrival, current)
+    if intent is None:
+        if standing.decision == "skip" and not intake.keep_skips:
+            return Accepted(key_of(arrival), None, standing.reason, Change.NOT_KEPT)
+        intent = _open(known, arrival)
+    is_new = intent.state is None
+    _join(known, arrival, intent)
+    _move(known, place, standing, intent, intake)
+    for other in list(known.touched(arrival)):
+        if other is not intent and _gives_way(other, intent, current):
+            _absorb(known, other, intent, intake)
+    decided = _decide(intent, intake)
+    if is_new:
+        return _accepted(intent, Change.NEW)
+    if decided:
+        return _accepted(intent, Change.DECIDED_AGAIN)
+    return _accepted(intent, Change.UNCHANGED if intent.undecided else Change.TOO_LATE)
+
+
+def _accepted(intent: KnownIntent, change: Change) -> Accepted:
+    return Accepted(intent.key, intent.state, intent.reason, change)
+
+
+def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> KnownIntent | None:
+    """The intent this arrival belongs to, None where it opens one.
+
+    A loss takes only an intent of its own. Anything else takes the newest intent that its chain touches, a
+    loss before the chain's first call, for an order that comes alone must not be called beside its lost
+    appointment.
+    """
+    subject = arrival.decision.subject
+    found = [intent for intent in known.touched(arrival) if intent.source == arrival.source]
+    same_key = known.by_key.get(key_of(arrival))
+    if same_key:
+        found.append(same_key)
+    if subject.loss:
+        found = [intent for intent in found if intent.loss == subject.loss]
+    elif current and current.loss:
+        return current
+    return max(found, key=_standing_before, default=None)
+
+
+def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, float]:
+    """Losses first; then what was sent or an operator cancelled, for it must not be sent again; then the
+    oldest.
+    """
+    at_most_once = not intent.undecided
+    return (
+        bool(intent.loss),
+        at_most_once,
+        intent.state is not State.CANCELLED,
+        -(intent.id or float("inf")),
+    )
+
+
+def _open(known: Known, arrival: Arrival) -> KnownIntent:
+    intent = KnownIntent(key_of(arrival), arrival.source, arrival.decision.subject.loss or "")
+    known.by_key[intent.key] = intent
+    return intent
+
+
+def _join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
+    """Every member of the chain belongs to the intent; a patient who was unknown gives it its real key."""
+    for label in labels(arrival):
+        at = known.by_member.setdefault((arrival.source, label), {})
+        if at.get(intent.loss) is None:
+            at[intent.loss] = intent
+            known.joined[(arrival.source, label, intent.loss)] = intent
+    key = arrival.decision.subject.intent
+    provisional = _provisional(arrival.source, arrival.decision.subject.trigger)
+    if key and intent.key == provisional and key not in known.by_key:
+        known.by_key[key] = known.by_key.pop(provisional, intent)
+        intent.key, intent.changed = key, True
+
+
+def _gives_way(other: KnownIntent, intent: KnownIntent, current: KnownIntent | None) -> bool:
+    """Whether an unsent intent of the same chain is the same call: two first calls, or a first call and a
+    loss.
+    """
+    if other.state is None or not other.undecided:
+        return False
+    return not other.loss or (other is current and bool(intent.loss))
+
+
+def _absorb(known: Known, other: KnownIntent, intent: KnownIntent, intake: Intake) -> None:
+    """Let what spoke for the other speak for this one.
+
+    A Skip stays behind when a loss takes over: it speaks of the time before the loss, when all was booked.
+    """
+    same = other.loss == intent.loss
+    for label, standing in list(other.standings.items()):
+        if same or standing.decision != "skip":
+            _move(known, (other.source, label), standing, intent, intake)
+    if not same:
+        return
+    for (source, label), at in known.by_member.items():
+        if at.get(other.loss) is other:
+            at[other.loss] = intent
+            known.joined[(source, label, intent.loss)] = intent
+    _withdraw(other, MERGED)
+
+
+def _move(
+    known: Known, place: tuple[str, str], standing: Standing, intent: KnownIntent, intake: Intake
+) -> None:
+    """Let a trigger stand in this intent, with what it says now; the one it leaves is decided without it."""
+    left = known.by_trigger.get(place)
+    if left is not None and left is not intent:
+        left.standings.pop(place[1], None)
+        if not left.undecided:
+            pass
+        elif left.standings:
+            _decide(left, intake)
+        else:
+            _withdraw(left, SUPERSEDED)
+    intent.standings[place[1]] = standing
+    known.by_trigger[place] = known.moved[place] = intent
+
+
+def _withdraw(intent: KnownIntent, reason: str) -> None:
+    """Nothing speaks for this intent any more: whatever did, speaks in another."""
+    if intent.state is not State.SKIPPED or intent.reason != reason:
+        intent.state, intent.reason, intent.changed = State.SKIPPED, reason, True
+        intent.due_at = None
+
+
+def _decide(intent: KnownIntent, intake: Intake) -> bool:
+    """Go by the standing that has precedence; True where that changed the intent."""
+    winner = chosen(intent.standings.values())
+    if not intent.undecided:
+        _alarm(intent, winner)
+        return False
+    if (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint) and intent.reason not in (
+        SUPERSEDED,
+        MERGED,
+    ):
+        return False
+    before = intent.state
+    intent.state = _KIND[winner.decision]
+    if intent.state is State.READY:
+        intent.due_at = _due(intent, before, intake)
+        intent.reason = intent.reason if before is State.READY and intent.reason == RETRY else None
+        if intent.reason is None and intent.due_at > intake.now:
+            intent.reason = HOLD
+    else:
+        intent.due_at, intent.reason = None, winner.reason
+    intent.trigger, intent.fingerprint, intent.decision = winner.trigger, winner.fingerprint, winner
+    intent.content = read_content(winner.content)
+    intent.identity = intent.content.identity
+    intent.changed = True
+    return True
+
+
+def decide_anew(intent: KnownIntent, intake: Intake) -> None:
+    """Decide an intent from its standings as if nothing had been decided yet: an operator's `retry`."""
+    intent.state, intent.reason, intent.fingerprint, intent.due_at = None, None, "", None
+    _decide(intent, intake)
+
+
+def _due(intent: KnownIntent, before: State | None, intake: Intake) -> datetime:
+    """A newer version neither shortens a retry's wait nor makes a hold longer."""
+    if before is State.READY and intent.due_at:
+        if intent.reason == RETRY:
+            return intent.due_at
+        if intent.reason == HOLD:
+            return min(intent.due_at, intake.held_until)
+    return intake.held_until
+
+
+def _alarm(intent: KnownIntent, winner: Standing) -> None:
+    """A revocation, or another patient, that finds the task sent: somebody must tell the vendor."""
+    if intent.state not in states.OUT_OF_HAND:
+        return
+    if revokes(winner):
+        alarm, reason = REVOKED_AFTER_SEND, winner.reason
+    elif winner.decision == "call" and read_content(winner.content).identity != intent.identity:
+        alarm, reason = PATIENT_CHANGED_AFTER_SEND, None
+    else:
+        return
+    if (intent.alarm, intent.alarm_reason) != (alarm, reason):
+        intent.alarm, intent.alarm_reason, intent.changed = alarm, reason, True

@@ -1,0 +1,290 @@
+"""Taking decisions in: what is known of their chains is read, folded and written in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger import crosswalk, folding
+from fhir_bridge.ledger.content import lane_of, standing_of
+from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
+from fhir_bridge.ledger.precedence import Standing, Version
+from fhir_bridge.ledger.records import Accepted, Arrival, Change
+from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
+from fhir_bridge.ledger.tables import inbox, intents, members, triggers
+from fhir_bridge.ledger.upserts import upsert
+
+_AT_ONCE = 5_000
+"""Values in one IN list: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
+
+MAY_BE_DECIDED = UNDECIDED | {State.CANCELLED}
+"""By newer data while undecided, and by an operator's `retry` when cancelled."""
+
+Json = dict[str, Any]
+
+
+async def accept(
+    connection: AsyncConnection, arrivals: Sequence[Arrival], intake: Intake, salt: bytes
+) -> list[Accepted]:
+    """Fold every arrival in, in order, and write what changed; one answer an arrival."""
+    known = await _known(connection, arrivals)
+    accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
+    await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
+    changed = _intents_of(known)
+    patient_ids = await crosswalk.take_in(connection, changed, intake.now)
+    await _write_intents(connection, changed, patient_ids, intake.now, salt)
+    await _write_triggers(connection, known, intake.now)
+    await _write_members(connection, known)
+    await crosswalk.park_behind(connection, intake.now)
+    return accepted
+
+
+async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake: Intake, salt: bytes) -> int:
+    """Decide these intents from what their triggers last said, whatever they were; gives how many could be.
+
+    One whose payloads retention has cleared stays as it is: only newer data can bring it back.
+    """
+    by_id = await _intents_by_id(connection, ids)
+    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, ids):
+        if row.content is not None:
+            by_id[row.intent_id].standings[row.trigger] = _standing(row)
+    decided = [intent for intent in by_id.values() if intent.standings]
+    for intent in decided:
+        folding.decide_anew(intent, intake)
+    patient_ids = await crosswalk.take_in(connection, decided, intake.now)
+    await _write_intents(connection, decided, patient_ids, intake.now, salt)
+    await crosswalk.park_behind(connection, intake.now)
+    return len(decided)
+
+
+def _intents_of(known: Known) -> list[KnownIntent]:
+    everyone = [*known.by_key.values(), *known.by_trigger.values(), *known.moved.values()]
+    everyone += [intent for at in known.by_member.values() for intent in at.values()]
+    return [intent for intent in dict.fromkeys(everyone) if intent.changed]
+
+
+# -- reading --
+
+
+async def _known(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Known:
+    """The intents that the arrivals name or touch, with all that stands in them, locked until the commit."""
+    touched: set[int] = set()
+    member_rows: list[Row[Any]] = []
+    for source, labels in _labels_by_source(arrivals).items():
+        statement = select(members).where(members.c.source == source)
+        member_rows += await _fetch(connection, statement, members.c.member, labels)
+    touched.update(row.intent_id for row in member_rows)
+    keys = {folding.key_of(arrival) for arrival in arrivals}
+    touched.update(row.id for row in await _fetch(connection, select(intents.c.id), intents.c.key, keys))
+    by_id = await _intents_by_id(connection, touched)
+    known = Known(by_key={intent.key: intent for intent in by_id.values()})
+    for row in member_rows:
+        known.by_member.setdefault((row.source, row.member), {})[row.loss] = by_id[row.intent_id]
+    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, touched):
+        intent = by_id[row.intent_id]
+        intent.standings[row.trigger] = _standing(row)
+        known.by_trigger[(row.source, row.trigger)] = intent
+    return known
+
+
+def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for arrival in arrivals:
+        found[arrival.source].update(folding.labels(arrival))
+    return found
+
+
+async def _fetch(
+    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
+) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    for part in _parts(sorted(values)):
+        rows += (await connection.execute(statement.where(column.in_(part)))).all()
+    return rows
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+
+
+async def _intents_by_id(connection: AsyncConnection, ids: Collection[int]) -> dict[int, KnownIntent]:
+    columns = select(
+        *(
+            intents.c[name]
+            for name in ("id", "key", "source", "loss", "state", "reason", "trigger", "fingerprint")
+        ),
+        *(intents.c[name] for name in ("identity", "due_at", "alarm", "alarm_reason")),
+    ).with_for_update()
+    rows = await _fetch(connection, columns, intents.c.id, ids)
+    return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}) for row in rows}
+
+
+def _standing(row: Row[Any]) -> Standing:
+    return Standing(
+        trigger=row.trigger,
+        resource_type=row.resource_type,
+        version=Version(row.version_id, row.last_updated),
+        decision=row.decision,
+        reason=row.reason,
+        fingerprint=row.fingerprint,
+        content=row.content,
+    )
+
+
+# -- writing --
+
+
+async def _write_inbox(
+    connection: AsyncConnection, taken: Iterable[tuple[Arrival, Accepted]], now: datetime
+) -> None:
+    """The bytes of what calls or is rejected; what was known already, or is skipped, adds nothing to account
+    for.
+    """
+    rows = [
+        {
+            "source": arrival.source,
+            "delivery_id": arrival.delivery_id,
+            "trigger": arrival.decision.subject.trigger,
+            "body": arrival.body,
+            "received_at": now,
+            "state": "processed",
+        }
+        for arrival, accepted in taken
+        if arrival.body is not None
+        and accepted.state is not State.SKIPPED
+        and accepted.change not in (Change.UNCHANGED, Change.OLDER, Change.NOT_KEPT)
+    ]
+    if rows:
+        await connection.execute(insert(inbox), rows)
+
+
+async def _write_intents(
+    connection: AsyncConnection,
+    changed: Sequence[KnownIntent],
+    patient_ids: dict[tuple[str, str], int],
+    now: datetime,
+    salt: bytes,
+) -> None:
+    new = [intent for intent in changed if intent.id is None]
+    if new:
+        rows = [
+            {**_decided(intent, patient_ids, salt), **_row(intent), "created_at": now, "changed_at": now}
+            for intent in new
+        ]
+        written = await connection.execute(insert(intents).returning(intents.c.key, intents.c.id), rows)
+        ids = {row.key: row.id for row in written}
+        for intent in new:
+            intent.id = ids[intent.key]
+    again = [intent for intent in changed if intent not in new]
+    await _decide_again(connection, [i for i in again if i.decision], patient_ids, now, salt)
+    await _update(connection, [i for i in again if not i.decision], now)
+
+
+def _row(intent: KnownIntent) -> Json:
+    return {"key": intent.key, "source": intent.source, "loss": intent.loss, **_standing_of(intent)}
+
+
+def _standing_of(intent: KnownIntent) -> Json:
+    return {"state": intent.state, "reason": intent.reason, "due_at": intent.due_at}
+
+
+def _decided(intent: KnownIntent, patient_ids: dict[tuple[str, str], int], salt: bytes) -> Json:
+    """What an intent takes over from the decision it goes by."""
+    content, decision = intent.content, intent.decision
+    assert content is not None and decision is not None
+    calls = decision.decision == "call"
+    place = (intent.source, crosswalk.identity_of(intent))
+    return {
+        "trigger": decision.trigger,
+        "version_id": decision.version.version_id,
+        "fingerprint": decision.fingerprint,
+        "identity": content.identity,
+        "expression": content.expression,
+        "detail": content.detail,
+        "request": bytes(content.task) if calls else None,
+        "lineage": bytes(content.lineage),
+        "patient_id": patient_ids[place] if calls else None,
+        "lane": lane_of(content.phone_number, salt) if calls else None,
+        "zones": " ".join(content.zones),
+        "valid_until": content.valid_until,
+    }
+
+
+async def _decide_again(
+    connection: AsyncConnection,
+    changed: Sequence[KnownIntent],
+    patient_ids: dict[tuple[str, str], int],
+    now: datetime,
+    salt: bytes,
+) -> None:
+    """New content takes away whatever lease a worker had on the old one, and begins the deadline anew.
+
+    Whether an intent may be decided was judged in this transaction, under its lock; the WHERE says it once
+    more.
+    """
+    rows = [
+        {
+            **_decided(intent, patient_ids, salt),
+            **_standing_of(intent),
+            "key": intent.key,
+            "changed_at": now,
+            "of_id": intent.id,
+        }
+        for intent in changed
+    ]
+    if rows:
+        fresh = {"lease_token": None, "lease_until": None, "first_attempt_at": None, "answer": None}
+        statement = (
+            update(intents)
+            .where(intents.c.id == bindparam("of_id"), intents.c.state.in_(sorted(MAY_BE_DECIDED)))
+            .values(**{name: bindparam(name) for name in rows[0] if name != "of_id"}, **fresh)
+        )
+        await connection.execute(statement, rows)
+
+
+async def _update(connection: AsyncConnection, changed: Sequence[KnownIntent], now: datetime) -> None:
+    """Intents that nothing speaks for any more, and alarms."""
+    for intent in changed:
+        values: Json = {"key": intent.key}
+        if intent.state in DECIDED_AGAIN:
+            values |= {**_standing_of(intent), "changed_at": now, "lease_token": None, "lease_until": None}
+        if intent.alarm:
+            values |= {"alarm": intent.alarm, "alarm_reason": intent.alarm_reason, "alarm_at": now}
+        await connection.execute(update(intents).where(intents.c.id == intent.id).values(**values))
+
+
+async def _write_triggers(connection: AsyncConnection, known: Known, now: datetime) -> None:
+    rows = []
+    for (source, trigger), intent in known.moved.items():
+        standing = intent.standings[trigger]
+        rows.append(
+            {
+                "source": source,
+                "trigger": trigger,
+                "intent_id": intent.id,
+                "resource_type": standing.resource_type,
+                "version_id": standing.version.version_id,
+                "last_updated": standing.version.last_updated,
+                "decision": standing.decision,
+                "reason": standing.reason,
+                "fingerprint": standing.fingerprint,
+                "content": standing.content,
+                "changed_at": now,
+            }
+        )
+    if rows:
+        await connection.execute(upsert(connection, triggers), rows)
+
+
+async def _write_members(connection: AsyncConnection, known: Known) -> None:
+    rows = [
+        {"source": source, "member": member, "loss": loss, "intent_id": intent.id}
+        for (source, member, loss), intent in known.joined.items()
+    ]
+    if rows:
+        await connection.execute(upsert(connection, members), rows)

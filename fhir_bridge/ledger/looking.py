@@ -1,0 +1,158 @@
+"""What an operator sees: the ledger at a glance, the work list, one intent in full (delivery)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger import destination
+from fhir_bridge.ledger.operations import intent_id
+from fhir_bridge.ledger.records import Selection, Status, WorkItem
+from fhir_bridge.ledger.states import PatientState, State
+from fhir_bridge.ledger.tables import attempts, inbox, intents, members, patients, triggers
+
+NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
+_SECRET = ("lease_token", "fingerprint", "content", "lane", "salt")
+
+
+async def status(connection: AsyncConnection, now: datetime, only: list[str] | None = None) -> Status:
+    """Counts by state and reason, what is due, and what is unsettled elsewhere; `only`: of these intents'
+    keys.
+    """
+    counts = select(intents.c.state, intents.c.reason, func.count()).group_by(
+        intents.c.state, intents.c.reason
+    )
+    due = select(func.min(intents.c.due_at)).where(intents.c.state == State.READY)
+    alarms = (
+        select(intents.c.alarm, func.count()).where(intents.c.alarm.is_not(None)).group_by(intents.c.alarm)
+    )
+    if only is not None:
+        counts, due, alarms = (query.where(intents.c.key.in_(only)) for query in (counts, due, alarms))
+    states: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for state, reason, count in await connection.execute(counts):
+        states[state] = states.get(state, 0) + count
+        if reason:
+            reasons[reason] = reasons.get(reason, 0) + count
+    earliest: datetime | None = (await connection.execute(due)).scalar()
+    gate = await destination.gate(connection)
+    unsettled = [s for s in PatientState if s is not PatientState.CREATED]
+    return Status(
+        states=states,
+        reasons=reasons,
+        oldest_due=earliest if earliest and earliest <= now else None,
+        next_due=earliest,
+        inbox=await _counts(connection, _by(inbox.c.state).where(inbox.c.state != "processed")),
+        patients=await _counts(connection, _by(patients.c.state).where(patients.c.state.in_(unsettled))),
+        alarms=await _counts(connection, alarms),
+        destination={
+            "held_back_because": gate.closed_because(now),
+            "paused_sources": sorted(gate.paused_sources),
+            "paused_until": gate.paused_until if gate.paused_until and gate.paused_until > now else None,
+            "stopped_at": gate.stopped_at,
+            "stopped_by": gate.stopped_by,
+            "open_until": gate.open_until,
+        },
+    )
+
+
+def _by(column: Any) -> Select[Any]:
+    return select(column, func.count()).group_by(column)
+
+
+async def _counts(connection: AsyncConnection, statement: Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+async def worklist(
+    connection: AsyncConnection, selection: Selection, limit: int | None = None
+) -> list[WorkItem]:
+    """What needs a person, longest waiting first: intents, alarms, patients in doubt or refused."""
+    wanted = or_(intents.c.state.in_(NEEDS_A_PERSON), intents.c.alarm.is_not(None))
+    statement = select(intents).where(wanted).order_by(intents.c.changed_at, intents.c.id).limit(limit)
+    for column in ("state", "reason", "source"):
+        if (value := getattr(selection, column)) is not None:
+            statement = statement.where(intents.c[column] == value)
+    items = [_intent_item(row) for row in await connection.execute(statement)]
+    unsettled = select(patients).where(patients.c.state.in_([PatientState.IN_DOUBT, PatientState.REFUSED]))
+    if selection.source is not None:
+        unsettled = unsettled.where(patients.c.source == selection.source)
+    if selection.state is None and selection.reason is None:
+        items += [_patient_item(row) for row in await connection.execute(unsettled.limit(limit))]
+    return items
+
+
+def _intent_item(row: Any) -> WorkItem:
+    return WorkItem(
+        kind="intent",
+        key=row.key,
+        source=row.source,
+        state=row.state,
+        reason=row.alarm or row.reason,
+        since=row.alarm_at or row.changed_at,
+        trigger=row.trigger,
+        expression=row.expression,
+        task_id=row.task_id,
+        answer=_text(row.answer),
+    )
+
+
+def _patient_item(row: Any) -> WorkItem:
+    return WorkItem(
+        kind="patient",
+        key=row.identity,
+        source=row.source,
+        state=row.state,
+        reason=row.error,
+        since=row.changed_at,
+        answer=_text(row.answer),
+    )
+
+
+def _text(stored: bytes | None) -> str | None:
+    return None if stored is None else stored.decode(errors="replace")
+
+
+async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
+    """One intent in full: its row, triggers, chain members, patient, attempts, both sides' words. Holds PHI.
+
+    `named` is a key, a unique beginning of one, or a trigger. Raises UsageError where it names none or
+    several.
+    """
+    row_id = await intent_id(connection, named)
+    intent = (await connection.execute(select(intents).where(intents.c.id == row_id))).one()
+    of_intent = select(triggers).where(triggers.c.intent_id == row_id).order_by(triggers.c.trigger)
+    chain = select(members.c.member).where(members.c.intent_id == row_id).order_by(members.c.member)
+    tried = (
+        select(attempts)
+        .where(or_(attempts.c.intent_id == row_id, attempts.c.patient_id == (intent.patient_id or -1)))
+        .order_by(attempts.c.id)
+    )
+    person = (
+        await connection.execute(select(patients).where(patients.c.id == intent.patient_id))
+    ).one_or_none()
+    return {
+        **_plain(intent),
+        "zones": intent.zones.split(),
+        "triggers": [_plain(row) for row in await connection.execute(of_intent)],
+        "members": list((await connection.execute(chain)).scalars()),
+        "patient": None if person is None else _plain(person),
+        "attempts": [_plain(row) for row in await connection.execute(tried)],
+    }
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """A row for people: payloads as the JSON or text they hold, without what only the machine needs."""
+    return {name: _value(name, value) for name, value in row._mapping.items() if name not in _SECRET}
+
+
+def _value(name: str, value: Any) -> Any:
+    if not isinstance(value, bytes):
+        return value
+    if name in ("request", "lineage"):
+        return msgspec.json.decode(value)
+    return _text(value)

@@ -1,0 +1,132 @@
+"""What an operator does to intents and patients (delivery, "Operating it")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.errors import UsageError
+from fhir_bridge.ledger import crosswalk, intake
+from fhir_bridge.ledger.folding import Intake
+from fhir_bridge.ledger.records import Act, Selection
+from fhir_bridge.ledger.states import PatientState, State, starts_of
+from fhir_bridge.ledger.tables import intents, patients, triggers
+
+_FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
+_RETRIED = frozenset({State.READY, State.REFUSED, State.PARKED, State.CANCELLED})
+_CANCELLED = starts_of(State.CANCELLED, "operator") | starts_of(State.CANCELLED, "operator lets it be")
+
+
+async def matching(connection: AsyncConnection, selection: Selection) -> ColumnElement[bool]:
+    """The condition for what an operator named. Raises UsageError for a beginning that fits
+    none or several.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    if selection.key is not None:
+        conditions.append(intents.c.id == await intent_id(connection, selection.key))
+    for column in ("state", "reason", "source"):
+        value = getattr(selection, column)
+        if value is not None:
+            conditions.append(intents.c[column] == value)
+    if not conditions:
+        raise UsageError(
+            "name an intent or a filter", hint="For instance: --state parked --reason retries-exhausted."
+        )
+    return and_(*conditions)
+
+
+async def intent_id(connection: AsyncConnection, named: str) -> int:
+    """The row of a key, a unique beginning of one, or a trigger such as Appointment/a1. Raises UsageError."""
+    exact = select(intents.c.id, intents.c.key).where(intents.c.key == named)
+    by_trigger = (
+        select(intents.c.id, intents.c.key)
+        .join(triggers, triggers.c.intent_id == intents.c.id)
+        .where(triggers.c.trigger == named)
+    )
+    beginning = select(intents.c.id, intents.c.key).where(intents.c.key.startswith(named, autoescape=True))
+    for statement in (exact, by_trigger, beginning):
+        rows = (await connection.execute(statement.limit(4))).all()
+        if len(rows) == 1:
+            return int(rows[0].id)
+        if rows:
+            keys = ", ".join(row.key for row in rows[:3])
+            raise UsageError(f"{named} means several intents: {keys}, …", hint="Give more of the key.")
+    raise UsageError(f"no intent {named}", hint="`fhir-bridge worklist` and `status` list what there is.")
+
+
+async def retry(connection: AsyncConnection, selection: Selection, act: Act, salt: bytes) -> int:
+    """Decide refused, parked, cancelled and waiting intents again from what their triggers last said.
+
+    What calls is due now with a new deadline. Those behind a patient in doubt or refused stay parked until
+    that one is resolved; rejected and skipped ones change only when better data comes.
+    """
+    chosen = select(intents.c.id).where(await matching(connection, selection), intents.c.state.in_(_RETRIED))
+    ids = set((await connection.execute(chosen)).scalars())
+    return await intake.decide_anew(connection, ids, Intake(act.at, act.at), salt)
+
+
+async def cancel(connection: AsyncConnection, selection: Selection, act: Act) -> int:
+    """Let intents be: never sent unless an operator says otherwise; gives how many."""
+    statement = update(intents).where(await matching(connection, selection), intents.c.state.in_(_CANCELLED))
+    gone = {"state": State.CANCELLED, "reason": None, "due_at": None, "changed_at": act.at, **_FREE}
+    return (await connection.execute(statement.values(**gone))).rowcount
+
+
+async def resolve_sent(connection: AsyncConnection, key: str, task_id: str, act: Act) -> int:
+    """An intent in doubt was sent after all, as this task; 0 where it is not in doubt."""
+    statement = update(intents).where(
+        intents.c.id == await intent_id(connection, key), intents.c.state == State.IN_DOUBT
+    )
+    sent = {"state": State.SENT, "reason": None, "task_id": task_id, "poll_at": act.at, "changed_at": act.at}
+    return (await connection.execute(statement.values(**sent))).rowcount
+
+
+async def resolve_resend(connection: AsyncConnection, selection: Selection, act: Act) -> int:
+    """Nobody was called: intents in doubt become ready now; gives how many."""
+    statement = update(intents).where(
+        await matching(connection, selection), intents.c.state == State.IN_DOUBT
+    )
+    again = {
+        "state": State.READY,
+        "reason": None,
+        "due_at": act.at,
+        "called_at": None,
+        "first_attempt_at": None,
+    }
+    count = (await connection.execute(statement.values(**again, changed_at=act.at))).rowcount
+    await crosswalk.park_behind(connection, act.at)
+    return count
+
+
+async def resolve_patient(
+    connection: AsyncConnection, source: str, identity: str, created: str | None, act: Act
+) -> int:
+    """A patient in doubt or refused exists as `created`, or is to be created again (None).
+
+    What was parked behind them is ready again; gives how many intents, -1 where no such patient waits.
+    """
+    row = (
+        await connection.execute(
+            select(patients.c.id).where(
+                patients.c.source == source,
+                patients.c.identity == identity,
+                patients.c.state.in_([PatientState.IN_DOUBT, PatientState.REFUSED]),
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return -1
+    state = PatientState.CREATED if created else PatientState.NEW
+    values = {"state": state, "api_id": created, "error": None, "due_at": None, "changed_at": act.at, **_FREE}
+    await connection.execute(update(patients).where(patients.c.id == row.id).values(**values))
+    return await crosswalk.bring_back(connection, row.id, act.at)
+
+
+async def acknowledge(connection: AsyncConnection, key: str) -> int:
+    """Take an alarm off the work list: the vendor was told."""
+    statement = update(intents).where(
+        intents.c.id == await intent_id(connection, key), intents.c.alarm.is_not(None)
+    )
+    return (await connection.execute(statement.values(alarm=None, alarm_reason=None, alarm_at=None))).rowcount

@@ -1,0 +1,140 @@
+"""What the rest of the bridge asks of a ledger; the one implementation is `ledger.store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.records import (
+    Accepted,
+    Act,
+    Arrival,
+    Claimed,
+    ReadBack,
+    Selection,
+    Sent,
+    Status,
+    WorkItem,
+    Write,
+    Written,
+)
+
+
+class Intakes(Protocol):
+    """What intake asks: decisions in."""
+
+    async def accept(
+        self, arrivals: Sequence[Arrival], *, now: datetime, hold: timedelta = ..., keep_skips: bool = ...
+    ) -> list[Accepted]:
+        """Take decisions in, in one transaction; doing it again changes nothing.
+
+        New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row.
+        """
+        ...
+
+
+class Dispatches(Protocol):
+    """What dispatch asks: claims, attempts, and what holds it back. All instants are aware UTC."""
+
+    async def claim(self, asked: Claim) -> list[Claimed]:
+        """Lease what is due: one of each lane."""
+        ...
+
+    async def write(self, batch: Sequence[Write]) -> list[Written]:
+        """Commit attempts and settle them, all in one transaction; one answer each."""
+        ...
+
+    async def release(self, token: str) -> int:
+        """Give back what was claimed under this token and not started."""
+        ...
+
+    async def rescue(self, now: datetime) -> int:
+        """Put in doubt what was being sent when its lease ran out."""
+        ...
+
+    async def next_due(self, only: Collection[str] | None = None) -> datetime | None:
+        """When the next ready intent is due."""
+        ...
+
+    async def gate(self) -> Gate:
+        """What holds requests back."""
+        ...
+
+    async def change_gate(self, of: Callable[[Gate], Gate]) -> Gate:
+        """Change what holds requests back by a pure function of what it is."""
+        ...
+
+    async def take_polls(self, now: datetime, again_at: datetime, limit: int) -> list[Sent]:
+        """The tasks to read back now."""
+        ...
+
+    async def record_polls(self, read: Sequence[ReadBack], now: datetime) -> None:
+        """Keep what the endpoint shows of them."""
+        ...
+
+
+class Operations(Protocol):
+    """What a person asks. Each act gives how many intents it changed, and leaves its reason in the audit."""
+
+    async def status(self, now: datetime, only: list[str] | None = None) -> Status:
+        """The ledger at a glance, or of these intents' keys only."""
+        ...
+
+    async def worklist(self, selection: Selection = ..., limit: int | None = None) -> list[WorkItem]:
+        """What needs a person, longest waiting first."""
+        ...
+
+    async def show(self, named: str) -> dict[str, Any]:
+        """One intent in full, with PHI: by key, unique beginning of it, or trigger. Raises UsageError."""
+        ...
+
+    async def retry(self, selection: Selection, act: Act) -> int:
+        """Decide refused, parked and cancelled intents again; due now."""
+        ...
+
+    async def cancel(self, selection: Selection, act: Act) -> int:
+        """Let intents be."""
+        ...
+
+    async def resolve_sent(self, key: str, task_id: str, act: Act) -> int:
+        """An intent in doubt was sent as this task."""
+        ...
+
+    async def resolve_resend(self, selection: Selection, act: Act) -> int:
+        """Intents in doubt reached nobody: send them again."""
+        ...
+
+    async def resolve_patient(self, source: str, identity: str, created: str | None, act: Act) -> int:
+        """A patient in doubt exists as `created`, or is to be created again; -1 where none such waits."""
+        ...
+
+    async def acknowledge(self, key: str, act: Act) -> int:
+        """Take an alarm off the work list."""
+        ...
+
+    async def pause(self, source: str, act: Act) -> None:
+        """Hold a source, or all (""), back."""
+        ...
+
+    async def resume(self, source: str, act: Act) -> bool:
+        """Let it go on; False where it was not paused."""
+        ...
+
+    async def block(self, kind: str, value: str, act: Act) -> None:
+        """Never call this number (E.164) or patient (source and identity, with a bar between)."""
+        ...
+
+    async def verify_audit(self) -> int | None:
+        """The first row of the audit that does not fit; None when it holds."""
+        ...
+
+
+class Ledger(Intakes, Dispatches, Operations, Protocol):
+    """All of it, and an end."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...

@@ -1,0 +1,301 @@
+"""The ledger on SQLAlchemy: every method one transaction, its statements in the module of its concern."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger import (
+    audit,
+    blocking,
+    claims,
+    destination,
+    exchanges,
+    intake,
+    looking,
+    operations,
+    polling,
+)
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.engine import WRITES, ledger_url, make_file, open_engine
+from fhir_bridge.ledger.folding import Intake
+from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.records import (
+    Accepted,
+    Act,
+    Arrival,
+    Claimed,
+    ReadBack,
+    Selection,
+    Sent,
+    Status,
+    WorkItem,
+    Write,
+    Written,
+)
+from fhir_bridge.ledger.upgrade import upgrade_sqlite
+
+NO_HOLD = timedelta(0)
+ALL = Selection()
+
+
+class SqlLedger:
+    """A ledger of one destination; an async context manager. `salt` hashes numbers and keys the
+    audit chain.
+    """
+
+    def __init__(self, engine: AsyncEngine, salt: bytes, audit_key: bytes | None = None) -> None:
+        self._engine = engine
+        self._salt = salt
+        self._audit_key = audit_key or hmac.digest(salt, b"audit", "sha256")
+        # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
+        self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may write; raises LedgerError where the database cannot."""
+        if self._writer is None:
+            async with _transaction(self._engine) as connection:
+                yield connection
+            return
+        async with self._writer, _transaction(self._engine) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        async with _transaction(self._engine, writes=False) as connection:
+            yield connection
+
+    # -- intake --
+
+    async def accept(
+        self,
+        arrivals: Sequence[Arrival],
+        *,
+        now: datetime,
+        hold: timedelta = NO_HOLD,
+        keep_skips: bool = True,
+    ) -> list[Accepted]:
+        """See port.Intakes."""
+        async with self._writing() as connection:
+            return await intake.accept(connection, arrivals, Intake(now, now + hold, keep_skips), self._salt)
+
+    # -- dispatch --
+
+    async def claim(self, asked: Claim) -> list[Claimed]:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            return await claims.claim(connection, asked)
+
+    async def write(self, batch: Sequence[Write]) -> list[Written]:
+        """See port.Dispatches. What the database refuses in a batch is tried alone, so it takes nothing else
+        along.
+        """
+        try:
+            async with self._writing() as connection:
+                return await exchanges.write(connection, batch)
+        except _RefusedError:
+            if len(batch) == 1:
+                return [exchanges.refused(batch[0])]
+            return [(await self.write([item]))[0] for item in batch]
+
+    async def release(self, token: str) -> int:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            return await claims.release(connection, token)
+
+    async def rescue(self, now: datetime) -> int:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            return await claims.rescue(connection, now)
+
+    async def next_due(self, only: Collection[str] | None = None) -> datetime | None:
+        """See port.Dispatches."""
+        async with self._reading() as connection:
+            return await claims.next_due(connection, only)
+
+    async def gate(self) -> Gate:
+        """See port.Dispatches."""
+        async with self._reading() as connection:
+            return await destination.gate(connection)
+
+    async def change_gate(self, of: Callable[[Gate], Gate]) -> Gate:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            return await destination.change(connection, of)
+
+    async def take_polls(self, now: datetime, again_at: datetime, limit: int) -> list[Sent]:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            return await polling.take(connection, now, again_at, limit)
+
+    async def record_polls(self, read: Sequence[ReadBack], now: datetime) -> None:
+        """See port.Dispatches."""
+        async with self._writing() as connection:
+            await polling.record(connection, read, now)
+
+    # -- operations --
+
+    async def status(self, now: datetime, only: list[str] | None = None) -> Status:
+        """See port.Operations."""
+        async with self._reading() as connection:
+            return await looking.status(connection, now, only)
+
+    async def worklist(self, selection: Selection = ALL, limit: int | None = None) -> list[WorkItem]:
+        """See port.Operations."""
+        async with self._reading() as connection:
+            return await looking.worklist(connection, selection, limit)
+
+    async def show(self, named: str) -> dict[str, Any]:
+        """See port.Operations."""
+        async with self._reading() as connection:
+            return await looking.show(connection, named)
+
+    async def retry(self, selection: Selection, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "retry", str(_told(selection))) as connection:
+            return await operations.retry(connection, selection, act, self._salt)
+
+    async def cancel(self, selection: Selection, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "cancel", _told(selection)) as connection:
+            return await operations.cancel(connection, selection, act)
+
+    async def resolve_sent(self, key: str, task_id: str, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "resolve-sent", f"{key} as {task_id}") as connection:
+            return await operations.resolve_sent(connection, key, task_id, act)
+
+    async def resolve_resend(self, selection: Selection, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "resolve-resend", _told(selection)) as connection:
+            return await operations.resolve_resend(connection, selection, act)
+
+    async def resolve_patient(self, source: str, identity: str, created: str | None, act: Act) -> int:
+        """See port.Operations."""
+        told = f"{source} {identity} {f'as {created}' if created else 'again'}"
+        async with self._acting(act, "resolve-patient", told) as connection:
+            return await operations.resolve_patient(connection, source, identity, created, act)
+
+    async def acknowledge(self, key: str, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "acknowledge", key) as connection:
+            return await operations.acknowledge(connection, key)
+
+    async def pause(self, source: str, act: Act) -> None:
+        """See port.Operations."""
+        async with self._acting(act, "pause", source or "everything") as connection:
+            await destination.pause(connection, source, act)
+
+    async def resume(self, source: str, act: Act) -> bool:
+        """See port.Operations."""
+        async with self._acting(act, "resume", source or "everything") as connection:
+            return await destination.resume(connection, source)
+
+    async def block(self, kind: str, value: str, act: Act) -> None:
+        """See port.Operations."""
+        hidden = blocking.hidden(kind, value, self._salt)
+        async with self._acting(act, "block", f"{kind} {hidden}") as connection:
+            await blocking.block(connection, kind, hidden, act)
+
+    async def verify_audit(self) -> int | None:
+        """See port.Operations."""
+        async with self._reading() as connection:
+            return await audit.verify(connection, self._audit_key)
+
+    @asynccontextmanager
+    async def _acting(self, act: Act, action: str, subject: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction whose act and audit row are committed together or not at all."""
+        async with self._writing() as connection:
+            yield connection
+            await audit.note(connection, self._audit_key, act, action, subject)
+
+
+class _RefusedError(LedgerError):
+    """A constraint of the schema refused a statement: a bug, or two workers at one row."""
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine, *, writes: bool = True) -> AsyncIterator[AsyncConnection]:
+    """A transaction; the database's errors come out without their parameters, for those hold PHI."""
+    try:
+        async with engine.connect() as connection:
+            if writes:
+                await connection.execution_options(**WRITES)
+            async with connection.begin():
+                yield connection
+    except IntegrityError as error:
+        raise _RefusedError(
+            f"the ledger refused a row: {type(error.orig).__name__}", code="ledger-refused"
+        ) from None
+    except DBAPIError as error:
+        raise LedgerError(
+            f"the ledger cannot be used: {_named(error)}",
+            code="ledger-unavailable",
+            hint="Check disk space and permissions, and that no other program holds the file locked.",
+        ) from None
+
+
+def _named(error: DBAPIError) -> str:
+    original = error.orig
+    return (
+        getattr(original, "sqlite_errorname", None)
+        or getattr(original, "sqlstate", None)
+        or type(original).__name__
+    )
+
+
+def _told(selection: Selection) -> str:
+    names = ("key", "state", "reason", "source")
+    return " ".join(f"{name}={value}" for name in names if (value := getattr(selection, name)) is not None)
+
+
+async def open_ledger(
+    location: str | Path,
+    *,
+    api_url: str,
+    project_id: str,
+    now: datetime | None = None,
+    audit_key: bytes | None = None,
+) -> SqlLedger:
+    """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file.
+
+    It belongs to this endpoint and project from its first use on. Raises SettingsError for another
+    destination, LedgerError where it cannot be opened.
+    """
+    url = ledger_url(location)
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        path = Path(str(url.database))
+        make_file(path)
+        await asyncio.to_thread(upgrade_sqlite, path)
+    engine = open_engine(url)
+    try:
+        async with _transaction(engine) as connection:
+            at = now or datetime.now(UTC)
+            salt = await destination.belongs_to(connection, api_url, project_id, at)
+    except BaseException:
+        await engine.dispose()
+        raise
+    return SqlLedger(engine, salt, audit_key)

@@ -1,0 +1,72 @@
+"""Bringing a SQLite ledger to the newest schema at its first use (intake, section 3)."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.engine import BUSY_TIMEOUT, begin_sqlite, prepare_sqlite
+from fhir_bridge.ledger.tables import REVISION
+
+
+def upgrade_sqlite(path: Path) -> None:
+    """Create or upgrade the tables of a SQLite file. Two processes may try at once; one waits for the other.
+
+    Raises LedgerError where the file is no ledger, or one of a newer release. Alembic is loaded only when
+    there is something to do, for every command would pay for it.
+    """
+    try:
+        revision = _revision(path)
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(
+            f"{path} cannot be read as a ledger: {error.sqlite_errorname}",
+            code="ledger-unreadable",
+            hint="Is it another program's file, or damaged? Name another one, or restore a copy.",
+        ) from None
+    if revision == REVISION:
+        return
+    if revision is not None and revision > REVISION:
+        raise LedgerError(
+            f"{path} was written by a newer release (schema {revision}, this release knows {REVISION})",
+            code="ledger-newer",
+            hint="Upgrade fhir-bridge on this machine.",
+        )
+    _run_migrations(path)
+
+
+def _revision(path: Path) -> str | None:
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as connection:
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        if "alembic_version" not in tables:
+            if tables:
+                raise LedgerError(
+                    f"{path} holds another program's tables",
+                    code="ledger-foreign",
+                    hint="Name a file of its own for the ledger.",
+                )
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(row[0]) if row else None
+
+
+def _run_migrations(path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT})
+    event.listen(engine, "connect", prepare_sqlite)
+    event.listen(engine, "begin", begin_sqlite)
+    config = Config()
+    config.set_main_option("script_location", str(files("fhir_bridge.ledger").joinpath("migrations")))
+    try:
+        with engine.connect().execution_options(ledger_writes=True) as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
