@@ -16,7 +16,8 @@ SNOMED_CT = "http://snomed.info/sct"
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a concept says: `text`, the `path` of the element it stood in, the map's row and layer if one had a say."""
+    """What a concept says: `text`, the `path` of the element it stood in, the map's row and layer if one
+    had a say."""
 
     text: str
     path: str

@@ -1,6 +1,7 @@
 """Small templates the layers hold: `{name}` is a value, `[...]` is left out where a value in it is missing.
 
-A template with `{{` or `{%` is Jinja2's, rendered in its sandbox (mapping, sections 7 and 17). The plain form is the
+A template with `{{` or `{%` is Jinja2's, rendered in its sandbox (mapping, sections 7 and 17). The plain
+form is the
 rule: it takes a microsecond, and Jinja2 takes 80 ms to import.
 """
 

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Address, Extension
 from fhir_bridge.fhir.dates import Moment, Precision
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Location
+from fhir_bridge.fhir.views import Appointment, Location
 from fhir_bridge.mapping.addresses import address_country
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
@@ -54,7 +55,8 @@ class Clock:
         return (moment.value.tzinfo if moment.offset else None) or self.source
 
     def local(self, moment: Moment | None, zone: tzinfo | None = None) -> Local | None:
-        """The moment on the wall of `zone` (default: the one it is told in); None where there is none, or it only
+        """The moment on the wall of `zone` (default: the one it is told in); None where there is none, or
+        it only
         stands for "no limit"."""
         if moment is None or not SINCE_EVER < moment.value.year < FOR_EVER:
             return None
@@ -152,3 +154,23 @@ def _agreed(zones: tuple[ZoneInfo, ...], instant: datetime) -> ZoneInfo | None:
 def _to_the_minute(wall: datetime) -> datetime:
     up = timedelta(minutes=1) if wall.second >= 59 else timedelta(0)
     return wall.replace(second=0, microsecond=0) + up
+
+
+def clock_of(case: Case, profile: Profile) -> Clock:
+    """The clock the case's times are told by: what the trigger states, else where the care takes place."""
+    view = case.trigger.view
+    stated = stated_zone(view.extension, profile) if view.extension else None
+    if stated is None and isinstance(view, Appointment):
+        stated = _appointment_zone(view, profile)
+    places = (stated,) if stated else place_zones(case.locations, profile)
+    return Clock(places, profile.source.zone)
+
+
+def _appointment_zone(view: Appointment, profile: Profile) -> ZoneInfo | None:
+    """The zone stated on the start, or by R5's recurrence."""
+    if view.start_element and (zone := stated_zone(view.start_element.extension, profile)):
+        return zone
+    codes = (
+        coding.code for each in view.recurrence_template if each.timezone for coding in each.timezone.coding
+    )
+    return next((zone for code in codes if code and (zone := zone_named(code))), None)

@@ -1,0 +1,267 @@
+"""Whether there is a referral, and who refers: the order's requester and nobody else (mapping, section
+11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.case.links import Party
+from fhir_bridge.fhir import datatypes
+from fhir_bridge.fhir.datatypes import CodeableConcept, ContactPoint, ExtendedContactDetail
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Patient, RelatedPerson, View
+from fhir_bridge.mapping.addresses import complete_address, ordered_addresses
+from fhir_bridge.mapping.concepts import Words, concept_words
+from fhir_bridge.mapping.npi import find_npi
+from fhir_bridge.mapping.phones import choose_phone, numbers
+from fhir_bridge.mapping.practitioner import display_of, is_practitioner, named_type, note_links, party_name
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.schedulable import order_class
+from fhir_bridge.mapping.texts import plain
+from fhir_bridge.task_api.models import Address, Provider
+
+HAS, FIELD = "task_data.has_referral", "task_data.referral"
+
+
+@dataclass
+class Unusable:
+    """What is known of who refers but does not fit its field: an incomplete address, a number in nobody's
+    form."""
+
+    address: tuple[str, Element] | None = None
+    phone: tuple[str, Element] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Referring:
+    """Tells of one requester: their party, the rules, the instant, the recorder, and what turned out
+    unusable."""
+
+    party: Party
+    profile: Profile
+    now: datetime
+    recorder: Recorder
+    unusable: Unusable = field(default_factory=Unusable)
+
+    def provider(self) -> Provider | None:
+        """All that is known of them; None where nothing is."""
+        known = {
+            "name": self._name(),
+            "npi": self._npi(),
+            "specialty": self._specialty(),
+            "facility": self._facility(),
+            "address": self._address(),
+            "phone_number": self._phone(),
+        }
+        return Provider(**known) if any(known.values()) else None  # type: ignore[arg-type]
+
+    def _take(self, name: str, rule: str, element: Element, words: Words | None = None) -> None:
+        row, layer = (words.map_row, words.layer) if words else (None, None)
+        self.recorder.take(f"{FIELD}.{name}", rule, element, map_row=row, layer=layer)
+
+    def _name(self) -> str | None:
+        """The practitioner's; one known by display alone counts as a person, for most requesters are."""
+        party = self.party
+        if party.organization is not None and not is_practitioner(party):
+            return None
+        if named_type(party.link.reference) == "Organization":
+            return None
+        called = party_name(party, self.profile, self.now)
+        if called is None:
+            return None
+        self._take("name", "referral-name", called.element)
+        return called.text
+
+    def _npi(self) -> str | None:
+        """The person's before the organization's; one that fails its check is noted, never repaired."""
+        holders: tuple[Resource[View] | None, ...] = (
+            self.party.practitioner,
+            self.party.role,
+            self.party.organization,
+        )
+        for holder in filter(None, holders):
+            found = find_npi(holder.view.identifiers, self.profile.referral.npi_systems)
+            for index in found.failing:
+                self.recorder.note("npi-invalid", holder, f"identifier[{index}].value")
+            if found.number is not None:
+                self._take("npi", "referral-npi", (holder, f"identifier[{found.index}].value"))
+                return found.number
+        return None
+
+    def _specialty(self) -> str | None:
+        """The requester's own role's specialty, else a qualification the map of specialties knows: MD is a
+        degree."""
+        for holder, concept, path in self._specialties():
+            if words := concept_words(concept, path, self.profile, "specialty"):
+                self._take("specialty", "referral-specialty", (holder, words.path), words)
+                return words.text
+        return None
+
+    def _specialties(self) -> Iterator[tuple[Resource[View], CodeableConcept, str]]:
+        role, person, terms = self.party.role, self.party.practitioner, self.profile.terms
+        if role is not None:
+            yield from ((role, each, f"specialty[{i}]") for i, each in enumerate(role.view.specialty))
+        for index, qualification in enumerate(person.view.qualification if person else ()):
+            concept = qualification.code
+            if person and concept and any(terms.word("specialty", each) for each in concept.coding):
+                yield person, concept, f"qualification[{index}].code"
+
+    def _facility(self) -> str | None:
+        """The role's or requester's organization, else the name of the role's place."""
+        organization, party = self.party.organization, self.party
+        places: list[tuple[Resource[View], str | None]] = [(each, each.view.name) for each in party.locations]
+        if organization is not None:
+            places.insert(0, (organization, organization.view.name))
+        for holder, name in places:
+            if text := plain(name):
+                self._take("facility", "referral-facility", (holder, "name"))
+                return text
+        return self._facility_by_display()
+
+    def _facility_by_display(self) -> str | None:
+        """The display of an organization that is not at hand: the role's, or the requester itself."""
+        role = self.party.role
+        if role is not None and role.view.organization is not None:
+            text = plain(role.view.organization.display)
+            element: Element = (role, "organization.display")
+        elif named_type(self.party.link.reference) == "Organization":
+            text, element = plain(self.party.link.reference.display), display_of(self.party.link)
+        else:
+            return None
+        if text:
+            self._take("facility", "referral-facility", element)
+        return text
+
+    def _address(self) -> Address | None:
+        """All five parts or none: of the role's place, its organization, the practitioner's work; never a
+        home."""
+        for holder, path, address in self._addresses():
+            complete = complete_address(address, self.profile).address
+            if complete is not None:
+                self._take("address", "referral-address", (holder, path))
+                return complete
+            if self.unusable.address is None and (text := _as_text(address)):
+                self.unusable.address = (text, (holder, path))
+        return None
+
+    def _addresses(self) -> Iterator[tuple[Resource[View], str, datatypes.Address]]:
+        rules, party = self.profile.referral, self.party
+        for place in party.locations:
+            if place.view.address is not None:
+                yield place, "address", place.view.address
+        if party.organization is not None:
+            view = party.organization.view
+            for index, address in self._ordered(view.address, rules.practice_address_uses):
+                yield party.organization, f"address[{index}]", address
+            for index, contact in enumerate(view.contact):
+                if contact.address is not None:
+                    yield party.organization, f"contact[{index}].address", contact.address
+        if party.practitioner is not None:
+            for index, address in self._ordered(party.practitioner.view.address, rules.address_uses):
+                yield party.practitioner, f"address[{index}]", address
+
+    def _ordered(
+        self, addresses: Sequence[datatypes.Address], uses: tuple[str, ...]
+    ) -> list[tuple[int, datatypes.Address]]:
+        return ordered_addresses(addresses, self.profile, self.now, uses)
+
+    def _phone(self) -> str | None:
+        """The role's, the practitioner's (work or no use), the place's, the organization's."""
+        for holder, path, telecom in self._telecoms():
+            phone = choose_phone(telecom, None, self.profile, self.now)
+            if phone is not None:
+                self._take("phone_number", "referral-phone", (holder, f"{path}[{phone.index}].value"))
+                return phone.e164
+            for index, point in numbers(telecom, self.profile, self.now):
+                if self.unusable.phone is None and (text := said(point.value)):
+                    self.unusable.phone = (text, (holder, f"{path}[{index}].value"))
+        return None
+
+    def _telecoms(self) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
+        party = self.party
+        if party.role is not None:
+            yield party.role, "telecom", party.role.view.telecom
+            yield from _contacts(party.role, party.role.view.contact)
+        if party.practitioner is not None:
+            uses = self.profile.referral.phone_uses
+            own = tuple(
+                point if (point.use or "") in uses else ContactPoint()
+                for point in party.practitioner.view.telecom
+            )
+            yield party.practitioner, "telecom", own
+        for place in party.locations:
+            yield place, "telecom", place.view.telecom
+            yield from _contacts(place, place.view.contact)
+        if party.organization is not None:
+            yield party.organization, "telecom", party.organization.view.telecom
+            yield from _contacts(party.organization, party.organization.view.contact)
+
+
+def has_referral(case: Case, profile: Profile, recorder: Recorder) -> bool | None:
+    """True on an order that is a referral, or schedulable with a requester who is known and not the
+    patient; False
+    where the chain is known complete and has none; else None."""
+    for order in (link.resource for link in case.orders if link.resource):
+        known = order_class(order, profile)
+        element = (order, known.path)
+        if known.classes & profile.referral.classes:
+            recorder.take(HAS, "referral-by-class", element, map_row=known.map_row, layer=known.layer)
+            return True
+        if known.scheduled(profile) and case.requester is not None and _is_somebody_else(case.requester):
+            recorder.take(HAS, "referral-by-requester", element, (order, "requester"))
+            return True
+    if case.chain.complete:
+        recorder.take(HAS, "chain-without-referral", (case.trigger, ""))
+        return False
+    return None
+
+
+def referral(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder
+) -> tuple[Provider | None, Unusable]:
+    """Who refers, and what is known of them but cannot be sent as data."""
+    party = case.requester
+    if party is None or not _is_somebody_else(party):
+        return None, Unusable()
+    party = _with_organization(case, party)
+    note_links(recorder, party)
+    referring = Referring(party, profile, now, recorder)
+    return referring.provider(), referring.unusable
+
+
+def _with_organization(case: Case, party: Party) -> Party:
+    """The requester with the organization they act for, which STU3 names beside them."""
+    order = case.order.resource if case.order else None
+    requester = order.view.requester if order else None
+    if order is None or requester is None or requester.on_behalf_of is None or party.organization is not None:
+        return party
+    acts_for = case.party(order, "requester.onBehalfOf", requester.on_behalf_of)
+    return replace(party, organization=acts_for.organization) if acts_for else party
+
+
+def _is_somebody_else(party: Party) -> bool:
+    """Whether the requester is known, and neither the patient nor their family nor a device."""
+    found = party.link.resource
+    if found is not None:
+        return not isinstance(found.view, Patient | RelatedPerson)
+    reference = party.link.reference
+    if named_type(reference) in ("Patient", "RelatedPerson", "Device"):
+        return False
+    return bool(said(reference.display) or said(reference.reference) or reference.identifier)
+
+
+def _contacts(
+    holder: Resource[View], contacts: tuple[ExtendedContactDetail, ...]
+) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
+    yield from ((holder, f"contact[{i}].telecom", each.telecom) for i, each in enumerate(contacts))
+
+
+def _as_text(address: datatypes.Address) -> str | None:
+    """What is known of an address, in one line."""
+    parts = [*address.line, address.city, address.state, address.postal_code]
+    return ", ".join(text for part in parts if (text := said(part))) or plain(address.text)

@@ -1,0 +1,73 @@
+"""The task of a call, from everything the case says (mapping, sections 7 to 13)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+from fhir_bridge.mapping.availability import timeframe_availability
+from fhir_bridge.mapping.context import Speaking, additional_context
+from fhir_bridge.mapping.patient_status import patient_status
+from fhir_bridge.mapping.people import Callee
+from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Recorder
+from fhir_bridge.mapping.referral import has_referral, referral
+from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_reason
+from fhir_bridge.mapping.sentence import sentence
+from fhir_bridge.mapping.specialty import speciality_preferences
+from fhir_bridge.mapping.visits import past_visits, previous_visits
+from fhir_bridge.mapping.windows import named_windows
+from fhir_bridge.mapping.zones import clock_of
+from fhir_bridge.task_api.models import ScheduleAppointmentData, TaskDraft
+
+
+def task_draft(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, callee: Callee, rescheduling: bool
+) -> TaskDraft:
+    """The task in the endpoint's words; `now` is aware. Whom to call was settled before: `callee`."""
+    clock = clock_of(case, profile)
+    seen = practitioner_to_see(case, profile, now)
+    if seen:
+        note_links(recorder, seen.party)
+    past = past_visits(case, profile, now)
+    task = sentence(case, profile, recorder, seen, rescheduling=rescheduling)
+    provider, unusable = referral(case, profile, now, recorder)
+    data = ScheduleAppointmentData(
+        timeframe_availability=timeframe_availability(case, profile, now, recorder, clock),
+        speciality_preferences=speciality_preferences(case, profile, recorder, seen),
+        additional_context=additional_context(Speaking(case, profile, callee, unusable, recorder)),
+        previous_visits=previous_visits(case, profile, recorder, clock, past),
+        patient_status=patient_status(case, profile, recorder, past),
+        has_referral=has_referral(case, profile, recorder),
+        referral=provider,
+        is_rescheduling=rescheduling,
+        existing_appointment=(
+            existing_appointment(case, profile, now, recorder, clock) if rescheduling else None
+        ),
+        reschedule_reason=reschedule_reason(case, profile, recorder) if rescheduling else None,
+    )
+    recorder.take("task_data.is_rescheduling", "rescheduling", (case.trigger, "status"))
+    _note_language(recorder, case.trigger)
+    return TaskDraft(task=task, phone_number=callee.phone.e164, task_data=data)
+
+
+def valid_until(case: Case, profile: Profile, now: datetime) -> datetime:
+    """The end of the last window that is not past, aware UTC; where there is none, or one is open,
+    `max_age` from
+    `now` (mapping, section 18)."""
+    zone = profile.source.zone
+    windows = [window for window in named_windows(case) if not window.over(now, zone)]
+    ends = [window.closes.end_instant(zone) for window in windows if window.closes is not None]
+    if ends and len(ends) == len(windows):
+        return max(ends)
+    return now + timedelta(days=profile.triggers.max_age_days)
+
+
+def _note_language(recorder: Recorder, trigger: Resource[View]) -> None:
+    """Texts in another language pass through as they are (section 9)."""
+    language = trigger.view.language
+    if language and not language.casefold().startswith("en"):
+        recorder.note("other-language", trigger, "language")

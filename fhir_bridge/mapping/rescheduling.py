@@ -1,0 +1,114 @@
+"""What was lost, and why (mapping, section 12)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.dates import parse
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.mapping.concepts import concept_words
+from fhir_bridge.mapping.losses import reasons_of_loss
+from fhir_bridge.mapping.places import place_name
+from fhir_bridge.mapping.practitioner import participants_of, party_name, taking_part
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.service import service_of_appointment
+from fhir_bridge.mapping.statuses import status_of
+from fhir_bridge.mapping.templates import render
+from fhir_bridge.mapping.when import moment_words
+from fhir_bridge.mapping.zones import Clock
+
+EXISTING, REASON = "task_data.existing_appointment", "task_data.reschedule_reason"
+
+
+def lost_appointment(case: Case, profile: Profile) -> Resource[Appointment] | None:
+    """The appointment a rescheduling is about: the trigger where it was lost, else one at hand it
+    replaces."""
+    trigger = case.trigger
+    view = trigger.view
+    if not isinstance(view, Appointment):
+        return None
+    status = status_of(trigger, profile)
+    if status is not None and status.code in profile.triggers.lost:
+        return trigger  # type: ignore[return-value]
+    named = [(f"replaces[{i}]", reference) for i, reference in enumerate(view.replaces)]
+    urls = profile.triggers.replaces
+    named += [
+        (f"extension('{each.url}').value", each.value_reference)
+        for each in view.extension
+        if each.url in urls and each.value_reference
+    ]
+    links = (case.follow(trigger, path, reference, Appointment) for path, reference in named)
+    return next((link.resource for link in links if link and link.resource), None)
+
+
+def existing_appointment(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock
+) -> str | None:
+    """When it was, what, with whom, where, and what became of it; None where nothing but that is known."""
+    lost = lost_appointment(case, profile)
+    status = status_of(lost, profile) if lost else None
+    if lost is None or status is None:
+        return None
+    word = status.spoken or profile.rescheduling.statuses.get(status.code)
+    found = {
+        "when": _when(lost, clock),
+        "what": _what(lost, profile),
+        "practitioner": _practitioner(case, lost, profile, now),
+        "place": _place(case, lost),
+    }
+    known = {name: part for name, part in found.items() if part is not None}
+    if not known or word is None:
+        return None
+    elements = [element for _, element in known.values()]
+    recorder.take(EXISTING, "existing-appointment", *elements, (lost, "status"))
+    values: dict[str, str | None] = {name: part[0] if part else None for name, part in found.items()}
+    return render(profile.rescheduling.existing, {**values, "status": word}) or None
+
+
+def reschedule_reason(case: Case, profile: Profile, recorder: Recorder) -> str | None:
+    """Why it was lost, in the first words its reasons have; for one not attended the layer's words."""
+    lost = lost_appointment(case, profile)
+    if lost is None:
+        return None
+    for concept, path in reasons_of_loss(lost, profile):
+        if words := concept_words(concept, path, profile, "cancellation-reason"):
+            recorder.take(
+                REASON, "reason-of-loss", (lost, words.path), map_row=words.map_row, layer=words.layer
+            )
+            return words.text
+    status = status_of(lost, profile)
+    spoken = profile.rescheduling.not_attended.get(status.code) if status else None
+    if spoken:
+        layer = profile.layer_of("rescheduling.not_attended")
+        recorder.take(REASON, "not-attended", (lost, "status"), layer=layer)
+    return spoken
+
+
+Part = tuple[str, Element] | None
+
+
+def _when(lost: Resource[Appointment], clock: Clock) -> Part:
+    local = clock.local(parse(lost.view.start))
+    return (moment_words(local), (lost, "start")) if local else None
+
+
+def _what(lost: Resource[Appointment], profile: Profile) -> Part:
+    found = service_of_appointment(lost, profile)
+    return (found[0].text, found[1]) if found else None
+
+
+def _practitioner(case: Case, lost: Resource[Appointment], profile: Profile, now: datetime) -> Part:
+    """The lost appointment's own practitioner, also one who declined: the patient knows it by them."""
+    for party in taking_part(participants_of(case, lost), profile, declined=True):
+        if called := party_name(party, profile, now):
+            return called.text, called.element
+    return None
+
+
+def _place(case: Case, lost: Resource[Appointment]) -> Part:
+    links = (participant.location for participant in participants_of(case, lost))
+    found: list[Part] = [place_name(link) for link in links if link is not None]
+    return next((part for part in found if part is not None), None)

@@ -1,0 +1,47 @@
+"""Whether a visit takes place by video or telephone (mapping, section 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.datatypes import CodeableConcept
+from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.mapping.concepts import concept_words
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Element
+
+
+def is_virtual(case: Case, profile: Profile) -> Element | None:
+    """The element that says the visit is virtual: R5's virtualService, a type by code or words, a place
+    that is one."""
+    trigger, view = case.trigger, case.trigger.view
+    if isinstance(view, Appointment) and view.virtual_service:
+        return trigger, "virtualService[0]"
+    for concept, path in _types(view) if isinstance(view, Appointment) else ():
+        if _says_so(concept, path, profile):
+            return trigger, path
+    for place in case.locations:
+        for kind, path in ((place.view.physical_type, "physicalType"), (place.view.form, "form")):
+            if kind is not None and _coded(kind, profile):
+                return place, path
+    return None
+
+
+def _types(view: Appointment) -> Iterator[tuple[CodeableConcept, str]]:
+    if view.appointment_type is not None:
+        yield view.appointment_type, "appointmentType"
+    for index, each in enumerate(view.service_type):
+        if each.words is not None:
+            yield each.words, f"serviceType[{index}]"
+
+
+def _says_so(concept: CodeableConcept, path: str, profile: Profile) -> bool:
+    if _coded(concept, profile):
+        return True
+    words = concept_words(concept, path, profile)
+    return words is not None and any(each in words.text.casefold() for each in profile.context.virtual_words)
+
+
+def _coded(concept: CodeableConcept, profile: Profile) -> bool:
+    return any(coding.code in profile.context.virtual_codes for coding in concept.coding)

@@ -1,0 +1,197 @@
+"""Visits that were, and whether the patient is known (mapping, section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
+from fhir_bridge.fhir.dates import Moment, parse
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Condition, Encounter, EncounterClass, View
+from fhir_bridge.mapping.concepts import Words, concept_words, first_words, kinds, mapped_words
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.reasons_for import Reasons
+from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.service import service_of_appointment, service_of_order
+from fhir_bridge.mapping.zones import Clock
+from fhir_bridge.task_api.models import Visit
+
+FIELD = "task_data.previous_visits"
+VISIT_EXCLUSION = "visit-exclusion"
+
+Part = tuple[Words, Resource[View]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A visit that took place: its resource, when it began, and the element that says so."""
+
+    resource: Resource[Encounter] | Resource[Appointment]
+    moment: Moment
+    element: Element
+
+
+def past_visits(case: Case, profile: Profile, now: datetime) -> list[Past]:
+    """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments no
+    Encounter
+    points to; laboratory and telephone ones left out."""
+    encounters = [past for each in case.encounters if (past := _encounter(each, profile)) is not None]
+    covered = {id(found) for past in encounters for found in _appointments_of(case, past.resource)}
+    fulfilled = [
+        past
+        for each in (*case.chain.appointments, *case.other_appointments)
+        if id(each) not in covered and (past := _appointment(each, profile)) is not None
+    ]
+    zone = profile.source.zone
+    before = [past for past in (*encounters, *fulfilled) if past.moment.instant(zone) < now]
+    return sorted(before, key=lambda past: past.moment.instant(zone), reverse=True)
+
+
+def previous_visits(
+    case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
+) -> tuple[Visit, ...] | None:
+    """The newest of them, each with its local date, purpose and outcome as far as they are known."""
+    told = [
+        _told(case, profile, recorder, clock, each, f"{FIELD}[{index}]")
+        for index, each in enumerate(past[: profile.visits.most])
+    ]
+    return tuple(told) or None
+
+
+def _encounter(encounter: Resource[Encounter], profile: Profile) -> Past | None:
+    view = encounter.view
+    if (view.status or "").casefold() not in profile.visits.finished or _is_excluded(view, profile):
+        return None
+    period, path = (view.period, "period") if view.period else (view.actual_period, "actualPeriod")
+    moment = parse(period.start) or parse(period.end) if period else None
+    return Past(encounter, moment, (encounter, path)) if moment else None
+
+
+def _appointment(appointment: Resource[Appointment], profile: Profile) -> Past | None:
+    view = appointment.view
+    if (view.status or "").casefold() not in profile.visits.fulfilled:
+        return None
+    moment = parse(view.start)
+    return Past(appointment, moment, (appointment, "start")) if moment else None
+
+
+def _is_excluded(view: Encounter, profile: Profile) -> bool:
+    """Whether every word of it says that it was laboratory work or a telephone call."""
+    concepts = [*(each.concept for each in _classes(view)), *view.type]
+    return any(True for each in concepts for _ in kinds(each, profile, VISIT_EXCLUSION))
+
+
+def _classes(view: Encounter) -> tuple[EncounterClass, ...]:
+    return (view.class_,) if isinstance(view.class_, EncounterClass) else view.class_
+
+
+def _appointments_of(case: Case, resource: Resource[View]) -> Iterator[Resource[View]]:
+    view = resource.view
+    assert isinstance(view, Encounter)
+    named = (view.appointment,) if isinstance(view.appointment, Reference) else view.appointment
+    for index, reference in enumerate(named):
+        link = case.follow(resource, f"appointment[{index}]", reference, Appointment)
+        if link is not None and link.resource is not None:
+            yield link.resource
+
+
+def _told(case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: Past, field: str) -> Visit:
+    local = clock.local(past.moment)
+    whole = local is not None and local.precision in ("day", "time")
+    date = local.wall.date() if local and whole else None
+    if date is not None:
+        recorder.take(f"{field}.date", "visit-date", past.element)
+    purpose = _take(recorder, f"{field}.purpose", _purpose(case, past.resource, profile))
+    outcome = _take(recorder, f"{field}.outcome", _outcome(case, past.resource, profile))
+    return Visit(purpose=purpose, date=date, outcome=outcome)
+
+
+def _take(recorder: Recorder, field: str, part: Part) -> str | None:
+    if part is None:
+        return None
+    words, resource = part
+    rule = field.rpartition(".")[2]
+    recorder.take(field, f"visit-{rule}", (resource, words.path), map_row=words.map_row, layer=words.layer)
+    return words.text
+
+
+def _purpose(case: Case, resource: Resource[View], profile: Profile) -> Part:
+    """Reason, its Condition, type, service type, class: the first that says anything."""
+    reason = Reasons(case, profile).first(resource)
+    if reason is not None:
+        return reason
+    view = resource.view
+    if isinstance(view, Appointment):
+        found = service_of_appointment(resource, profile)  # type: ignore[arg-type]
+        return (found[0], resource) if found else _appointment_type(resource, view, profile)
+    assert isinstance(view, Encounter)
+    words = (
+        first_words(view.type, "type", profile, "encounter-type")
+        or _service_type(view, profile)
+        or _class_words(view, profile)
+    )
+    return (words, resource) if words else None
+
+
+def _appointment_type(resource: Resource[View], view: Appointment, profile: Profile) -> Part:
+    concept = view.appointment_type
+    if concept is None:
+        return None
+    words = mapped_words(concept, "appointmentType", profile, "appointment-type")
+    words = words or concept_words(concept, "appointmentType", profile)
+    return (words, resource) if words else None
+
+
+def _service_type(view: Encounter, profile: Profile) -> Words | None:
+    if isinstance(view.service_type, CodeableConcept):
+        return concept_words(view.service_type, "serviceType", profile, "service-type")
+    concepts = [each.words or CodeableConcept() for each in view.service_type or ()]
+    return first_words(concepts, "serviceType", profile, "service-type")
+
+
+def _class_words(view: Encounter, profile: Profile) -> Words | None:
+    """The map's word goes first: the code system's own "ambulatory" is nobody's word for a visit."""
+    path = "class"
+    concepts = [each.concept for each in _classes(view)]
+    found = (mapped_words(each, path, profile, "encounter-class") for each in concepts)
+    words = next((each for each in found if each), None)
+    return words or next(
+        (each for concept in concepts if (each := concept_words(concept, path, profile))), None
+    )
+
+
+def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
+    """How it ended, what was ordered in it, what was found; None where nothing says."""
+    view = resource.view
+    if not isinstance(view, Encounter):
+        return None
+    for stay, path in ((view.hospitalization, "hospitalization"), (view.admission, "admission")):
+        if stay and stay.discharge_disposition:
+            path = f"{path}.dischargeDisposition"
+            words = concept_words(stay.discharge_disposition, path, profile, "discharge-disposition")
+            if words:
+                return words, resource
+    for order in case.follow_up_orders(resource):  # type: ignore[arg-type]
+        if order is not case.trigger and (found := service_of_order(order, profile)):
+            return found[0], order
+    return _diagnosis(case, resource, view, profile)
+
+
+def _diagnosis(case: Case, resource: Resource[View], view: Encounter, profile: Profile) -> Part:
+    reasons = Reasons(case, profile)
+    for index, diagnosis in enumerate(view.diagnosis):
+        single = isinstance(diagnosis.condition, CodeableReference)
+        conditions: Iterable[CodeableReference] = (
+            (diagnosis.condition,) if single else diagnosis.condition  # type: ignore[assignment]
+        )
+        for position, condition in enumerate(conditions):
+            path = f"diagnosis[{index}].condition" + ("" if single else f"[{position}]")
+            if part := reasons.of_reference(resource, path, condition):
+                return part
+    return None
+
+
+__all__ = ["Condition", "Past", "past_visits", "previous_visits"]
