@@ -10,7 +10,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.fhir.views import Appointment, Instruction, ServiceRequest, View
 from fhir_bridge.mapping.concepts import mapped_words, reference_words
 from fhir_bridge.mapping.language import interpreter_needed, language_spoken
 from fhir_bridge.mapping.people import Callee
@@ -161,9 +161,10 @@ def _instructions(resource: Resource[View], profile: Profile) -> Iterator[tuple[
         if text := plain(instruction):
             yield "patientInstruction", text
         return
-    for index, each in enumerate(instruction or ()):
+    parts: tuple[Instruction | CodeableReference, ...] = instruction or ()
+    for index, each in enumerate(parts):
         path = f"patientInstruction[{index}]"
-        if not isinstance(each, CodeableReference):
+        if isinstance(each, Instruction):
             if text := plain(each.instruction_markdown):
                 yield f"{path}.instructionMarkdown", text
         elif words := reference_words(each, path, profile):
