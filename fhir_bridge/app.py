@@ -14,6 +14,7 @@ from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.intake.files import Inputs, read_inputs
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import Loaded, Source, load_settings
@@ -36,12 +37,15 @@ class MappingRun:
         """Reads the FILEs and their context (intake, section 3)."""
         return read_inputs(files, context, seen=seen)
 
-    def decide(self, inputs: Inputs) -> list[Decision]:
-        """A decision for every trigger of the FILEs, in their order; context only informs."""
+    def decide(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Decision]:
+        """A decision for every trigger of the FILEs, in their order; context only informs.
+
+        `blocked` is the site's do-not-call list.
+        """
         source = self.profile.source.name
         at_hand = AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
         return [
-            decide(gather(at_hand, trigger, source=source), self.profile, self.now)
+            decide(gather(at_hand, trigger, source=source), self.profile, self.now, blocked)
             for trigger in triggers(at_hand, inputs.resources)
         ]
 

@@ -41,8 +41,6 @@ class Story:
             arguments += ["--context", str(self.folder / "context")]
         for key, value in self.told["set"].items():
             arguments += ["--set", f"{key}={value}"]
-        if "do_not_call" in self.told:
-            arguments += ["--set", f"do_not_call={','.join(self.told['do_not_call'])}"]
         return arguments
 
 
