@@ -20,7 +20,7 @@ from fhir_bridge.mapping.reasons import REASONS
 def mapped(story: Any, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]], str]:
     """Exit code, decisions and what stderr said, of `fhir-bridge map … --format decisions`.
 
-    The do-not-call list lives in the ledger, which `map` has not: a story with a list goes below the command line.
+    The do-not-call list lives in the ledger, which `map` has not: a story with one goes below the command.
     """
     if "do_not_call" in story.told:
         return 0, mapped_with_list(story), ""
