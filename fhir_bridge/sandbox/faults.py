@@ -181,6 +181,8 @@ def _parsed(words: list[str]) -> FaultRule:
     if fault is Fault.LATENCY and "seconds" not in options:
         raise ValueError("latency needs seconds=")
     method, path = [*target, "*", "*"][:2]
+    if not (method == "*" or method.isupper()) or not path.startswith(("/", "*")):
+        raise ValueError("METHOD is in capitals or *, PATH begins with / or *")
     return FaultRule(fault, method, path, **options)
 
 
