@@ -141,3 +141,25 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     """Not a traceback."""
     with pytest.raises(SettingsError, match=r"none\.yaml"):
         FaultScript.read(tmp_path / "none.yaml")
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_the_manual_has_every_fault(fault: Fault) -> None:
+    """A fault nobody can find is never played."""
+    assert f"`{fault.value}`" in MANUAL
+
+
+def test_the_manuals_script_can_be_played(tmp_path: Path) -> None:
+    """What the manual shows is read and does what its comments say."""
+    path = tmp_path / "faults.yaml"
+    path.write_text(MANUAL.partition("```yaml\n")[2].partition("```")[0])
+    script = FaultScript.read(path)
+    player = FaultPlayer(script)
+    strikes = [player.on_request("POST", "/v1/task") for _ in range(6)]
+    assert script.seed == 7
+    assert [delay for delay, _ in strikes] == [0.2] * 6
+    assert strikes[1][1] == script.rules[0]
+    assert [number for number, (_, rule) in enumerate(strikes, 1) if rule and rule.code == 429] == [3, 4, 5]
