@@ -58,8 +58,8 @@ def numbers(
     kept = [
         (index, point)
         for index, point in enumerate(telecom)
-        if point.system in rules.systems
-        and (point.use or "") in rules.uses
+        if _code(point.system) in rules.systems
+        and _code(point.use) in rules.uses
         and said(point.value) is not None
         and current(point.period, now, profile.source.zone)
     ]
@@ -99,6 +99,8 @@ def read_phone(point: ContactPoint, index: int, region: str | None, profile: Pro
         return None
     if not chosen.valid:
         notes = ("phone-not-assigned",)
+    if (point.system, point.use or "") != (_code(point.system), _code(point.use)):
+        notes = (*notes, "code-case")
     return Phone(chosen.e164, chosen.extension or _extension(point), index, notes)
 
 
@@ -115,7 +117,7 @@ def parse(value: str, region: str | None) -> Parsed | None:
     return Parsed(
         e164=phonenumbers.format_number(number, PhoneNumberFormat.E164),
         extension=number.extension or None,
-        # Not is_possible_number(): it takes a number without its area code, which nobody can call from elsewhere.
+        # Not is_possible_number(): it takes numbers without area code, which nobody can call from elsewhere.
         possible=phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE,
         valid=phonenumbers.is_valid_number(number),
         refused=_refused_in_north_america(number),
@@ -133,10 +135,15 @@ def _order(point: ContactPoint, profile: Profile) -> tuple[int, int, int]:
     rules = profile.phones
     unranked = 1_000_000
     return (
-        rules.systems.index(point.system or ""),
+        rules.systems.index(_code(point.system)),
         point.rank if point.rank is not None else unranked,
-        rules.uses.index(point.use or ""),
+        rules.uses.index(_code(point.use)),
     )
+
+
+def _code(written: str | None) -> str:
+    """A code in FHIR's own case; the empty text where there is none (mapping, section 16)."""
+    return written.strip().lower() if written else ""
 
 
 def _extension(point: ContactPoint) -> str | None:

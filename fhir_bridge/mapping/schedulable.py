@@ -33,13 +33,15 @@ class OrderClass:
     layer: str | None = None
 
     def scheduled(self, profile: Profile) -> bool:
-        """Whether it is known to be scheduled with the patient: nothing it says speaks against it."""
-        return bool(self.classes & profile.orders.scheduled) and not self.unscheduled(profile)
+        """Whether it is known to be scheduled with the patient. Words that say both prove nothing."""
+        rules = profile.orders
+        return bool(self.classes & rules.scheduled) and not self.classes & rules.not_scheduled
 
     def unscheduled(self, profile: Profile) -> bool:
-        """Whether it is known not to be: words that say both prove nothing."""
-        against = self.classes & profile.orders.not_scheduled
-        return bool(against) and not (self.by == "words" and self.classes & profile.orders.scheduled)
+        """Whether it is known not to be."""
+        rules = profile.orders
+        says_both = self.by == "words" and bool(self.classes & rules.scheduled)
+        return bool(self.classes & rules.not_scheduled) and not says_both
 
 
 def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass:
