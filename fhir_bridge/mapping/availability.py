@@ -14,6 +14,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.rescheduling import lost_appointment
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.statuses import status_of
 from fhir_bridge.mapping.texts import plain
@@ -35,6 +36,17 @@ class Telling:
     now: datetime
     profile: Profile
     recorder: Recorder
+    lost: Resource[Appointment] | None = None
+
+    def is_old_slot(self, opens: Moment | None, closes: Moment | None) -> bool:
+        """Whether a window is the very time that was lost: an order often names its appointment's."""
+        if self.lost is None or opens is None:
+            return False
+        zone = self.clock.source
+        start, end = parse(self.lost.view.start), parse(self.lost.view.end)
+        if start is None or opens.instant(zone) != start.instant(zone):
+            return False
+        return closes in (None, opens) or (end is not None and closes.instant(zone) == end.instant(zone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ def timeframe_availability(
 ) -> str | None:
     """The windows the first source that names any gives, those wholly past dropped; None: nothing says
     when."""
-    telling = Telling(clock, now, profile, recorder)
+    telling = Telling(clock, now, profile, recorder, lost_appointment(case, profile))
     told = next((list(found) for source in _sources(case, telling) if (found := list(source))), [])
     told += _patient_availability(case, telling)
     words: dict[str, None] = {}
@@ -185,7 +197,7 @@ def _single(
     resource: Resource[View], moment: Moment, path: str, rule: str, telling: Telling
 ) -> Iterator[Told]:
     """One moment, unless it is past."""
-    if moment.end_instant(_zone(moment, telling)) < telling.now:
+    if moment.end_instant(_zone(moment, telling)) < telling.now or telling.is_old_slot(moment, None):
         return
     if local := telling.clock.local(moment):
         yield Told(moment_words(local), rule, ((resource, path),))
@@ -207,6 +219,8 @@ def _window(
         if opens is not None and opens.instant(_zone(opens, telling)) > ends:
             telling.recorder.note("period-reversed", resource, paths[1])
             return
+    if telling.is_old_slot(opens, closes):
+        return
     words = window_words(*telling.clock.window(opens, closes))
     if words is not None:
         known = (path for path, moment in zip(paths, (opens, closes), strict=True) if moment)

@@ -70,12 +70,12 @@ def reference_words(reference: CodeableReference, path: str, profile: Profile) -
     inner = f"{path}.concept" if reference.concept is not None else path
     if (words := concept_words(reference.words, inner, profile)) is not None:
         return words
-    return display_words(reference.target.display if reference.target else None, path)
+    return display_words(reference.target.display if reference.target else None, path, profile)
 
 
-def display_words(display: str | None, path: str) -> Words | None:
+def display_words(display: str | None, path: str, profile: Profile) -> Words | None:
     """The display of the reference at `path`, if it says anything."""
-    text = plain(display)
+    text = _word(display, (), profile)
     return Words(text, f"{path}.display") if text else None
 
 
@@ -92,8 +92,16 @@ def _word(text: str | None, codings: tuple[Coding, ...], profile: Profile) -> st
     if not text or (words := plain(text)) is None or _is_code(words, codings, profile):
         return None
     if words.endswith(")") and any(_is_snomed(coding, text, profile) for coding in codings):
-        return _semantic_tag(profile.concepts.semantic_tags).sub("", words) or None
-    return words
+        words = _semantic_tag(profile.concepts.semantic_tags).sub("", words)
+    return _spoken(words, profile)
+
+
+def _spoken(words: str, profile: Profile) -> str | None:
+    """The words without endings nobody says, or None where they say nothing, such as "other"."""
+    if words.endswith(")"):
+        for ending in profile.concepts.dropped_endings:
+            words = words.removesuffix(ending).rstrip()
+    return None if words.casefold() in profile.concepts.empty_words else words or None
 
 
 def _is_snomed(coding: Coding, text: str, profile: Profile) -> bool:

@@ -27,6 +27,7 @@ from fhir_bridge.mapping.when import listed
 
 FIELD = "task_data.additional_context"
 
+
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """One sentence, the rule that made it, and the elements it was made from."""
@@ -64,13 +65,19 @@ def additional_context(speaking: Speaking) -> str | None:
 def _ask_for(speaking: Speaking) -> Iterator[Sentence]:
     """A guardian by name and relationship; the extension behind a number."""
     callee, rules = speaking.callee, speaking.profile.context
-    element = (speaking.case.patient or speaking.case.trigger, "")
+    holder = callee.holder or speaking.case.patient or speaking.case.trigger
     if not callee.is_patient and callee.name:
-        values = {"name": callee.name, "relationship": callee.relationship}
-        yield Sentence(render(rules.ask_for, values), "context-ask-for", (element,))
+        values = {"name": callee.name, "relationship": _in_running_text(callee.relationship)}
+        yield Sentence(render(rules.ask_for, values), "context-ask-for", ((holder, f"{callee.path}name"),))
     if callee.phone.extension:
         text = render(rules.ask_for_extension, {"extension": callee.phone.extension})
+        element = (holder, f"{callee.path}telecom[{callee.phone.index}]")
         yield Sentence(text, "context-extension", (element,))
+
+
+def _in_running_text(words: str | None) -> str | None:
+    """ "Father" as a sentence has it; what is not written like a word stays as it is."""
+    return words.lower() if words and words.istitle() else words
 
 
 def _language(speaking: Speaking) -> Iterator[Sentence]:

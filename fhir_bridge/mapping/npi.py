@@ -13,6 +13,8 @@ from fhir_bridge.mapping.said import said
 NPI_PREFIX = "80840"
 """What NPIs are prefixed with before the check digit: health applications, United States (45 CFR 162.406)."""
 
+NPI_DIGITS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Npi:
@@ -24,7 +26,9 @@ class Npi:
 
 
 def find_npi(identifiers: tuple[Identifier, ...], systems: Container[str]) -> Npi:
-    """The first valid NPI among identifiers of one of `systems`, or of type NPI."""
+    """The first valid NPI among identifiers of one of `systems`, or of type NPI: other countries use that
+    type for
+    numbers of their own, so by type alone only ten digits are called a failing one."""
     failing: list[int] = []
     for index, identifier in enumerate(identifiers):
         value = said(identifier.value)
@@ -32,13 +36,14 @@ def find_npi(identifiers: tuple[Identifier, ...], systems: Container[str]) -> Np
             continue
         if is_valid_npi(value):
             return Npi(value, index, tuple(failing))
-        failing.append(index)
+        if identifier.system in systems or len(value) == NPI_DIGITS:
+            failing.append(index)
     return Npi(None, None, tuple(failing))
 
 
 def is_valid_npi(number: str) -> bool:
     """Ten digits, the first 1 or 2, and the check digit right (Luhn over 80840 and the number)."""
-    shaped = len(number) == 10 and number.isascii() and number.isdigit() and number[0] in "12"
+    shaped = len(number) == NPI_DIGITS and number.isascii() and number.isdigit() and number[0] in "12"
     return shaped and bool(luhn.is_valid(NPI_PREFIX + number))
 
 

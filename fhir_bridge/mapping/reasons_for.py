@@ -64,7 +64,7 @@ class Reasons:
                 return None
             if words := concept_words(condition.view.code, "code", self.profile):
                 return words, condition
-        words = display_words(reference.display, path)
+        words = display_words(reference.display, path, self.profile)
         return (words, resource) if words else None
 
     def _may_be_told(self, condition: Resource[Condition]) -> bool:

@@ -184,6 +184,8 @@ class Concepts(Section, frozen=True):
     """The words of a CodeableConcept (mapping, section 9)."""
 
     semantic_tags: tuple[str, ...]
+    dropped_endings: tuple[str, ...]
+    empty_words: frozenset[str]
     code_shapes: tuple[str, ...]
 
 
