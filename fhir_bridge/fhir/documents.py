@@ -145,16 +145,13 @@ def _collect(data: bytes, document: Document, line: int | None) -> None:
 
 def _keep(part: envelopes.Part, origin: Origin, contents: envelopes.Contents, document: Document) -> None:
     """Read one part, unless its own envelope says it is deleted; count the types that no view reads."""
+    if part.resource_type is not None and part.resource_type not in VIEWS:
+        document.others[part.resource_type] += 1
+        return
     try:
-        name = reading.resource_type(part.raw)
-        if name is not None and name not in VIEWS:
-            document.others[name] += 1
-            return
         resource = reading.read(part.raw, origin, part.full_url)
     except InputError as error:
         document.problems.append(error)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        document.problems.append(reading.unreadable(error, str(origin)))
     else:
         if not _is_deleted(resource, contents.deleted):
             document.resources.append(resource)

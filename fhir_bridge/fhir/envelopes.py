@@ -49,12 +49,12 @@ _entry = msgspec.json.Decoder(_Entry).decode
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One resource's bytes, its Bundle's fullUrl for it, and its number among the parts; None where it was
-    alone."""
+    """One resource: its bytes, fullUrl, number among the parts (None where it was alone) and type."""
 
     raw: bytes
     full_url: str | None
     number: int | None
+    resource_type: str | None = None
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
             if member != _SUGGESTIONS and _opening(value) in (b"{", b"["):
                 _walk(bytes(value), None, contents, depth + 1)
     else:
-        contents.parts.append(Part(raw, full_url, contents.count if depth else None))
+        contents.parts.append(Part(raw, full_url, contents.count if depth else None, name))
         contents.count += 1
 
 

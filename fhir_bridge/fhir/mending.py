@@ -221,7 +221,8 @@ class _Mender:
 def _shapes(struct: type[msgspec.Struct]) -> tuple[dict[str, _Shape], dict[str, str]]:
     """The shape of each element of a struct by its name on the wire, and those names by their small
     letters."""
-    shapes = {field.encode_name: _shape(field.type) for field in msgspec.structs.fields(struct)}
+    known = [field for field in msgspec.structs.fields(struct) if not field.name.startswith("misspelt_")]
+    shapes = {field.encode_name: _shape(field.type) for field in known}
     return shapes, {name.lower(): name for name in shapes}
 
 

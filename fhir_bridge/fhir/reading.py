@@ -5,15 +5,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.mending import mended
 from fhir_bridge.fhir.resource import Origin, Resource
-from fhir_bridge.fhir.views import VIEWS, View
+from fhir_bridge.fhir.views import (
+    VIEWS,
+    Appointment,
+    Consent,
+    Coverage,
+    Encounter,
+    Patient,
+    ServiceRequest,
+    View,
+)
 
 _HEAD = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
+_TYPES = {name.lower(): name for name in VIEWS}
 
 
 class _Peek(msgspec.Struct, rename="camel"):
@@ -21,31 +33,11 @@ class _Peek(msgspec.Struct, rename="camel"):
 
 
 _peek = msgspec.json.Decoder(_Peek).decode
-_decode: dict[str, Callable[[bytes], View]] = {
-    name: msgspec.json.Decoder(view).decode for name, view in VIEWS.items()
-}
 _decode_other = msgspec.json.Decoder(View).decode
-_TYPES = {name.lower(): name for name in VIEWS}
-
-# Elements whose absence must not be believed before other spellings were looked for (mapping, section 16):
-# what a name in any case has in common. Cheap substring searches, for most resources rightly lack one.
-_STATUS = (("status", (b"tatus", b"TATUS")),)
-_ORDER = (*_STATUS, ("intent", (b'ntent"', b'NTENT"')), ("do_not_perform", (b"erform", b"ERFORM")))
-_LOOKED_FOR: dict[str, tuple[tuple[str, tuple[bytes, bytes]], ...]] = {
-    "Patient": (("deceased_boolean", (b"eceased", b"ECEASED")), ("active", (b'ctive"', b'CTIVE"'))),
-    "ServiceRequest": _ORDER,
-    "ReferralRequest": _ORDER,
-    "ProcedureRequest": _ORDER,
-    "Appointment": _STATUS,
-    "Encounter": _STATUS,
-    "Consent": _STATUS,
-    "Coverage": _STATUS,
-}
 
 
 def resource_type(raw: bytes) -> str | None:
-    """The resourceType of an object, in FHIR's case where the bridge knows the type; None where there is
-    none.
+    """The resourceType of an object, in FHIR's case where the bridge knows the type; None without one.
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
@@ -53,7 +45,7 @@ def resource_type(raw: bytes) -> str | None:
     name = head[1].decode() if head else _peek(raw).resource_type
     if not name or not name.isalpha():
         return None
-    return name if name in _decode else _TYPES.get(name.lower(), name)
+    return name if name in VIEWS else _TYPES.get(name.lower(), name)
 
 
 def read(
@@ -63,38 +55,68 @@ def read(
 
     Raises InputError, naming the origin, for what is not a JSON object with a `resourceType`.
     """
+    head = _HEAD.match(raw)
+    reader = _readers.get(head[1]) if head else None
+    if reader is not None:
+        decode, is_suspect = reader
+        try:
+            view = decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return _read_slowly(raw, origin, full_url, container)
+        if is_suspect is None or not is_suspect(view, raw):
+            return Resource(view, raw, origin, full_url, container)
+    return _read_slowly(raw, origin, full_url, container)
+
+
+def _read_slowly(
+    raw: bytes, origin: Origin, full_url: str | None, container: Resource[View] | None
+) -> Resource[View]:
+    """What is not as it should be: another type, a name or code in another case, an element out of form."""
     try:
         name = resource_type(raw)
         if name is None:
             raise InputError(f"{origin}: not FHIR: an object without a resourceType", code="not-fhir")
-        view, notes = _view(name, raw)
+        if name not in VIEWS:
+            try:
+                return Resource(_decode_other(raw), raw, origin, full_url, container)
+            except msgspec.ValidationError:
+                pass
+        view, notes = mended(raw, VIEWS.get(name, View), name)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise unreadable(error, str(origin)) from None
     return Resource(view, raw, origin, full_url, container, notes)
 
 
-def _view(name: str, raw: bytes) -> tuple[View, tuple[str, ...]]:
-    """The view of that type, and notes on what had to be mended."""
-    decode = _decode.get(name, _decode_other)
-    try:
-        view = decode(raw)
-    except msgspec.ValidationError:
-        return mended(raw, VIEWS.get(name, View), name)
-    if view.resource_type != name or _is_suspect(view, raw):
-        return mended(raw, type(view), name)
-    return view, ()
+def _with_status(view: Any, raw: bytes) -> bool:
+    """Whether a status is not in FHIR's form, or none is there but one under another spelling."""
+    status = view.status
+    return b'"Status"' in raw if status is None else not status.islower() or " " in status
 
 
-def _is_suspect(view: View, raw: bytes) -> bool:
-    """Whether a status is not in FHIR's case, or a decisive element may stand there under another
-    spelling."""
-    status = getattr(view, "status", None)
-    if status is not None and (not status.islower() or status != status.strip()):
-        return True
-    for element, spellings in _LOOKED_FOR.get(view.resource_type, ()):
-        if getattr(view, element) is None and (spellings[0] in raw or spellings[1] in raw):
-            return True
-    return False
+def _order(view: Any, raw: bytes) -> bool:
+    return view.misspelt_1 is not None or view.misspelt_2 is not None or _with_status(view, raw)
+
+
+_misspelt = attrgetter(*(name for name in Patient.__struct_fields__ if name.startswith("misspelt_")))
+_as_it_should_be = (None,) * sum(name.startswith("misspelt_") for name in Patient.__struct_fields__)
+
+
+def _patient(view: Any, raw: bytes) -> bool:
+    return bool(_misspelt(view) != _as_it_should_be)
+
+
+# What decides about a call and stands there under another spelling, a view would drop (mapping, section 16).
+_SUSPECT: dict[type[View], Callable[[Any, bytes], bool]] = {
+    Appointment: _with_status,
+    Consent: _with_status,
+    Coverage: _with_status,
+    Encounter: _with_status,
+    Patient: _patient,
+    ServiceRequest: _order,
+}
+_readers = {
+    name.encode(): (msgspec.json.Decoder(view).decode, _SUSPECT.get(view)) for name, view in VIEWS.items()
+}
 
 
 def unreadable(error: Exception, place: str) -> InputError:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from fhir_bridge.fhir.views import View
 
 V = TypeVar("V", bound=View, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a resource stood: a file (or stdin, or a message), its line in NDJSON, its entry in a Bundle."""
 
     file: str
@@ -23,8 +23,7 @@ class Origin:
         return where if self.entry is None else f"{where} entry {self.entry}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Resource(Generic[V]):
+class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False):
     """One resource that was read. Compared by identity: two readings are two resources.
 
     `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to

@@ -6,6 +6,8 @@ and the comment says whose they are; the mapping asks for each in turn (mapping,
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fhir_bridge.fhir.datatypes import (
@@ -88,6 +90,14 @@ class Patient(View, frozen=True, kw_only=True):
     general_practitioner: References = ()
     managing_organization: Reference | None = None
     link: tuple[PatientLink, ...] = ()
+    # Spellings of what decides whether to call; a resource that uses one is mended (mapping, section 16).
+    misspelt_1: Any = msgspec.field(default=None, name="deceased")
+    misspelt_2: Any = msgspec.field(default=None, name="Deceased")
+    misspelt_3: Any = msgspec.field(default=None, name="DeceasedBoolean")
+    misspelt_4: Any = msgspec.field(default=None, name="deceasedboolean")
+    misspelt_5: Any = msgspec.field(default=None, name="DeceasedDateTime")
+    misspelt_6: Any = msgspec.field(default=None, name="deceaseddatetime")
+    misspelt_7: Any = msgspec.field(default=None, name="Active")
 
 
 class RelatedPerson(View, frozen=True, kw_only=True):
@@ -311,6 +321,8 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     based_on: References = ()
     replaces: References = ()
     requisition: Identifier | None = None
+    misspelt_1: Any = msgspec.field(default=None, name="DoNotPerform")
+    misspelt_2: Any = msgspec.field(default=None, name="donotperform")
 
 
 class EncounterClass(Datatype, frozen=True):
