@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app import mapping_run
@@ -21,6 +20,9 @@ from fhir_bridge.cli.options import files_argument, json_option, mapping_options
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import decision_data
 from fhir_bridge.mapping.reasons import REASONS
+
+DECISION = "decision"
+"""The lineage entry that says which row or gate decided."""
 
 COLOURS = {"call": "bold green", "skip": "bold yellow", "reject": "bold red"}
 
@@ -99,47 +101,44 @@ def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None
         if number:
             console.print()
         _print_head(data, console)
-        if data["decision"] == "call":
-            _print_fields(data, console)
+        for entry in data["lineage"]:
+            if entry["field"] != DECISION:
+                _print_field(entry, console)
         for note in data["notes"]:
-            where = ".".join(filter(None, (note["resource"], note["path"])))
-            console.print(f"  note {note['code']}: {where}", style="dim", markup=False)
+            console.print(Text(f"  note {note['code']}: {note['resource']}: {note['path']}", "dim"))
 
 
 def _print_head(data: dict[str, Any], console: Console) -> None:
     head = Text.assemble(
         (data["trigger"], "bold"), "  ", (data["decision"].upper(), COLOURS[data["decision"]])
     )
-    if data["reason"]:
-        head.append(f"  {data['reason']}")
+    head.append(f"  {data['reason'] or ''}")
     console.print(head)
-    rows = [("intent", data["intent"])]
+    decided = [entry for entry in data["lineage"] if entry["field"] == DECISION]
+    rows = [("intent", data["intent"]), ("valid until", data.get("valid_until"))]
+    rows += [("decided by", f"{_by(entry)}, on {_sources(entry)}") for entry in decided]
     if meaning := data.get("meaning"):
-        rows += [
-            ("because", meaning["meaning"]),
-            ("decided by", meaning["decided_by"]),
-            ("seen", meaning["seen"]),
-            ("look at", data["expression"]),
-            ("to change", meaning["to_change"]),
-        ]
-        rows += [("taken from", source) for entry in data["lineage"] for source in _sources(entry)]
-    else:
-        rows += [("valid until", data.get("valid_until"))]
+        rows += [("because", meaning["meaning"]), ("seen", meaning["seen"]), ("look at", data["expression"]),
+                 ("to change", meaning["to_change"])]  # fmt: skip
     for name, text in rows:
         if text:
-            console.print(f"  {name:<11} {text}", markup=False, soft_wrap=True)
+            console.print(Text(f"  {name:<11} {text}"), soft_wrap=True)
 
 
-def _print_fields(data: dict[str, Any], console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
-    for column in ("field", "value", "taken from", "by"):
-        table.add_column(column, overflow="fold")
-    for entry in data["lineage"]:
-        rule = " · ".join(filter(None, (entry["rule"], entry.get("map_row"), entry.get("layer"))))
-        value = entry["value"] if isinstance(entry["value"], str) else json.dumps(entry["value"])
-        table.add_row(entry["field"], Text(value), Text("\n".join(_sources(entry))), Text(rule))
-    console.print(table)
+def _print_field(entry: dict[str, Any], console: Console) -> None:
+    """The field and its value, and below them where it came from."""
+    value = (
+        entry["value"] if isinstance(entry["value"], str) else json.dumps(entry["value"], ensure_ascii=False)
+    )
+    console.print(Text.assemble("  ", (entry["field"], "cyan"), f"  {value}"), soft_wrap=True)
+    console.print(Text(f"      {_by(entry)}, from {_sources(entry)}", "dim"), soft_wrap=True)
 
 
-def _sources(entry: dict[str, Any]) -> list[str]:
-    return [f"{source['resource']}: {source['path']}" for source in entry["sources"]]
+def _by(entry: dict[str, Any]) -> str:
+    """The rule, and the map's row and the layer that had a say."""
+    said = [entry.get("map_row"), entry.get("layer") and f"layer {entry['layer']}"]
+    return " · ".join([entry["rule"], *filter(None, said)])
+
+
+def _sources(entry: dict[str, Any]) -> str:
+    return ", ".join(f"{source['resource']}: {source['path']}" for source in entry["sources"]) or "settings"

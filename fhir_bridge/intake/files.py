@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ class Inputs:
     """What was read: the FILEs' resources, what --context adds, and what could not be read.
 
     `unreadable` names the FILEs of which nothing could be read; `problems` has every error, theirs included;
-    `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1).
+    `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1); `others` counts the
+    resources of types that no view reads.
     """
 
     resources: list[Resource[View]] = field(default_factory=list)
@@ -29,6 +31,7 @@ class Inputs:
     problems: list[InputError] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     without_trigger: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
     files: int = 0
 
     @property
@@ -84,6 +87,7 @@ def _read_file(name: str, inputs: Inputs) -> None:
         return
     inputs.resources += document.resources
     inputs.problems += document.problems
+    inputs.others += document.others
     if not any(resource.view.resource_type in TRIGGER_TYPES for resource in document.resources):
         inputs.without_trigger.append(name)
 
