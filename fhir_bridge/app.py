@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
+from fhir_bridge.errors import SettingsError
 from fhir_bridge.intake.files import Inputs, read_inputs
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision
@@ -18,6 +21,10 @@ from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import Loaded, Source, load_settings
+
+if TYPE_CHECKING:
+    # `map` and `explain` start without SQLAlchemy (performance).
+    from fhir_bridge.ledger.store import SqlLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,8 @@ def loaded_settings(
 
 def profile_of(source: Source, overrides: Mapping[str, str]) -> Profile:
     """A source's rules: its layers, its own short names, then the overrides of this run."""
-    own = {name: str(value) for name, value in source.settings.rules.items()}
-    return load_profile(source.facts, source.settings.mappings, {**own, **overrides})
+    settings = source.settings
+    return load_profile(source.facts, settings.mappings, overrides, source_rules=settings.rules)
 
 
 def resolution_rules(profile: Profile) -> ResolutionRules:
@@ -85,3 +92,22 @@ def mapping_run(
     chosen = loaded_settings(config_file, secrets=False).settings
     profile = profile_of(chosen.source(source), overrides)
     return MappingRun(profile, now or datetime.now(UTC), chosen.api.project_id)
+
+
+@asynccontextmanager
+async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
+    """The ledger the settings name, created or upgraded where it is a SQLite file.
+
+    Raises SettingsError for another destination's ledger and for an address that cannot be found out,
+    LedgerError where it cannot be opened.
+    """
+    from fhir_bridge.ledger.store import open_ledger
+
+    settings = chosen.settings
+    if settings.ledger.url is None and ("ledger", "url") in chosen.origins:
+        raise SettingsError(f"{chosen.origins['ledger', 'url']}: ledger.url: its secret cannot be found")
+    ledger = await open_ledger(
+        settings.ledger_url(), api_url=settings.api.url, project_id=settings.api.project_id
+    )
+    async with ledger:
+        yield ledger

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -78,3 +79,21 @@ def files_argument(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """--json: for machines."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def selection_options(command: Command) -> Command:
+    """--state, --reason, --source: which intents are meant; the command is given them as `selection`."""
+    from fhir_bridge.ledger.records import Selection
+    from fhir_bridge.ledger.states import State
+
+    @click.option("--state", type=click.Choice([state.value for state in State]), help="Only in this state.")
+    @click.option("--reason", metavar="CODE", help="Only with this reason.")
+    @click.option("--source", metavar="NAME", help="Only from this source.")
+    @wraps(command)
+    def with_selection(
+        *args: Any, state: str | None, reason: str | None, source: str | None, **rest: Any
+    ) -> Any:
+        chosen = Selection(state=State(state) if state else None, reason=reason, source=source)
+        return command(*args, selection=chosen, **rest)
+
+    return cast("Command", with_selection)

@@ -20,12 +20,22 @@ from fhir_bridge.ledger.upserts import upsert
 _GATE = ("failures", "open_until", "paused_until", "stopped_at", "stopped_by", "probed_at")
 
 
-async def belongs_to(connection: AsyncConnection, api_url: str, project_id: str, now: datetime) -> bytes:
-    """Write the destination at first use; the ledger's salt. Raises SettingsError (exit 3) for
-    another one.
+async def belongs_to(
+    connection: AsyncConnection, api_url: str | None, project_id: str | None, now: datetime
+) -> bytes:
+    """Write the destination at first use; the ledger's salt. None asks nothing of a ledger that has one.
+
+    Raises SettingsError (exit 3) for another one, and where a new ledger is told of none.
     """
-    url, project = api_url.rstrip("/"), project_id.lower()
     row = (await connection.execute(select(destination))).one_or_none()
+    url = api_url.rstrip("/") if api_url else row and row.api_url
+    project = project_id.lower() if project_id else row and row.project_id
+    if not url or not project:
+        raise SettingsError(
+            "this ledger is new and belongs to no endpoint yet",
+            code="no-destination",
+            hint="Set api.url and api.project_id (FHIR_BRIDGE_API_URL, FHIR_BRIDGE_PROJECT_ID).",
+        )
     if row is None:
         salt = secrets.token_bytes(32)
         first = {"id": 1, "api_url": url, "project_id": project, "salt": salt, "created_at": now}

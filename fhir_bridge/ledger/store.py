@@ -29,7 +29,7 @@ from fhir_bridge.ledger import (
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.engine import WRITES, ledger_url, make_file, open_engine
 from fhir_bridge.ledger.folding import Intake
-from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -54,8 +54,15 @@ class SqlLedger:
     audit chain.
     """
 
-    def __init__(self, engine: AsyncEngine, salt: bytes, audit_key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        salt: bytes,
+        audit_key: bytes | None = None,
+        breaker: Breaker = BREAKER,
+    ) -> None:
         self._engine = engine
+        self._breaker = breaker
         self._salt = salt
         self._audit_key = audit_key or hmac.digest(salt, b"audit", "sha256")
         # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
@@ -115,7 +122,7 @@ class SqlLedger:
         """
         try:
             async with self._writing() as connection:
-                return await exchanges.write(connection, batch)
+                return await exchanges.write(connection, batch, self._breaker)
         except _RefusedError:
             if len(batch) == 1:
                 return [exchanges.refused(batch[0])]
@@ -275,15 +282,17 @@ def _told(selection: Selection) -> str:
 async def open_ledger(
     location: str | Path,
     *,
-    api_url: str,
-    project_id: str,
+    api_url: str | None,
+    project_id: str | None,
     now: datetime | None = None,
     audit_key: bytes | None = None,
+    breaker: Breaker = BREAKER,
 ) -> SqlLedger:
     """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file.
 
-    It belongs to this endpoint and project from its first use on. Raises SettingsError for another
-    destination, LedgerError where it cannot be opened.
+    It belongs to this endpoint and project from its first use on; where the settings leave one open, it is
+    taken as it is. Raises SettingsError for another destination, or none at first use, LedgerError where it
+    cannot be opened.
     """
     url = ledger_url(location)
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
@@ -298,4 +307,4 @@ async def open_ledger(
     except BaseException:
         await engine.dispose()
         raise
-    return SqlLedger(engine, salt, audit_key)
+    return SqlLedger(engine, salt, audit_key, breaker)

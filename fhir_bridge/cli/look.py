@@ -1,0 +1,138 @@
+"""`fhir-bridge status`, `worklist`, `show`: what the ledger holds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.cli.options import json_option, selection_options
+from fhir_bridge.ledger.records import Selection, Status, WorkItem
+from fhir_bridge.mapping.printed import instant
+
+NEXT_STEP = {
+    "rejected": "mend the data and send it again, or `cancel`",
+    "refused": "read the endpoint's answer (`show`), mend the data; `retry` or `cancel`",
+    "in_doubt": "ask the vendor whether it was received; `resolve --sent TASK_ID` or `--resend`",
+    "parked": "`retry` or `cancel`",
+}
+"""What a person does about each state of the work list (delivery, "Operating it")."""
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(config_file: str | None, as_json: bool) -> int:
+    """Count what the ledger holds, by state and reason; say what is due and what waits for a person.
+
+    Exit code 1 where something waits for a person.
+    """
+
+    async def look() -> Status:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+            return await ledger.status(datetime.now(UTC))
+
+    found = asyncio.run(look())
+    if as_json:
+        click.echo(_json(asdict(found)))
+    else:
+        print_status(found, Console(highlight=False))
+    return 1 if needs_a_person(found.states) or found.alarms else 0
+
+
+def needs_a_person(states: dict[str, int]) -> bool:
+    """Whether the work list has an intent in one of these states."""
+    return any(states.get(state) for state in NEXT_STEP)
+
+
+def print_status(found: Status, console: Console) -> None:
+    """The counts for people, and what to do next."""
+    total = sum(found.states.values())
+    console.print(Text(f"{total} intents", "bold"))
+    for state, count in found.states.items():
+        advice = f"  → {NEXT_STEP[state]}" if state in NEXT_STEP else ""
+        console.print(Text(f"  {state:<10} {count:>8}{advice}"))
+    if found.reasons:
+        console.print(Text("by reason", "bold"))
+        for reason, count in sorted(found.reasons.items(), key=lambda each: -each[1]):
+            console.print(Text(f"  {reason:<28} {count:>8}"))
+    for title, counts in (("patients", found.patients), ("inbox", found.inbox), ("alarms", found.alarms)):
+        if counts:
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            console.print(Text(f"{title}: {told}", "yellow"))
+    if found.oldest_due:
+        console.print(f"oldest due since {instant(found.oldest_due)}")
+    elif found.next_due:
+        console.print(f"next due at {instant(found.next_due)}")
+    if because := found.destination["held_back_because"]:
+        console.print(Text(f"everything is held back: {because}", "bold red"))
+
+
+@click.command()
+@selection_options
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@json_option
+@click.pass_obj
+def worklist(config_file: str | None, selection: Selection, limit: int, as_json: bool) -> None:
+    """List what waits for a person, longest waiting first.
+
+    Rejected (the data won't do), refused (by the endpoint), in doubt (an answer was lost: somebody may have
+    been phoned), parked (given up), and patients whose creation is in doubt or refused.
+    """
+
+    async def look() -> list[WorkItem]:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+            return await ledger.worklist(selection, limit)
+
+    items = asyncio.run(look())
+    if as_json:
+        click.echo(_json([asdict(item) for item in items]))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("since", "state", "reason", "what", "look at"):
+        table.add_column(column, overflow="fold")
+    for item in items:
+        what = item.key if item.kind == "intent" else f"patient {item.source} {item.key}"
+        table.add_row(instant(item.since), item.state, item.reason or "", what, item.expression or "")
+    Console(highlight=False).print(table if items else "nothing waits for a person")
+    for state in {item.state: None for item in items}:
+        if state in NEXT_STEP:
+            click.echo(f"{state}: {NEXT_STEP[state]}", err=True)
+
+
+@click.command()
+@click.argument("intent")
+@json_option
+@click.pass_obj
+def show(config_file: str | None, intent: str, as_json: bool) -> None:
+    """Show all that is known of one intent: its decision, its patient, each attempt and each answer.
+
+    INTENT is its key, a beginning of it that fits no other, or a trigger such as Appointment/a1. What is
+    shown holds patient data: it goes to your screen only.
+    """
+
+    async def look() -> dict[str, Any]:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+            return await ledger.show(intent)
+
+    found = asyncio.run(look())
+    if as_json:
+        click.echo(_json(found))
+        return
+    for name, value in found.items():
+        if value not in (None, "", []):
+            told = value if isinstance(value, str) else _json(value)
+            click.echo(f"{click.style(name, bold=True)}: {told}")
+
+
+def _json(value: Any) -> str:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+    return orjson.dumps(value, option=options).decode()

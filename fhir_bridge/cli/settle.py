@@ -1,0 +1,146 @@
+"""`fhir-bridge retry`, `resolve`, `cancel`: what a person decides, each act with its reason in the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import click
+
+from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.cli.options import selection_options
+from fhir_bridge.ledger.port import Ledger
+from fhir_bridge.ledger.records import Act, Selection
+
+because = click.option(
+    "--because",
+    metavar="TEXT",
+    prompt="Why (goes into the audit; no patient data)",
+    help="Why; kept in the audit.",
+)
+
+
+def act(reason: str) -> Act:
+    """Who does it, why and now."""
+    return Act(getpass.getuser(), reason, datetime.now(UTC))
+
+
+def on_ledger(config_file: str | None, work: Callable[[Ledger], Awaitable[int]]) -> int:
+    """Does one thing on the ledger and gives its count."""
+
+    async def run() -> int:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+            return await work(ledger)
+
+    return asyncio.run(run())
+
+
+@click.command()
+@click.argument("intent", required=False)
+@selection_options
+@because
+@click.pass_obj
+def retry(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
+    """Have refused, parked or cancelled intents sent after all.
+
+    One INTENT, or all that a filter names. What was rejected comes back by itself when better data is sent.
+
+    \b
+    fhir-bridge retry Appointment/a1 --because "number corrected at the endpoint"
+    fhir-bridge retry --state parked --reason retries-exhausted --because "endpoint was down"
+    """
+    chosen = _chosen(intent, selection)
+    count = on_ledger(config_file, lambda ledger: ledger.retry(chosen, act(because)))
+    return _told(count, "to be sent again")
+
+
+@click.command()
+@click.argument("intent", required=False)
+@selection_options
+@because
+@click.confirmation_option("--yes", prompt="Nobody will be called for these intents. Go on?")
+@click.pass_obj
+def cancel(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
+    """Make sure that nobody is called for an intent, unless an operator says otherwise later.
+
+    One INTENT, or all that a filter names. What was sent cannot be called back: tell the vendor.
+    """
+    chosen = _chosen(intent, selection)
+    count = on_ledger(config_file, lambda ledger: ledger.cancel(chosen, act(because)))
+    return _told(count, "cancelled")
+
+
+@click.command()
+@click.argument("intent", required=False)
+@selection_options
+@click.option("--sent", "task_id", metavar="TASK_ID", help="It arrived: the endpoint has it as this task.")
+@click.option("--resend", is_flag=True, help="It did not arrive, nobody was called: send it (again).")
+@click.option("--patient", "patient", metavar="SOURCE/IDENTITY",
+              help="Resolve a patient instead, for instance ehr/Patient/p1.")  # fmt: skip
+@click.option(
+    "--created", "patient_id", metavar="ID", help="With --patient: the endpoint has them as this id."
+)
+@because
+@click.pass_obj
+def resolve(
+    config_file: str | None,
+    intent: str | None,
+    selection: Selection,
+    task_id: str | None,
+    resend: bool,
+    patient: str | None,
+    patient_id: str | None,
+    because: str,
+) -> int:
+    """Say what became of a request whose answer was lost.
+
+    The endpoint may have received it, and may have phoned the patient: ask the vendor, then say so here.
+    Nothing that is in doubt is ever sent again by itself.
+
+    \b
+    fhir-bridge resolve Appointment/a1 --sent 1f0c… --because "vendor confirms the call"
+    fhir-bridge resolve --state in_doubt --source ehr --resend --because "vendor: nothing arrived"
+    fhir-bridge resolve --patient ehr/Patient/p1 --created 7c1e… --because "vendor looked it up"
+    """
+    if patient is not None:
+        return _resolve_patient(config_file, patient, patient_id, resend, because)
+    if bool(task_id) == resend:
+        raise click.UsageError("say --sent TASK_ID or --resend")
+    if task_id:
+        if intent is None:
+            raise click.UsageError("--sent needs the INTENT that became this task")
+        count = on_ledger(config_file, lambda ledger: ledger.resolve_sent(intent, task_id, act(because)))
+        return _told(count, "resolved as sent")
+    chosen = _chosen(intent, selection)
+    count = on_ledger(config_file, lambda ledger: ledger.resolve_resend(chosen, act(because)))
+    return _told(count, "to be sent again")
+
+
+def _resolve_patient(
+    config_file: str | None, patient: str, patient_id: str | None, resend: bool, because: str
+) -> int:
+    source, slash, identity = patient.partition("/")
+    if not slash or bool(patient_id) == resend:
+        raise click.UsageError("say --patient SOURCE/IDENTITY with --created ID or --resend")
+    count = on_ledger(
+        config_file, lambda ledger: ledger.resolve_patient(source, identity, patient_id, act(because))
+    )
+    if count < 0:
+        raise click.UsageError(f"no patient {identity} of source {source} is in doubt or refused")
+    return _told(count, "of this patient to be sent") or 0
+
+
+def _chosen(intent: str | None, selection: Selection) -> Selection:
+    if intent is not None and selection != Selection():
+        raise click.UsageError("name an INTENT or a filter, not both")
+    chosen = Selection(key=intent) if intent is not None else selection
+    if chosen == Selection():
+        raise click.UsageError("name an INTENT, or filter with --state, --reason, --source")
+    return chosen
+
+
+def _told(count: int, what: str) -> int:
+    click.echo(f"{count} {'intent' if count == 1 else 'intents'} {what}")
+    return 0 if count else 1
