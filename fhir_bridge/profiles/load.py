@@ -21,6 +21,7 @@ from fhir_bridge.profiles.overrides import check_names, facts_with, from_texts, 
 from fhir_bridge.spelling import did_you_mean
 
 SET = "--set"
+COUNTRY_FORM = 'write it as ISO 3166-1 alpha-2, like "US" or "GB"'
 
 
 def load_profile(
@@ -63,20 +64,25 @@ def load_profile(
     )
 
 
-def _layers(facts: SourceFacts, site: Path | None, root: Traversable) -> list[Layer]:
-    layers = [read_shipped("base", root / "base.yaml")]
-    jurisdiction = root / "jurisdictions" / f"{facts.jurisdiction.lower()}.yaml"
-    if jurisdiction.is_file():
-        layers.append(read_shipped(f"jurisdiction {facts.jurisdiction}", jurisdiction))
-    elif not is_country(facts.jurisdiction):
-        raise SettingsError(
-            f"jurisdiction {facts.jurisdiction!r} is no country", hint='ISO 3166-1 alpha-2: "US", "GB"'
-        )
+def _layers(facts: SourceFacts, site: Path | None, root: Traversable) -> Iterable[Layer]:
+    """The layers that apply, the one that wins last."""
+    yield read_shipped("base", root / "base.yaml")
+    yield from _jurisdiction(facts.jurisdiction, root / "jurisdictions")
     if facts.vendor is not None:
-        layers.append(_vendor(facts.vendor, root / "vendors"))
+        yield _vendor(facts.vendor, root / "vendors")
     if site is not None:
-        layers.append(read_site("site", site))
-    return layers
+        yield read_site("site", site)
+
+
+def _jurisdiction(country: str, folder: Traversable) -> Iterable[Layer]:
+    """The country's layer; one without a layer uses base alone (mapping, section 6)."""
+    if not re.fullmatch("[A-Z]{2}", country):
+        raise SettingsError(f"jurisdiction {country!r} is no country", hint=COUNTRY_FORM)
+    file = folder / f"{country.lower()}.yaml"
+    if file.is_file():
+        yield read_shipped(f"jurisdiction {country}", file)
+    elif not is_country(country):
+        raise SettingsError(f"jurisdiction {country!r} is no country", hint=COUNTRY_FORM)
 
 
 def _vendor(vendor: str, folder: Traversable) -> Layer:
