@@ -48,7 +48,7 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
 
 
 async def _candidates(connection: AsyncConnection, asked: Claim) -> Sequence[Any]:
-    of_patient = ("id", "state", "api_id", "request", "tries")
+    of_patient = ("id", "identity", "state", "api_id", "request", "tries")
     first = intents.alias("first")
     ahead = exists().where(
         first.c.lane == intents.c.lane,
@@ -126,6 +126,7 @@ def _claimed(row: Any, asked: Claim) -> Claimed:
         tries=row.tries,
         patient=Patient(
             id=row.patient_id_,
+            identity=row.patient_identity_,
             state=PatientState(row.patient_state_),
             api_id=row.patient_api_id_,
             request=row.patient_request_,
@@ -159,8 +160,10 @@ async def rescue(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def next_due(connection: AsyncConnection, only: Collection[str] | None) -> datetime | None:
-    """When the next ready intent is due, leased or not (aware UTC); None when none is ready."""
-    statement = select(func.min(intents.c.due_at)).where(intents.c.state == State.READY)
+    """When the next ready intent of a source that is not paused is due, leased or not; None when none is."""
+    statement = select(func.min(intents.c.due_at)).where(
+        intents.c.state == State.READY, intents.c.source.not_in(select(pauses.c.source))
+    )
     if only is not None:
         statement = statement.where(intents.c.key.in_(only))
     found: datetime | None = (await connection.execute(statement)).scalar()

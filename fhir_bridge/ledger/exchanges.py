@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination, settling, starting
-from fhir_bridge.ledger.gate import Gate, after
+from fhir_bridge.ledger.gate import Breaker, Gate, after
 from fhir_bridge.ledger.records import (
     Defer,
     Park,
@@ -36,7 +36,7 @@ _WRITERS: dict[type[Any], Any] = {
 """In the order they are written: settlements first, for they free lanes."""
 
 
-async def write(connection: AsyncConnection, batch: Sequence[Write]) -> list[Written]:
+async def write(connection: AsyncConnection, batch: Sequence[Write], breaker: Breaker) -> list[Written]:
     """Write a batch in one transaction; one answer each, in the batch's order."""
     answers: dict[int, Written] = {}
     for kind, writer in _WRITERS.items():
@@ -45,15 +45,17 @@ async def write(connection: AsyncConnection, batch: Sequence[Write]) -> list[Wri
             written: list[Written] = await writer(connection, [batch[place] for place in places])
             answers.update(zip(places, written, strict=True))
     settled = [item for item in batch if isinstance(item, SettleTask | SettlePatient)]
-    await _note_outcomes(connection, settled)
+    await _note_outcomes(connection, settled, breaker)
     return [answers[place] for place in range(len(batch))]
 
 
-async def _note_outcomes(connection: AsyncConnection, settled: Sequence[SettleTask | SettlePatient]) -> None:
+async def _note_outcomes(
+    connection: AsyncConnection, settled: Sequence[SettleTask | SettlePatient], breaker: Breaker
+) -> None:
     """Breaker, stop and pause follow from what came back; read only where something may change."""
 
     def folded(gate: Gate) -> Gate:
-        return reduce(lambda so_far, item: after(so_far, item.outcome, item.at), settled, gate)
+        return reduce(lambda so_far, item: after(so_far, item.outcome, item.at, breaker), settled, gate)
 
     if settled:
         await destination.change(connection, folded)

@@ -51,6 +51,7 @@ class Patient:
     """The crosswalk's row of the person an intent is about; `request` is the JSON of a PatientDraft."""
 
     id: int
+    identity: str
     state: PatientState
     api_id: str | None
     request: bytes | None = field(repr=False)

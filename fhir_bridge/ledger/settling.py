@@ -103,38 +103,49 @@ async def _settle_late(connection: AsyncConnection, rows: Sequence[dict[str, Any
 
 
 async def settle_patients(connection: AsyncConnection, settled: Sequence[SettlePatient]) -> list[Written]:
-    """Settle each patient if still being created under this attempt; the intents behind one in doubt are
-    parked.
+    """Settle each patient if still being created under this attempt; intents behind one in doubt are parked.
+
+    A creation whose lease ran out is in doubt by now: an accepted one that answers late settles it after all,
+    and brings back what was parked behind it.
     """
-    for item in settled:
-        outcome = item.outcome
-        state = PATIENT_STATE_AFTER[outcome.kind]
-        # An answer that comes after the lease is as good as one before it: it names the patient.
-        open_states = [PatientState.CREATING]
-        if state is PatientState.CREATED:
-            open_states.append(PatientState.IN_DOUBT)
-        statement = update(patients).where(
-            patients.c.id == item.claimed.patient.id,
-            patients.c.tries == item.number,
-            patients.c.state.in_(open_states),
-        )
-        result = await connection.execute(
-            statement.values(
-                state=state,
-                api_id=outcome.id,
-                error=outcome.error,
-                answer=_answer(outcome),
-                due_at=item.due_at if state is PatientState.NEW else None,
-                changed_at=item.at,
-                **_FREE,
-            )
-        )
-        if result.rowcount and state is PatientState.CREATED:
-            await crosswalk.bring_back(connection, item.claimed.patient.id, item.at)
+    rows = [_patient_row(item) for item in settled]
+    late = [row for row in rows if row["state"] is PatientState.CREATED]
+    written = await _settle_patients_in(connection, rows, PatientState.CREATING)
+    if written < len(rows) and late:
+        await _settle_patients_in(connection, late, PatientState.IN_DOUBT)
+        for row in late:
+            await crosswalk.bring_back(connection, row["of_id"], row["changed_at"])
     people = [(item.claimed.patient.id, item) for item in settled]
     await _finish_attempts(connection, attempts.c.patient_id, people)
-    await crosswalk.park_behind(connection, max(item.at for item in settled))
+    if len(late) < len(rows):
+        await crosswalk.park_behind(connection, max(item.at for item in settled))
     return [DONE] * len(settled)
+
+
+async def _settle_patients_in(
+    connection: AsyncConnection, rows: Sequence[dict[str, Any]], state: PatientState
+) -> int:
+    statement = (
+        update(patients)
+        .where(patients.c.id == bindparam("of_id"), patients.c.tries == bindparam("of_number"))
+        .where(patients.c.state == state)
+        .values({name: bindparam(name) for name in rows[0] if not name.startswith("of_")} | _FREE)
+    )
+    return (await connection.execute(statement, rows)).rowcount
+
+
+def _patient_row(item: SettlePatient) -> dict[str, Any]:
+    state = PATIENT_STATE_AFTER[item.outcome.kind]
+    return {
+        "state": state,
+        "api_id": item.outcome.id,
+        "error": item.outcome.error,
+        "answer": _answer(item.outcome),
+        "due_at": item.due_at if state is PatientState.NEW else None,
+        "changed_at": item.at,
+        "of_id": item.claimed.patient.id,
+        "of_number": item.number,
+    }
 
 
 async def _finish_attempts(

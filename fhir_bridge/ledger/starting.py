@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import attempts, blocked, intents, patients
+from fhir_bridge.ledger.tables import Instant, attempts, blocked, intents, patients
 
 LOST = Written(done=False, refusal=Refusal.LOST)
 Start = TypeVar("Start", StartPatient, StartTask)
@@ -40,7 +40,7 @@ async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) 
                 reason=None,
                 lease_until=max(start.lease_until for start in ours),
                 tries=intents.c.tries + 1,
-                first_attempt_at=func.coalesce(intents.c.first_attempt_at, at),
+                first_attempt_at=func.coalesce(intents.c.first_attempt_at, literal(at, Instant)),
                 called_at=at,
                 changed_at=at,
             )

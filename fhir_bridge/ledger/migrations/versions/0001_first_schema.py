@@ -1,6 +1,6 @@
 """The first schema: every table of the ledger (delivery, "One ledger for every way in").
 
-A migration is a record of what was done and never follows later changes of the code, so it repeats the tables.
+A migration is a record of what was done and never follows the code, so it repeats the tables.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state <> 'sent' OR task_id IS NOT NULL", name=op.f("ck_intents_sent")),
         sa.CheckConstraint(
-            "state IN ('ready', 'skipped', 'rejected', 'sending', 'sent', 'in_doubt', 'refused', 'parked', 'cancelled', 'done')",
+            "state IN ('ready', 'skipped', 'rejected', 'sending', 'sent', "
+            "'in_doubt', 'refused', 'parked', 'cancelled', 'done')",
             name=op.f("ck_intents_state"),
         ),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_intents_patient_id")),

@@ -1,0 +1,193 @@
+"""One claimed intent to its end: checked, its patient created, its task created, each attempt
+committed first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+
+import structlog
+from pydantic import ValidationError
+
+from fhir_bridge.dispatch.checks import Rules, check
+from fhir_bridge.dispatch.clock import Clock
+from fhir_bridge.dispatch.endpoint import Endpoint
+from fhir_bridge.dispatch.rate import RateLimit
+from fhir_bridge.dispatch.retry import next_try
+from fhir_bridge.dispatch.writes import WriteQueue
+from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after
+from fhir_bridge.ledger.records import (
+    Claimed,
+    Defer,
+    Park,
+    Refusal,
+    SettlePatient,
+    SettleTask,
+    StartPatient,
+    StartTask,
+    Written,
+)
+from fhir_bridge.ledger.states import PatientState
+from fhir_bridge.task_api.models import PatientDraft, TaskDraft, problems
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
+
+REQUEST_INVALID = "request-invalid"
+PATIENT_BUSY = "patient-being-created"
+_SOON = timedelta(seconds=1)
+_AGAIN = (OutcomeClass.NOT_PROCESSED, OutcomeClass.KEY_REFUSED)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Sender:
+    """What every sender of a worker shares. `gate` is this worker's view of the destination, newer than the
+    row's.
+
+    `poll_every`: how long after sending a task is first read back.
+    """
+
+    endpoint: Endpoint
+    writes: WriteQueue
+    rules: Rules
+    project_id: str
+    clock: Clock
+    rng: Random
+    rate: RateLimit
+    poll_every: timedelta
+    breaker: Breaker = BREAKER
+    gate: Gate = field(default_factory=Gate)
+
+    async def deliver(self, claimed: Claimed) -> None:
+        """Send one intent, or give it back with the reason. Raises LedgerError where the ledger
+        cannot write.
+        """
+        try:
+            draft = TaskDraft.model_validate_json(claimed.request)
+        except ValidationError as error:
+            await self._invalid(claimed, error)
+            return
+        if not await self._may_go(claimed, draft.phone_number):
+            return
+        patient_id = claimed.patient.api_id
+        if claimed.patient.state is not PatientState.CREATED:
+            patient_id = await self._create_patient(claimed)
+        if patient_id is not None:
+            await self._create_task(claimed, draft, patient_id)
+
+    async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
+        now = self.clock()
+        verdict = check(claimed, phone_number, now, self.rules)
+        if verdict is None and (closed := self._closed_for(claimed, now)):
+            verdict = Defer(claimed, now, closed, now)
+        if verdict is not None:
+            await self.writes.put(verdict)
+            return False
+        await self.rate.wait()
+        return True
+
+    def _closed_for(self, claimed: Claimed, now: datetime) -> str | None:
+        return "paused" if claimed.source in self.gate.paused_sources else self.gate.closed_because(now)
+
+    # -- patient --
+
+    async def _create_patient(self, claimed: Claimed) -> str | None:
+        """The new patient's id; None where there is none yet and the intent was given back."""
+        try:
+            draft = PatientDraft.model_validate_json(claimed.patient.request or b"")
+            request = draft.request(self.project_id)
+        except ValidationError as error:
+            await self._invalid(claimed, error)
+            return None
+        now = self.clock()
+        begun = await self.writes.put(StartPatient(claimed, now, now + self.rules.dispatch.lease))
+        if not begun.done:
+            await self._give_back(claimed, begun)
+            return None
+        key = _idempotency_key("patient", f"{claimed.source}|{claimed.patient.identity}")
+        started_at = self.clock()
+        outcome = await self.endpoint.create_patient(request, idempotency_key=key)
+        now = self.clock()
+        due_at = next_try(begun.number, outcome, now, self.rng, self.rules.dispatch.retry)
+        # Not waited for: what is written next is committed with it or after it.
+        self.writes.put(SettlePatient(claimed, begun.number, outcome, started_at, now, due_at))
+        self._note("patient", claimed, outcome)
+        if outcome.kind in _AGAIN:
+            await self.writes.put(Defer(claimed, due_at, _waits_for(outcome), now))
+        return outcome.id if outcome.kind is OutcomeClass.ACCEPTED else None
+
+    # -- task --
+
+    async def _create_task(self, claimed: Claimed, draft: TaskDraft, patient_id: str) -> None:
+        try:
+            request = draft.request(self.project_id, patient_id)
+        except ValidationError as error:
+            await self._invalid(claimed, error)
+            return
+        dispatch = self.rules.dispatch
+        now = self.clock()
+        begun = await self.writes.put(StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap))
+        if not begun.done:
+            await self._give_back(claimed, begun)
+            return
+        started_at = self.clock()
+        outcome = await self.endpoint.create_task(
+            request, idempotency_key=_idempotency_key("task", claimed.key)
+        )
+        now = self.clock()
+        self.writes.put(
+            SettleTask(
+                claimed,
+                begun.number,
+                outcome,
+                started_at,
+                now,
+                due_at=next_try(begun.number, outcome, now, self.rng, dispatch.retry),
+                poll_at=now + self.poll_every,
+            )
+        )
+        self._note("task", claimed, outcome)
+
+    # -- what did not go --
+
+    async def _give_back(self, claimed: Claimed, refused: Written) -> None:
+        """Give back an intent whose attempt was not committed; one that is no longer ours is left alone."""
+        now = self.clock()
+        if refused.refusal is Refusal.BLOCKED:
+            await self.writes.put(Park(claimed, Refusal.BLOCKED, now))
+        elif refused.refusal is Refusal.RECENTLY_CALLED and refused.called_at is not None:
+            due_at = refused.called_at + self.rules.dispatch.min_gap
+            await self.writes.put(Defer(claimed, due_at, Refusal.RECENTLY_CALLED, now))
+        else:
+            await self.writes.put(Defer(claimed, now + _SOON, PATIENT_BUSY, now))
+
+    async def _invalid(self, claimed: Claimed, error: ValidationError) -> None:
+        """A request that breaks the contract is ours to mend: it is never sent, and on the work list."""
+        log.error("request-invalid", intent=claimed.id, problems=problems(error))
+        await self.writes.put(Park(claimed, REQUEST_INVALID, self.clock()))
+
+    def _note(self, what: str, claimed: Claimed, outcome: Outcome) -> None:
+        """Obey what came back at once, before the row is read again; and say it where it is no
+        ordinary answer.
+        """
+        now, before = self.clock(), self.gate
+        self.gate = after(before, outcome, now, self.breaker)
+        seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
+        if outcome.kind is OutcomeClass.ACCEPTED:
+            log.info(f"{what}-created", **seen)
+        else:
+            log.warning(f"{what}-{outcome.kind}", **seen)
+        if (closed := self.gate.closed_because(now)) and not before.closed_because(now):
+            log.error("destination-held-back", because=closed)
+
+
+def _waits_for(outcome: Outcome) -> str:
+    return "key-refused" if outcome.kind is OutcomeClass.KEY_REFUSED else "retry"
+
+
+def _idempotency_key(what: str, name: str) -> str:
+    """The same for every attempt of one intent or patient; hashed, for a header travels through logs."""
+    return hashlib.sha256(f"{what}|{name}".encode()).hexdigest()
