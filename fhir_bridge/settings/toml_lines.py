@@ -30,8 +30,11 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
-    """The line of the key, else of the nearest one above it that has a line."""
-    return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+    """The line of the key, else of the nearest one above it, else of the first one in it."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in lines:
+            return lines[path[:end]]
+    return min((line for known, line in lines.items() if known[: len(path)] == path), default=None)
 
 
 def _outside_long_texts(text: str) -> Iterator[tuple[int, str]]:
