@@ -14,6 +14,7 @@ from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Exten
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.mapping.periods import over
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.statuses import status_of
@@ -91,12 +92,25 @@ def replacement(
     lost one is no replacement.
     """
     loss = lost_at(case, lost, profile)
+    since = loss[0] if loss else None
     for other in case.chain.appointments:
-        if other.label == lost.label or not _live(other, profile):
-            continue
-        if _after(other.view.start, now, profile) or (loss and _after(other.view.created, loss[0], profile)):
+        if other.label != lost.label and _live(other, profile) and _came_later(other, since, profile, now):
             return other
     return next((other for other in case.other_appointments if _stands_in(other, lost, profile, now)), None)
+
+
+def _came_later(other: Resource[Appointment], loss: datetime | None, profile: Profile, now: datetime) -> bool:
+    """Whether it may have been created after the loss, or is still to come.
+
+    One that waits without a start is still to come unless every period it asks for is past: its own trigger
+    calls, and two calls for one piece of work would be one too many.
+    """
+    view, zone = other.view, profile.source.zone
+    if loss is not None and _after(view.created, loss, profile):
+        return True
+    if parse(view.start):
+        return _after(view.start, now, profile)
+    return not view.requested_period or not all(over(period, now, zone) for period in view.requested_period)
 
 
 def _stands_in(

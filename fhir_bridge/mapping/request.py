@@ -19,7 +19,7 @@ from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_re
 from fhir_bridge.mapping.sentence import sentence
 from fhir_bridge.mapping.specialty import speciality_preferences
 from fhir_bridge.mapping.visits import past_visits, previous_visits
-from fhir_bridge.mapping.windows import named_windows
+from fhir_bridge.mapping.windows import wanted_windows
 from fhir_bridge.mapping.zones import clock_of
 from fhir_bridge.task_api.models import ScheduleAppointmentData, TaskDraft
 
@@ -59,7 +59,7 @@ def valid_until(case: Case, profile: Profile, now: datetime) -> datetime:
     `max_age` from
     `now` (mapping, section 18)."""
     zone = profile.source.zone
-    windows = [window for window in named_windows(case) if not window.over(now, zone)]
+    windows = [window for window in wanted_windows(case, profile) if not window.over(now, zone)]
     ends = [window.closes.end_instant(zone) for window in windows if window.closes is not None]
     if ends and len(ends) == len(windows):
         return max(ends)

@@ -12,7 +12,9 @@ from fhir_bridge.fhir.datatypes import Period
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element
+from fhir_bridge.mapping.statuses import status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ def named_windows(case: Case) -> list[Window]:
     trigger = case.trigger
     found = _of_order(trigger) if isinstance(trigger.view, ServiceRequest) else _of_appointment(case)
     return [window for window in found if window.opens or window.closes]
+
+
+def wanted_windows(case: Case, profile: Profile) -> list[Window]:
+    """The windows in which somebody may still come: all that are named but the slot of a lost Appointment."""
+    trigger = case.trigger
+    status = status_of(trigger, profile)
+    windows = named_windows(case)
+    if isinstance(trigger.view, ServiceRequest) or status is None or status.code not in profile.triggers.lost:
+        return windows
+    return [window for window in windows if window.element[1].startswith("requestedPeriod")]
 
 
 def _of_appointment(case: Case) -> Iterator[Window]:

@@ -228,9 +228,9 @@ def test_row_17_in_the_chain(decided: Any, proposed: Json, order: Json) -> None:
     gone = lost(proposed, **based_on, cancellationDate="2026-11-17")
     assert decided(gone, order, waiting) == (17, "already-rebooked")
     assert decided(gone, order, {**waiting, "status": "cancelled"}) is None
-    assert decided(gone, order, {**waiting, "created": "2026-11-02"}) == (17, "already-rebooked"), (
-        "no start: may be"
-    )
+    earlier = {**waiting, "created": "2026-11-02"}
+    assert decided(gone, order, earlier) == (17, "already-rebooked"), "it calls by itself"
+    assert decided(gone, order, {**earlier, "requestedPeriod": [{"end": "2026-11-10"}]}) is None
     assert decided(waiting, order, gone) is None
 
 

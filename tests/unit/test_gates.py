@@ -1,0 +1,170 @@
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.recorder import Recorder
+from fhir_bridge.mapping.verdict import Look, Verdict
+
+Json = dict[str, Any]
+CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+
+
+@pytest.fixture
+def asked(case_of: Callable[..., Case], us: Profile, now: datetime) -> Callable[..., tuple[str, bool] | None]:
+    """The reason of the gate that keeps somebody out, and whether a person must look; None: admitted."""
+
+    def ask(
+        *resources: Json, profile: Profile = us, blocked: Blocked = NOBODY_BLOCKED
+    ) -> tuple[str, bool] | None:
+        found = admit(Look(case_of(*resources), profile, now, Recorder(), "proposed"), blocked)
+        if isinstance(found, Verdict):
+            return found.reason, found.wanted
+        assert isinstance(found, Admitted)
+        return None
+
+    return ask
+
+
+def label(code: str) -> Json:
+    """meta with a security label."""
+    return {"meta": {"security": [{"system": CONFIDENTIALITY, "code": code}]}}
+
+
+def test_a_complete_adult_is_admitted(asked: Any, proposed: Json, marigold: Json) -> None:
+    """Every gate lets her through."""
+    assert asked(proposed, marigold) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"deceasedBoolean": True}, ("patient-deceased", False)),
+        ({"deceasedDateTime": "2026-01-01"}, ("patient-deceased", False)),
+        ({"deceasedBoolean": False}, None),
+        ({"active": False}, ("patient-inactive", False)),
+        ({"meta": {"tag": [{"code": "HTEST"}]}}, ("patient-test", False)),
+        ({"meta": {"security": [{"code": "HTEST"}]}}, ("patient-test", False)),
+        (label("R"), ("restricted-record", False)),
+        (label("V"), ("restricted-record", False)),
+        (label("N"), None),
+        ({"birthDate": "2015-01-01"}, ("minor-without-guardian", True)),
+        ({"telecom": []}, ("phone-missing", True)),
+        ({"telecom": [{"system": "phone", "value": "${phone}"}]}, ("phone-missing", True)),
+        ({"telecom": [{"system": "phone", "value": "12"}]}, ("phone-invalid", True)),
+        ({"name": [{"family": "Example"}]}, ("name-incomplete", True)),
+        ({"name": []}, ("name-incomplete", True)),
+        ({"address": [{"city": "Springfield"}]}, ("address-incomplete", True)),
+        ({"address": []}, ("address-incomplete", True)),
+    ],
+)
+def test_each_gate_keeps_out_whom_it_must(
+    asked: Any, proposed: Json, marigold: Json, change: Json, expected: Any
+) -> None:
+    """mapping, section 4."""
+    assert asked(proposed, {**marigold, **change}) == expected
+
+
+def test_an_unresolved_patient_is_a_reject(asked: Any, proposed: Json) -> None:
+    """Somebody is named and cannot be found."""
+    assert asked(proposed) == ("patient-unresolved", True)
+
+
+def test_a_restricted_trigger_counts_as_well(asked: Any, proposed: Json, marigold: Json) -> None:
+    """On patient or trigger."""
+    assert asked({**proposed, **label("V")}, marigold) == ("restricted-record", False)
+
+
+def test_a_merged_record_is_followed_or_rejected(asked: Any, proposed: Json, marigold: Json) -> None:
+    """A merged record is inactive by nature: it is followed before anything is judged."""
+    link = {"link": [{"type": "replaced-by", "other": {"reference": "Patient/survivor"}}]}
+    old = {**marigold, "active": False, **link}
+    assert asked(proposed, old) == ("patient-merged", True)
+    assert asked(proposed, old, {**marigold, "id": "survivor"}) is None
+
+
+@pytest.mark.parametrize(
+    "blocked",
+    [Blocked(numbers=frozenset({"+16465550101"})), Blocked(patients=frozenset({"Patient/marigold"}))],
+)
+def test_the_sites_list_is_obeyed(asked: Any, proposed: Json, marigold: Json, blocked: Blocked) -> None:
+    """By number, however it is written in the record, or by patient."""
+    assert asked(proposed, marigold, blocked=blocked) == ("do-not-call", False)
+    assert asked(proposed, marigold, blocked=Blocked(numbers=frozenset({"+16465550199"}))) is None
+
+
+def consent(status: str = "active", **more: Any) -> Json:
+    """A Consent of Marigold's."""
+    return {
+        "resourceType": "Consent",
+        "id": "c",
+        "status": status,
+        "patient": {"reference": "Patient/marigold"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "opt_out", "opt_in"),
+    [
+        (None, None, ("consent-missing", False)),
+        (consent(provision={"type": "deny"}), ("consent-denied", False), ("consent-denied", False)),
+        (consent(decision="deny"), ("consent-denied", False), ("consent-denied", False)),
+        (consent("inactive", provision={"type": "deny"}), None, ("consent-missing", False)),
+        (
+            consent(provision={"type": "deny", "period": {"end": "2026-01-01"}}),
+            None,
+            ("consent-missing", False),
+        ),
+        (consent(provision={"type": "permit"}), None, None),
+    ],
+)
+def test_consent(
+    asked: Any,
+    proposed: Json,
+    marigold: Json,
+    profile_of: Callable[..., Profile],
+    found: Json | None,
+    opt_out: Any,
+    opt_in: Any,
+) -> None:
+    """Only an active one counts; opt-in demands a sign of one."""
+    resources = [proposed, marigold, *([found] if found else [])]
+    assert asked(*resources) == opt_out
+    assert asked(*resources, profile=profile_of(consent="opt-in")) == opt_in
+
+
+def test_the_gates_are_asked_in_the_pages_order(asked: Any, proposed: Json, marigold: Json) -> None:
+    """Who has died is said to have died, whatever else is wrong with the record."""
+    wreck: Json = {
+        "resourceType": "Patient",
+        "id": "marigold",
+        "active": False,
+        "deceasedBoolean": True,
+        "meta": {"tag": [{"code": "HTEST"}], "security": [{"code": "R"}]},
+    }
+    order = ["patient-deceased", "patient-inactive", "patient-test", "restricted-record", "phone-missing"]
+    seen = []
+    for change in (
+        {"deceasedBoolean": None},
+        {"active": None},
+        {"meta": label("R")["meta"]},
+        {"meta": None},
+        {},
+    ):
+        found = asked(proposed, wreck)
+        assert found is not None
+        seen.append(found[0])
+        wreck = {**wreck, **change}
+    assert seen == order
+
+
+def test_the_policy_may_omit_an_incomplete_address(
+    asked: Any, proposed: Json, marigold: Json, profile_of: Callable[..., Profile]
+) -> None:
+    """incomplete_address = omit."""
+    assert asked(proposed, {**marigold, "address": []}, profile=profile_of(incomplete_address="omit")) is None
