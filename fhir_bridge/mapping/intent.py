@@ -24,6 +24,7 @@ def subject_of(case: Case, profile: Profile) -> Subject:
         patient=case.patient_identity,
         version_id=trigger.version,
         last_updated=updated.instant(UTC) if updated else None,
+        loss=loss_of(case, profile),
     )
 
 
@@ -33,13 +34,18 @@ def intent_key(case: Case, profile: Profile) -> str | None:
     patient = case.patient_identity
     if patient is None:
         return None
-    key = f"{case.source}|{patient}|{case.chain.root}"
+    key, loss = f"{case.source}|{patient}|{case.chain.root}", loss_of(case, profile)
+    return key if loss is None else f"{key}|{loss}"
+
+
+def loss_of(case: Case, profile: Profile) -> str | None:
+    """The lost Appointment and its lost start (UTC), `Appointment/a1@2026-11-17T14:00:00Z`; None without a loss."""
     view = case.trigger.view
     if not isinstance(view, Appointment):
-        return key
+        return None
     status = status_of(case.trigger, profile)
     if status is None or status.code not in profile.triggers.lost:
-        return key
+        return None
     start = parse(view.start)
     when = start.instant(profile.source.zone).strftime("%Y-%m-%dT%H:%M:%SZ") if start else ""
-    return f"{key}|{case.trigger.label}@{when}"
+    return f"{case.trigger.label}@{when}"
