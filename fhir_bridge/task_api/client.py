@@ -46,7 +46,8 @@ class TaskApiClient:
     Times are in seconds: `connect_timeout` for a connection, `timeout` for the whole exchange.
     `idempotency_header` names the header that carries a POST's key and says that the endpoint honours it:
     an unknown outcome of a POST with a key is then safe to retry. `safe_statuses`: see `outcome_of_answer`.
-    `proxy` is not used towards loopback; nothing is read from the environment.
+    `proxy` is not used towards loopback; nothing is read from the environment. A call that is cancelled
+    leaves its outcome unknown.
     Raises SettingsError for an address, key, proxy or CA bundle that cannot be used.
     """
 
@@ -124,7 +125,7 @@ class TaskApiClient:
         return await self._get(f"/v1/task/{quote(task_id, safe='')}", parameters, Task)
 
     async def probe(self) -> Outcome:
-        """ACCEPTED when the endpoint lives and takes our key: asks for a task that cannot exist (delivery)."""
+        """ACCEPTED when the endpoint lives and takes our key: asks for a task that cannot be (delivery)."""
         task = await self.get_task(NIL_ID)
         if isinstance(task, Task):
             return Outcome(OutcomeClass.ACCEPTED, 200)

@@ -60,9 +60,10 @@ class Progress:
 
     async def observe(self, event: str, info: dict[str, Any]) -> None:
         """Take one event of httpcore's trace; once a byte may have left there is no way back."""
-        _protocol, step, moment = event.split(".")
+        name, _, moment = event.rpartition(".")
         if moment != "started":
             return
+        step = name.rpartition(".")[2]
         if self.before_first_byte:
             self.stage = self._next(step, info)
         elif step == "receive_response_headers":
