@@ -53,8 +53,8 @@ def _values(service: str | None, rules: Sentence) -> dict[str, str | None]:
 
 def article(words: str, rules: Sentence) -> str:
     """`a` or `an`, by how the words begin when they are said: "an MRI", "a urology", "an hour"."""
-    first = words.split()[0]
-    lower = first.casefold()
+    first = words.split()[0].partition("-")[0]
+    lower = words.casefold()
     if first[:1] in "UAEFHILMNORSX8" and (len(first) == 1 or (first.isupper() and len(first) <= 4)):
         return "a" if first[0] == "U" else "an"
     if lower.startswith(rules.sounds_like_an):

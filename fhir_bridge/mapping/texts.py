@@ -39,6 +39,7 @@ _URL = re.compile(
 )
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]|<\s*>")
 _LOOSE_BLANK = re.compile(r"\s+([,.;:!?)])")
+_WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=\S)|(?<=[.!?][)\"'])\s+(?=\S)")
 
 
@@ -92,7 +93,8 @@ def cut(text: str, limit: int) -> str:
 
 
 def _bare(text: str) -> str:
-    return f" {text.casefold().strip(' .!?')} "
+    """The words alone, blanks around them, so that one text is found in another only as whole words."""
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
 
 
 def _without_controls(text: str) -> str:
