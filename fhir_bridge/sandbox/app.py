@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from fhir_bridge.sandbox.calls import Simulator
 from fhir_bridge.sandbox.faults import FaultPlayer
-from fhir_bridge.sandbox.page import overview
+from fhir_bridge.sandbox.page import NEWEST, overview
 from fhir_bridge.sandbox.playing import FaultyApp
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.sandbox.store import KeyReusedError, Store
@@ -47,7 +47,7 @@ def sandbox_app(settings: SandboxSettings, store: Store, player: FaultPlayer) ->
         return JSONResponse(store.tasks())
 
     async def page(_request: Request) -> Response:
-        return HTMLResponse(overview(store.counts(), store.tasks(), faulty.requests))
+        return HTMLResponse(overview(store.counts(), store.tasks(NEWEST), faulty.requests))
 
     routes = [
         Route("/v1/patient", api.create_patient, methods=["POST"]),
@@ -72,6 +72,7 @@ class _Api:
         self._simulator = simulator
 
     async def create_patient(self, request: Request) -> Response:
+        """POST /v1/patient: 201, 400, 401; 409 for an idempotency key used before with another body."""
         self._check_key(request)
         body = await _json(request)
         try:
@@ -86,6 +87,7 @@ class _Api:
         return JSONResponse({"id": patient_id}, 201)
 
     async def create_task(self, request: Request) -> Response:
+        """POST /v1/task: 201, and a simulated call begins; 400, 401, 409 as for a patient."""
         self._check_key(request)
         body = await _json(request)
         try:
@@ -102,10 +104,12 @@ class _Api:
         return JSONResponse({"id": task_id}, 201)
 
     async def get_patient(self, request: Request) -> Response:
+        """GET /v1/patient/{patient_id}: 200, 400 for a bad id, 401, 404."""
         self._check_key(request)
         return _found(self._store.patient(_id(request, "patient_id")))
 
     async def get_task(self, request: Request) -> Response:
+        """GET /v1/task/{task_id}: 200, 400 for a bad id or flag, 401, 404."""
         self._check_key(request)
         task_id = _id(request, "task_id")
         transcripts = _flag(request, "include_transcript")

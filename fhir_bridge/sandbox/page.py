@@ -29,9 +29,13 @@ pre { white-space: pre-wrap; margin: .3rem 0 0 } summary { cursor: pointer }
 <h1>Task API sandbox</h1>
 <p>{{ counts.tasks }} tasks for {{ counts.tasks_by_patient | length }} patients;
 {{ counts.patients }} patients created; {{ requests }} requests. Nobody is phoned.</p>
+{% if shown < counts.tasks %}
+<p>The newest {{ shown }} tasks; all of them: <a href="/_sandbox/tasks">JSON</a>.</p>
+{% endif %}
 {% for patient_id, tasks in patients %}
-<h2>Patient {{ patient_id }} <span{% if tasks | length > 1 %} class="twice"{% endif %}>
-{{ tasks | length }} {{ "task" if tasks | length == 1 else "tasks" }}</span></h2>
+{% set total = counts.tasks_by_patient[patient_id] %}
+<h2>Patient {{ patient_id }} <span{% if total > 1 %} class="twice"{% endif %}>
+{{ total }} {{ "task" if total == 1 else "tasks" }}</span></h2>
 <table>
 <tr><th>Received</th><th>Task</th><th>Number</th><th>Status</th><th>Outcome</th></tr>
 {% for task in tasks %}
@@ -50,9 +54,13 @@ pre { white-space: pre-wrap; margin: .3rem 0 0 } summary { cursor: pointer }
 )
 
 
+NEWEST = 200
+"""How many tasks the page shows; a test of thousands would make it too large to be looked at."""
+
+
 def overview(counts: dict[str, Any], tasks: list[dict[str, Any]], requests: int) -> str:
-    """The page as HTML; `counts` and `tasks` as the store gives them."""
+    """The page as HTML; `counts` and `tasks`, the newest of them, as the store gives them."""
     in_order = sorted(tasks, key=lambda task: str(task["request"]["patient_id"]))
     patients = groupby(in_order, key=lambda task: task["request"]["patient_id"])
     grouped = [(patient_id, list(of_patient)) for patient_id, of_patient in patients]
-    return _PAGE.render(counts=counts, patients=grouped, requests=requests)
+    return _PAGE.render(counts=counts, patients=grouped, requests=requests, shown=len(tasks))

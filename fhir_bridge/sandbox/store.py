@@ -113,8 +113,9 @@ class Store:
         body: dict[str, Any] = json.loads(row["body"])
         return body
 
-    def tasks(self) -> list[dict[str, Any]]:
-        """Every task in the order of arrival: id, time, status, outcome and the request as received."""
+    def tasks(self, newest: int = -1) -> list[dict[str, Any]]:
+        """The newest tasks, all by default, oldest first: id, time, status, outcome, request as received."""
+        rows = self._all("SELECT * FROM tasks ORDER BY number DESC LIMIT ?", newest)
         return [
             {
                 "id": row["id"],
@@ -123,7 +124,7 @@ class Store:
                 "task_outcome": row["outcome"],
                 "request": json.loads(row["body"]),
             }
-            for row in self._all("SELECT * FROM tasks ORDER BY number")
+            for row in reversed(rows)
         ]
 
     def counts(self) -> dict[str, Any]:
@@ -204,7 +205,7 @@ class Store:
         row: sqlite3.Row | None = self._db.execute(statement, values).fetchone()
         return row
 
-    def _all(self, statement: str, *values: str) -> list[sqlite3.Row]:
+    def _all(self, statement: str, *values: str | int) -> list[sqlite3.Row]:
         return self._db.execute(statement, values).fetchall()
 
 

@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.sandbox.page import NEWEST
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.task_api.client import TaskApiClient
@@ -205,6 +206,20 @@ async def test_the_page_shows_the_tasks_of_each_patient() -> None:
     assert SEED["patient_id"] in page.text
     assert "&lt;script&gt;" in page.text
     assert "<script>" not in page.text
+
+
+async def test_the_page_stays_small_after_thousands_of_tasks() -> None:
+    """Proves that it shows the newest tasks and still counts all of them."""
+    async with running_sandbox(QUIET) as sandbox, TaskApiClient(sandbox.url, KEY) as client:
+        for _ in range(NEWEST + 5):
+            await client.create_task(create_task_request(SEED))
+        async with httpx.AsyncClient(trust_env=False) as http:
+            page = (await http.get(f"{sandbox.url}/_sandbox")).text
+            tasks = (await http.get(f"{sandbox.url}/_sandbox/tasks")).json()
+    assert page.count("<details>") == NEWEST
+    assert f"The newest {NEWEST} tasks" in page
+    assert f"{NEWEST + 5} tasks</span>" in page
+    assert len(tasks) == NEWEST + 5
 
 
 async def test_storage_survives_a_restart(tmp_path: Path) -> None:
