@@ -131,7 +131,7 @@ class Case:
         words' order."""
         return self.at_hand.chains.orders_of(self.trigger)
 
-    @property
+    @cached_property
     def order(self) -> Link[ServiceRequest] | None:
         """The first order at hand, else the first named; None where there is none."""
         return next((link for link in self.orders if link.resource), next(iter(self.orders), None))

@@ -14,10 +14,11 @@ Element = tuple[Resource[View] | str, str]
 class Recorder:
     """Lineage and notes of one decision, in the order they came (mapping, sections 1 and 18)."""
 
-    __slots__ = ("_lineage", "_notes")
+    __slots__ = ("_labels", "_lineage", "_notes")
 
     def __init__(self) -> None:
         self._lineage: list[Lineage] = []
+        self._labels: dict[int, tuple[str, str]] = {}
         self._notes: dict[Note, None] = {}
 
     def take(
@@ -28,7 +29,7 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        sources = tuple(_source(holder, path) for holder, path in elements)
+        sources = tuple([self._source(holder, path) for holder, path in elements])
         self._lineage.append(Lineage(field, sources, rule, map_row, layer))
 
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:
@@ -46,9 +47,12 @@ class Recorder:
         """Everything noted so far."""
         return tuple(self._notes)
 
-
-def _source(holder: Resource[View] | str, path: str) -> Source:
-    """The element; a path that names the type again, as references' paths do, is told without it."""
-    if isinstance(holder, str):
-        return Source(holder, path.removeprefix(f"{holder.partition('/')[0]}."))
-    return Source(holder.versioned_label, path.removeprefix(f"{holder.view.resource_type}."))
+    def _source(self, holder: Resource[View] | str, path: str) -> Source:
+        """The element; a path that names the type again, as references' paths do, is told without it."""
+        if isinstance(holder, str):
+            return Source(holder, path.removeprefix(f"{holder.partition('/')[0]}."))
+        known = self._labels.get(id(holder))
+        if known is None:
+            known = holder.versioned_label, f"{holder.view.resource_type}."
+            self._labels[id(holder)] = known
+        return Source(known[0], path.removeprefix(known[1]))

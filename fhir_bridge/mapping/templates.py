@@ -13,8 +13,7 @@ from functools import lru_cache
 
 _PART = re.compile(r"\[([^\[\]]*)\]|([^\[\]]+)")
 _FIELD = re.compile(r"\{(\w+)\}")
-_LOOSE_COMMA = re.compile(r",\s*(?=[,(.;]|$)")
-_BLANKS = re.compile(r"\s+")
+_LOOSE_COMMA = re.compile(r",(?= ?[,(.;])")
 
 Values = dict[str, str | None]
 Segment = tuple[str, tuple[str, ...], bool]
@@ -51,11 +50,12 @@ def _plain(template: str) -> Callable[[Values], str]:
 
     def filled(values: Values) -> str:
         texts = {name: value or "" for name, value in values.items()}
-        return "".join(
-            text.format_map(texts)
+        said = [
+            text.format_map(texts) if names else text
             for text, names, optional in segments
-            if not optional or all(values[name] for name in names)
-        )
+            if not optional or all([texts[name] for name in names])
+        ]
+        return "".join(said)
 
     return filled
 
@@ -88,4 +88,7 @@ def _jinja_names(template: str) -> set[str]:
 
 
 def _tidy(text: str) -> str:
-    return _LOOSE_COMMA.sub(" ", _BLANKS.sub(" ", text)).replace("  ", " ").strip(" ,")
+    words = " ".join(text.split())
+    if "," in words:
+        words = _LOOSE_COMMA.sub("", words)
+    return words.strip(" ,")

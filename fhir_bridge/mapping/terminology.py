@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from fhir_bridge.fhir.datatypes import Coding
 
 
+MOST_SYSTEMS = 10_000
+"""How many (map, system) pairs a Terminology remembers: systems come from the data, and data may be anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """What a map says of a coding: `text`, the `row` ("specialty 394579002") and the `layer` it stands in.
@@ -60,6 +64,9 @@ class Terminology:
     load: Callable[[str], tuple[Group, ...]]
     aliases: Mapping[str, str] = field(default_factory=dict)
     _maps: dict[str, tuple[Group, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _of_system: dict[tuple[str, str], tuple[Group, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def word(self, map_name: str, coding: Coding) -> Word | None:
         """The word (target display) the map has for the coding, else None.
@@ -81,11 +88,21 @@ class Terminology:
     def _find(self, map_name: str, coding: Coding) -> tuple[Group, Row] | None:
         if not coding.code:
             return None
-        system = self.canonical(coding.system or "")
-        for group in self._groups(map_name):
-            if group.pattern.fullmatch(system) and (row := group.row(coding.code)):
+        for group in self._groups_of(map_name, coding.system or ""):
+            if row := group.row(coding.code):
                 return group, row
         return None
+
+    def _groups_of(self, map_name: str, system: str) -> tuple[Group, ...]:
+        """The map's groups for a system, worked out once: real data has few systems, and no more are kept."""
+        key = map_name, system
+        known = self._of_system.get(key)
+        if known is None:
+            name = self.canonical(system)
+            known = tuple(group for group in self._groups(map_name) if group.pattern.fullmatch(name))
+            if len(self._of_system) < MOST_SYSTEMS:
+                self._of_system[key] = known
+        return known
 
     def canonical(self, system: str) -> str:
         """The system under the name the maps use."""

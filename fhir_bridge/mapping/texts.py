@@ -71,13 +71,14 @@ def sentences(text: str) -> list[str]:
 
 def said_once(texts: list[str]) -> list[str]:
     """The texts without those that an earlier or a longer one says already, whatever their case and stops."""
+    if len(texts) < 2:
+        return texts
+    bare = [_bare(text) for text in texts]
     kept: list[str] = []
-    for position, text in enumerate(texts):
-        bare = _bare(text)
-        earlier = any(bare in _bare(other) for other in texts[:position])
-        longer = any(bare in _bare(other) and bare != _bare(other) for other in texts[position + 1 :])
-        if not (earlier or longer):
-            kept.append(text)
+    for position, words in enumerate(bare):
+        earlier = any(words in other for other in bare[:position])
+        if not earlier and not any(words in other and words != other for other in bare[position + 1 :]):
+            kept.append(texts[position])
     return kept
 
 
