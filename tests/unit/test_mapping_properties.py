@@ -137,8 +137,8 @@ STORY: list[Json] = [
 NONSENSE: list[object] = [
     None, "", " ", "XXXX", "${token}", "{{x}}", "<x>", "TBC", "null", "None", "unknown", 0, -1, 10**30, 1.5,
     True, [], {}, [[]], [None], "9999-12-31", "0001-01-01", "2026-02-30", "2026-12-01T25:00:00Z",
-    "2026-11-01T01:30:00", "\x00\x07", "\ud83d\ude00", "a  b\n\tc", "Ü" * 2000, "http://a.example", "Patient/p1",
-    "#x", "..", "Not, a, Name", {"reference": "Patient/p1"}, {"text": "words"}, {"coding": [{"code": "zz1"}]},
+    "2026-11-01T01:30:00", "\x00\x07", "\ud83d\ude00", "a  b\n\tc", "Ü" * 2000, "http://a.example",
+    "Patient/p1", "#x", "..", "Not, a, Name", {"reference": "Patient/p1"}, {"text": "words"}, {"coding": [{"code": "zz1"}]},
     ["zz2"], "booked", "cancelled", "noshow", "BOOKED", "waitlist", "2014-01-01",
     {"start": "2026-01-01", "end": "2025-01-01"},
 ]  # fmt: skip
