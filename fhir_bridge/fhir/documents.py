@@ -18,6 +18,7 @@ import msgspec
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import dates, envelopes, reading
 from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import VIEWS, View
 
 _MARKS: tuple[tuple[bytes, str, str], ...] = (
@@ -29,7 +30,6 @@ _MARKS: tuple[tuple[bytes, str, str], ...] = (
 
 
 _SOLID = re.compile(rb"\S")
-_BYTE = re.compile(r"\(byte (\d+)\)")
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ def _read_whole(data: bytes, document: Document) -> None:
         if _has_resource_lines(data):
             _read_lines(data, document)
             return
-        raise _unreadable(error, data, document.name) from None
+        raise unreadable(error, document.name, data) from None
 
 
 def _has_resource_lines(data: bytes) -> bool:
@@ -129,7 +129,7 @@ def _read_lines(data: bytes, document: Document) -> None:
         except InputError as error:
             document.problems.append(error)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            document.problems.append(reading.unreadable(error, str(Origin(document.name, number))))
+            document.problems.append(unreadable(error, str(Origin(document.name, number))))
 
 
 def _collect(data: bytes, document: Document, line: int | None) -> None:
@@ -164,27 +164,3 @@ def _is_deleted(resource: Resource[View], deleted: dict[str, str | None]) -> boo
     gone = dates.parse(deleted[resource.label])
     written = dates.parse(resource.view.meta.last_updated) if resource.view.meta else None
     return gone is None or written is None or written.instant(UTC) <= gone.instant(UTC)
-
-
-def _unreadable(error: Exception, data: bytes, name: str) -> InputError:
-    """The InputError for a whole file, with line and column where the reader tells where it stopped."""
-    byte = _BYTE.search(str(error))
-    if isinstance(error, UnicodeError):
-        position = _not_utf8(data)
-    elif byte is not None:
-        position = int(byte[1])
-    elif "truncated" in str(error):
-        position = len(data)
-    else:
-        return reading.unreadable(error, name)
-    line, column = data.count(b"\n", 0, position) + 1, position - data.rfind(b"\n", 0, position)
-    return reading.unreadable(error, f"{name}:{line}:{column}")
-
-
-def _not_utf8(data: bytes) -> int:
-    """Where the first byte stands that is not UTF-8."""
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(data)

@@ -93,7 +93,12 @@ def _walk(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> N
 
 
 def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> None:
-    name = resource_type(raw)
+    try:
+        name = resource_type(raw)
+    except msgspec.ValidationError:  # kept for its complaint: a resourceType that is no text
+        contents.parts.append(Part(raw, full_url, contents.count if depth else None))
+        contents.count += 1
+        return
     contents.is_fhir = contents.is_fhir or name is not None
     if name == "Bundle":
         for entry in _entries(raw):

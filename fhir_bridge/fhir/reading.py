@@ -13,6 +13,7 @@ import msgspec
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.mending import mended
 from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import (
     VIEWS,
     Appointment,
@@ -83,7 +84,8 @@ def _read_slowly(
                 pass
         view, notes = mended(raw, VIEWS.get(name, View), name)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise unreadable(error, str(origin)) from None
+        is_whole = origin.line is None and origin.entry is None
+        raise unreadable(error, str(origin), raw if is_whole else None) from None
     return Resource(view, raw, origin, full_url, container, notes)
 
 
@@ -117,19 +119,3 @@ _SUSPECT: dict[type[View], Callable[[Any, bytes], bool]] = {
 _readers = {
     name.encode(): (msgspec.json.Decoder(view).decode, _SUSPECT.get(view)) for name, view in VIEWS.items()
 }
-
-
-def unreadable(error: Exception, place: str) -> InputError:
-    """The InputError for what the JSON reader raised. Its text never holds the input."""
-    if isinstance(error, RecursionError):
-        return InputError(f"{place}: nested too deeply to be FHIR", code="too-deep")
-    if isinstance(error, UnicodeError):
-        return InputError(f"{place}: not UTF-8", code="encoding", hint="save the file as UTF-8")
-    if isinstance(error, msgspec.ValidationError):
-        return InputError(f"{place}: not FHIR: no JSON object with a resourceType", code="not-fhir")
-    return InputError(f"{place}: not JSON: {_reason(error)}", code="not-json")
-
-
-def _reason(error: Exception) -> str:
-    """What the JSON reader says, as far as it is known to hold no input."""
-    return "it ends too early" if "truncated" in str(error) else "malformed here"

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fhir_bridge.errors import InputError
-from fhir_bridge.fhir import reading
+from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.versions import Version, guess
 
 _PACKAGES: dict[Version, str] = {
@@ -43,7 +43,7 @@ def validate(raw: bytes, place: str = "-") -> list[Issue]:
     try:
         data = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise reading.unreadable(error, place) from None
+        raise unreadable(error, place) from None
     name = data.get("resourceType")
     if not isinstance(name, str):
         raise InputError(f"{place}: not FHIR: an object without a resourceType", code="not-fhir")

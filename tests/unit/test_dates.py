@@ -13,6 +13,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 def read(text: str) -> Moment:
+    """The moment of a text that is one."""
     moment = parse(text)
     assert moment is not None
     return moment

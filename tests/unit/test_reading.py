@@ -18,6 +18,7 @@ ORIGIN = Origin("test.json")
 
 
 def reading(**resource: Any) -> Resource[Any]:
+    """A resource, by its elements, as it is read; a Patient unless told."""
     name = {"resourceType": resource.pop("resource_type", "Patient")}
     return read(json.dumps(name | resource).encode(), ORIGIN)
 
@@ -68,7 +69,7 @@ def test_misspelt_active_and_do_not_perform_are_seen() -> None:
 
 @pytest.mark.parametrize("written", [{"status": "Booked"}, {"Status": "booked"}, {"status": " booked "}])
 def test_a_status_in_another_form_is_read(written: dict[str, str]) -> None:
-    """"Booked" is booked."""
+    """ "Booked" is booked."""
     assert reading(resource_type="Appointment", **written).view.status == "booked"
 
 
@@ -117,13 +118,17 @@ def test_mends_what_a_view_refuses(resource: dict[str, Any], element: str, value
 def test_contained_resources_outlive_the_mending() -> None:
     """They stay bytes until a reference asks for them."""
     mended_one = reading(resource_type="Appointment", id=1, contained={"resourceType": "Patient", "id": "p"})
-    assert [json.loads(bytes(raw)) for raw in mended_one.view.contained] == [{"resourceType": "Patient", "id": "p"}]
+    assert [json.loads(bytes(raw)) for raw in mended_one.view.contained] == [
+        {"resourceType": "Patient", "id": "p"}
+    ]
 
 
-@pytest.mark.parametrize("raw", [b"[]", b"{}", b"1", b'"x"', b'{"resourceType": 1}', b'{"resourceType": "*"}', b"{"])
+@pytest.mark.parametrize(
+    "raw", [b"[]", b"{}", b"1", b'"x"', b'{"resourceType": 1}', b'{"resourceType": "*"}', b"{"]
+)
 def test_gives_up_only_what_has_no_resource_type(raw: bytes) -> None:
     """And says where it stood."""
-    with pytest.raises(InputError, match=r"^test\.json: "):
+    with pytest.raises(InputError, match=r"^test\.json:"):
         read(raw, ORIGIN)
 
 
@@ -135,7 +140,11 @@ def test_the_error_does_not_show_the_input() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=8,
 )
