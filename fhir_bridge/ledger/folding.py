@@ -117,10 +117,11 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     is_new = intent.state is None
     _join(known, arrival, intent)
     _move(known, place, standing, intent, intake)
+    decided = _decide(intent, intake)
     for other in list(known.touched(arrival)):
         if other is not intent and _gives_way(other, intent, current):
             _absorb(known, other, intent, intake)
-    decided = _decide(intent, intake)
+            decided |= _decide(intent, intake)
     if is_new:
         return _accepted(intent, Change.NEW)
     if decided:
@@ -135,9 +136,9 @@ def _accepted(intent: KnownIntent, change: Change) -> Accepted:
 def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> KnownIntent | None:
     """The intent this arrival belongs to, None where it opens one.
 
-    A loss takes only an intent of its own. Anything else takes the newest intent that its chain touches, a
-    loss before the chain's first call, for an order that comes alone must not be called beside its lost
-    appointment.
+    A loss takes only an intent of its own. Anything else takes what its chain touches, a loss that calls
+    before the chain's first call: an order that comes alone must not be called beside its lost appointment.
+    A loss that is skipped takes nobody's place.
     """
     subject = arrival.decision.subject
     found = [intent for intent in known.touched(arrival) if intent.source == arrival.source]
@@ -146,8 +147,10 @@ def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> 
         found.append(same_key)
     if subject.loss:
         found = [intent for intent in found if intent.loss == subject.loss]
-    elif current and current.loss:
-        return current
+    else:
+        found = [intent for intent in found if not (intent.loss and intent.state is State.SKIPPED)]
+        if current and current.loss and current in found:
+            return current
     return max(found, key=_standing_before, default=None)
 
 
@@ -185,10 +188,10 @@ def _join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
 
 
 def _gives_way(other: KnownIntent, intent: KnownIntent, current: KnownIntent | None) -> bool:
-    """Whether an unsent intent of the same chain is the same call: two first calls, or a first call and a
-    loss.
+    """Whether an unsent intent of the same chain is the same call: two first calls, or a first
+    call and a loss.
     """
-    if other.state is None or not other.undecided:
+    if other.state is None or not other.undecided or (intent.loss and intent.state is State.SKIPPED):
         return False
     return not other.loss or (other is current and bool(intent.loss))
 
