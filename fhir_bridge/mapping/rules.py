@@ -6,7 +6,7 @@ Mappings merge key by key from layer to layer, lists replace (`+key` extends the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,6 +28,12 @@ CONTEXT_NAMES: dict[str, tuple[str, ...]] = {
 """What each template of the section `context` may use."""
 
 
+_SPAN = r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d"
+Hours = Annotated[str, msgspec.Meta(pattern=rf"^(closed|{_SPAN}(, {_SPAN})*)$")]
+Holiday = Annotated[str, msgspec.Meta(pattern=r"^(\d{4}-)?[01]\d-[0-3]\d$")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of every section: immutable, closed."""
 
@@ -42,11 +48,11 @@ class Place(Section, frozen=True):
 class Calling(Section, frozen=True):
     """When people may be called where settings do not say (delivery, "Before a byte is sent")."""
 
-    weekday: str
-    saturday: str | None
-    sunday: str | None
-    holiday: str | None
-    holidays: tuple[str, ...]
+    weekday: Hours
+    saturday: Hours | None
+    sunday: Hours | None
+    holiday: Hours | None
+    holidays: tuple[Holiday, ...]
 
 
 class Zones(Section, frozen=True):
@@ -94,8 +100,8 @@ class Triggers(Section, frozen=True):
     order_intents: tuple[str, ...]
     awaiting_triage: tuple[Mark, ...]
     replaces: tuple[str, ...]
-    reschedule_within_days: int
-    max_age_days: int
+    reschedule_within_days: Count
+    max_age_days: Count
 
 
 class Orders(Section, frozen=True):
@@ -130,7 +136,7 @@ class Gates(Section, frozen=True):
 class People(Section, frozen=True):
     """Whom to call (mapping, section 5)."""
 
-    age_of_majority: int
+    age_of_majority: Count
     guardian_words: tuple[str, ...]
     guardian_marks: tuple[Mark, ...]
 

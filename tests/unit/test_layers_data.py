@@ -49,7 +49,8 @@ def test_every_jurisdiction_gives_a_profile(country: str) -> None:
     loaded = profile(country)
     assert loaded.source.country == country
     assert loaded.source.phone_region in SUPPORTED_REGIONS
-    assert hours_of(loaded.calling).weekday
+    hours = hours_of(loaded.calling)
+    assert hours.weekday and all(start >= 480 and end <= 1290 for start, end in hours.weekday)
     assert loaded.layer_of("place.country") == f"jurisdiction {country}"
 
 

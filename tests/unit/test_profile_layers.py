@@ -148,6 +148,10 @@ def test_set_takes_any_key_of_the_layers() -> None:
         ('triggers:\n  "+max_age_days": [1]\n', 2, "triggers.+max_age_days", "a plus extends a list"),
         ('triggers:\n  "+nothing": [1]\n', 2, "triggers.+nothing", "a plus extends a list"),
         ("gates:\n  5: x\n", 2, "gates.5", "a key is a text"),
+        ("people:\n  age_of_majority: -1\n", 2, "people.age_of_majority", "Expected `int` >= 0"),
+        ("calling:\n  sunday: 8-21\n", 2, "calling.sunday", "matching regex"),
+        ("calling:\n  holidays: [Christmas]\n", 2, "calling.holidays", "matching regex"),
+        ("sentence:\n  task: '{verb} {nobody}'\n", 1, "sentence", "nobody"),
     ],
 )
 def test_a_wrong_value_names_file_line_and_key(
