@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.case import Trigger
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.errors import SettingsError
@@ -20,10 +21,15 @@ from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.profiles.load import load_profile
-from fhir_bridge.settings import Loaded, Source, load_settings
+from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
+from fhir_bridge.settings.model import DEFAULT_SOURCE
 
 if TYPE_CHECKING:
-    # `map` and `explain` start without SQLAlchemy (performance).
+    # `map` and `explain` start without SQLAlchemy and httpx (performance).
+    from fhir_bridge.dispatch.checks import Rules
+    from fhir_bridge.dispatch.clock import Clock
+    from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.ledger.records import Arrival
     from fhir_bridge.ledger.store import SqlLedger
 
 
@@ -49,12 +55,24 @@ class MappingRun:
 
         `blocked` is the site's do-not-call list.
         """
+        return [decision for _, decision in self._decided(inputs, blocked)]
+
+    def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
+        """The same decisions as the ledger takes them in, each with its trigger's bytes."""
+        from fhir_bridge.ledger.records import Arrival
+
+        source = self.profile.source.name
+        return [
+            Arrival(source, decision, trigger.view.resource_type, trigger.raw)
+            for trigger, decision in self._decided(inputs, blocked)
+        ]
+
+    def _decided(self, inputs: Inputs, blocked: Blocked) -> Iterator[tuple[Trigger, Decision]]:
         source = self.profile.source.name
         at_hand = AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
-        return [
-            decide(gather(at_hand, trigger, source=source), self.profile, self.now, blocked)
-            for trigger in triggers(at_hand, inputs.resources)
-        ]
+        for trigger in triggers(at_hand, inputs.resources):
+            case = gather(at_hand, trigger, source=source)
+            yield trigger, decide(case, self.profile, self.now, blocked)
 
 
 def loaded_settings(
@@ -89,9 +107,21 @@ def mapping_run(
     config_file: str | None, source: str | None, overrides: Mapping[str, str], now: datetime | None
 ) -> MappingRun:
     """What `map` and `explain` need; no setting is required and no secret is looked for."""
-    chosen = loaded_settings(config_file, secrets=False).settings
-    profile = profile_of(chosen.source(source), overrides)
-    return MappingRun(profile, now or datetime.now(UTC), chosen.api.project_id)
+    return run_with(loaded_settings(config_file, secrets=False), source, overrides, now)
+
+
+def run_with(
+    loaded: Loaded,
+    source: str | None,
+    overrides: Mapping[str, str],
+    now: datetime | None,
+    *,
+    demand_source: bool = False,
+) -> MappingRun:
+    """The same with settings at hand. On `demand_source` an unclear source raises UsageError."""
+    settings = loaded.settings
+    profile = profile_of(settings.source(source, demand=demand_source), overrides)
+    return MappingRun(profile, now or datetime.now(UTC), settings.api.project_id)
 
 
 @asynccontextmanager
@@ -111,3 +141,59 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
     )
     async with ledger:
         yield ledger
+
+
+@asynccontextmanager
+async def dispatcher_of(
+    settings: Settings, ledger: SqlLedger, *, clock: Clock | None = None, concurrency: int | None = None
+) -> AsyncIterator[Dispatcher]:
+    """A dispatcher from the ledger to the task API. Raises SettingsError where its address or key is missing.
+
+    `clock` is the machine's unless a demonstration brings its own; `concurrency` overrides max_in_flight.
+    """
+    from fhir_bridge.dispatch.clock import utc_now
+    from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.ledger.gate import Breaker
+    from fhir_bridge.task_api.client import TaskApiClient
+
+    endpoint, api, network = settings.endpoint(), settings.api, settings.network
+    dispatch = settings.dispatch
+    if concurrency is not None:
+        dispatch = dispatch.model_copy(update={"max_in_flight": concurrency})
+    client = TaskApiClient(
+        endpoint.url,
+        endpoint.key,
+        timeout=api.timeout.total_seconds(),
+        connect_timeout=api.connect_timeout.total_seconds(),
+        max_connections=dispatch.max_in_flight,
+        ca_bundle=network.ca_bundle,
+        proxy=network.proxy.get_secret_value() if network.proxy else None,
+        idempotency_header=dispatch.idempotency_header,
+        safe_statuses=dispatch.retry_statuses,
+    )
+    breaker = dispatch.breaker
+    async with client:
+        yield Dispatcher(
+            ledger,
+            client,
+            calling_rules(settings, dispatch),
+            endpoint.project_id,
+            clock or utc_now,
+            breaker=Breaker(breaker.failures, breaker.open_for, breaker.probe_every),
+        )
+
+
+def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
+    """By what dispatch judges an intent: each source's own hours, from its layers, and its zone."""
+    from fhir_bridge.dispatch.checks import Rules, SourceCalling
+    from fhir_bridge.settings.calling import hours_of
+
+    names = list(settings.sources) or [DEFAULT_SOURCE]
+    profiles = {name: profile_of(settings.source(name), {}) for name in names}
+    return Rules(
+        dispatch,
+        {
+            name: SourceCalling(hours_of(profile.calling), profile.source.zone)
+            for name, profile in profiles.items()
+        },
+    )

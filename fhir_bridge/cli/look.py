@@ -14,17 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.cli.advice import NEXT_STEP, WAITING, needs_a_person
 from fhir_bridge.cli.options import json_option, selection_options
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.mapping.printed import instant
-
-NEXT_STEP = {
-    "rejected": "mend the data and send it again, or `cancel`",
-    "refused": "read the endpoint's answer (`show`), mend the data; `retry` or `cancel`",
-    "in_doubt": "ask the vendor whether it was received; `resolve --sent TASK_ID` or `--resend`",
-    "parked": "`retry` or `cancel`",
-}
-"""What a person does about each state of the work list (delivery, "Operating it")."""
 
 
 @click.command()
@@ -48,22 +41,18 @@ def status(config_file: str | None, as_json: bool) -> int:
     return 1 if needs_a_person(found.states) or found.alarms else 0
 
 
-def needs_a_person(states: dict[str, int]) -> bool:
-    """Whether the work list has an intent in one of these states."""
-    return any(states.get(state) for state in NEXT_STEP)
-
-
 def print_status(found: Status, console: Console) -> None:
     """The counts for people, and what to do next."""
     total = sum(found.states.values())
     console.print(Text(f"{total} intents", "bold"))
     for state, count in found.states.items():
         advice = f"  → {NEXT_STEP[state]}" if state in NEXT_STEP else ""
-        console.print(Text(f"  {state:<10} {count:>8}{advice}"))
+        console.print(Text(f"  {state:<24} {count:>8}{advice}"), soft_wrap=True)
     if found.reasons:
         console.print(Text("by reason", "bold"))
         for reason, count in sorted(found.reasons.items(), key=lambda each: -each[1]):
-            console.print(Text(f"  {reason:<28} {count:>8}"))
+            advice = f"  → {WAITING[reason]}" if reason in WAITING else ""
+            console.print(Text(f"  {reason:<24} {count:>8}{advice}"), soft_wrap=True)
     for title, counts in (("patients", found.patients), ("inbox", found.inbox), ("alarms", found.alarms)):
         if counts:
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -73,7 +62,8 @@ def print_status(found: Status, console: Console) -> None:
     elif found.next_due:
         console.print(f"next due at {instant(found.next_due)}")
     if because := found.destination["held_back_because"]:
-        console.print(Text(f"everything is held back: {because}", "bold red"))
+        told = WAITING.get(because, because)
+        console.print(Text(f"everything is held back: {told}", "bold red"), soft_wrap=True)
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -46,6 +46,21 @@ class Setting(click.ParamType[tuple[str, str]]):
         if not equals or not key.strip():
             self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
         return key.strip(), text
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time as in bridge.toml: `60s`, `90m`, `4h`."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Raises click's usage error for what is none."""
+        from fhir_bridge.settings.values import duration
+
+        try:
+            return duration(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; write it like 60s, 90m or 4h", param, ctx)
 
 
 def mapping_options(command: Command) -> Command:

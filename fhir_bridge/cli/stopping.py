@@ -1,0 +1,38 @@
+"""A graceful end: the first SIGINT or SIGTERM stops the claiming, what is in flight is finished."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set by a signal. `exit_code` is 130 after SIGINT, 0 after SIGTERM: so a service is stopped."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    exit_code: int = 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Within the running event loop. A second signal has its usual effect."""
+    stop, loop = Stop(), asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        stop.event.set()
+        stop.exit_code = INTERRUPTED if number is signal.SIGINT else 0
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,41 @@
+"""`fhir-bridge worker`: sends what is due from the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import click
+
+from fhir_bridge.app import dispatcher_of, ledger_of, loaded_settings
+from fhir_bridge.cli.advice import needs_a_person
+from fhir_bridge.cli.stopping import stop_on_signals
+from fhir_bridge.dispatch.dispatcher import DRAIN, Until
+from fhir_bridge.logs import set_up_logs
+
+
+@click.command()
+@click.option("--drain", is_flag=True, help="End when nothing is due within 60 seconds.")
+@click.option("--concurrency", type=click.IntRange(min=1), metavar="N",
+              help="Requests in flight at once; else dispatch.max_in_flight.")  # fmt: skip
+@click.pass_obj
+def worker(config_file: str | None, drain: bool, concurrency: int | None) -> int:
+    """Send what is due from the ledger, until stopped.
+
+    Patient first, then task; within calling hours; one call at a time to any number. SIGTERM or Ctrl-C
+    finishes what is in flight and claims no more.
+    """
+    set_up_logs()
+    return asyncio.run(_work(config_file, Until(drained=DRAIN if drain else None), concurrency))
+
+
+async def _work(config_file: str | None, until: Until, concurrency: int | None) -> int:
+    loaded = loaded_settings(config_file)
+    async with (
+        ledger_of(loaded) as ledger,
+        dispatcher_of(loaded.settings, ledger, concurrency=concurrency) as dispatcher,
+    ):
+        with stop_on_signals() as stop:
+            await dispatcher.run(stop.event, until)
+        status = await ledger.status(datetime.now(UTC))
+    return stop.exit_code or (1 if needs_a_person(status.states) else 0)
