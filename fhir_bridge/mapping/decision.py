@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from fhir_bridge.task_api.models import PatientDraft, TaskDraft
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """One element a value was taken from: `Type/id/_history/version` and the FHIRPath in it."""
 
     resource: str
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(msgspec.Struct, frozen=True, gc=False):
     """Where one field came from: its elements, the rule's name, the map row or override used and its layer."""
 
     field: str
@@ -27,8 +27,7 @@ class Lineage:
     layer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True, gc=False):
     """Something a person should know about the data: a stable code and the element it speaks of. Never a value."""
 
     code: str

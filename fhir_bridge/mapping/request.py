@@ -45,7 +45,7 @@ def task_draft(
         referral=provider,
         is_rescheduling=rescheduling,
         existing_appointment=(
-            existing_appointment(case, profile, now, recorder, clock) if rescheduling else None
+            existing_appointment(case, profile, now, recorder, clock, seen) if rescheduling else None
         ),
         reschedule_reason=reschedule_reason(case, profile, recorder) if rescheduling else None,
     )

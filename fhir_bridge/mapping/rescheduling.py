@@ -11,7 +11,7 @@ from fhir_bridge.fhir.views import Appointment
 from fhir_bridge.mapping.concepts import concept_words
 from fhir_bridge.mapping.losses import reasons_of_loss
 from fhir_bridge.mapping.places import place_name
-from fhir_bridge.mapping.practitioner import participants_of, party_name, taking_part
+from fhir_bridge.mapping.practitioner import Seen, participants_of, party_name, taking_part
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.service import service_of_appointment
@@ -45,7 +45,7 @@ def lost_appointment(case: Case, profile: Profile) -> Resource[Appointment] | No
 
 
 def existing_appointment(
-    case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock, seen: Seen | None
 ) -> str | None:
     """When it was, what, with whom, where, and what became of it; None where nothing but that is known."""
     lost = lost_appointment(case, profile)
@@ -56,7 +56,7 @@ def existing_appointment(
     found = {
         "when": _when(lost, clock),
         "what": _what(lost, profile),
-        "practitioner": _practitioner(case, lost, profile, now),
+        "practitioner": _practitioner(case, lost, profile, now, seen),
         "place": _place(case, lost),
     }
     known = {name: part for name, part in found.items() if part is not None}
@@ -82,7 +82,7 @@ def reschedule_reason(case: Case, profile: Profile, recorder: Recorder) -> str |
     status = status_of(lost, profile)
     spoken = profile.rescheduling.not_attended.get(status.code) if status else None
     if spoken:
-        layer = profile.layer_of("rescheduling.not_attended")
+        layer = profile.layer_of(f"rescheduling.not_attended.{status.code}") if status else None
         recorder.take(REASON, "not-attended", (lost, "status"), layer=layer)
     return spoken
 
@@ -100,8 +100,12 @@ def _what(lost: Resource[Appointment], profile: Profile) -> Part:
     return (found[0].text, found[1]) if found else None
 
 
-def _practitioner(case: Case, lost: Resource[Appointment], profile: Profile, now: datetime) -> Part:
+def _practitioner(
+    case: Case, lost: Resource[Appointment], profile: Profile, now: datetime, seen: Seen | None
+) -> Part:
     """The lost appointment's own practitioner, also one who declined: the patient knows it by them."""
+    if seen is not None and seen.party.link.holder is lost:
+        return seen.called.text, seen.called.element
     for party in taking_part(participants_of(case, lost), profile, declined=True):
         if called := party_name(party, profile, now):
             return called.text, called.element

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _TEMPLATE = re.compile(r"\$\{|\{\{|\}\}|^<[^<>]*>$")
 """An unfilled template: `${name}` and `{{name}}` anywhere, `<name>` alone (inside a text it may be markup).
@@ -12,6 +13,7 @@ _NOTHING = frozenset({"none", "null", "undefined", "unknown", "n/a", "tbc", "tbd
 """What software writes where it has nothing to write."""
 
 
+@lru_cache(maxsize=65_536)
 def said(text: str | None) -> str | None:
     """The text with every run of blanks made one, or None where it is missing, blank, a mask, a template
     token or a word for nothing (`XXXX`, `***`, `${phone}`, `<snipped>`, `TBC`, `null`): such a value is
@@ -22,6 +24,16 @@ def said(text: str | None) -> str | None:
     if _is_mask(words) or words.lower() in _NOTHING or _TEMPLATE.search(words):
         return None
     return words
+
+
+def code(written: str | None) -> str | None:
+    """A code of FHIR's own, in FHIR's own case (section 16); None where nothing, or a template token, stands.
+
+    `unknown` is a code: it is a word for nothing only where words are wanted.
+    """
+    if not written or _TEMPLATE.search(written):
+        return None
+    return written.strip().lower() or None
 
 
 def _is_mask(words: str) -> bool:
