@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from fhir_bridge.fhir.datatypes import Coding
 
-
 MOST_SYSTEMS = 10_000
-"""How many (map, system) pairs a Terminology remembers: systems come from the data, and data may be anything."""
+"""How many (map, system) pairs are remembered: systems come from the data, and data may be anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,6 @@ class DispatchSettings(Table):
     min_gap: values.Duration = timedelta(hours=4)
     max_in_flight: PositiveInt = 32
     rate: values.Rate | None = None
-    pace: values.Rate | None = None
     lease: values.Duration = timedelta(minutes=2)
     pilot: tuple[values.PhoneNumber, ...] | None = None
     idempotency_header: values.HeaderName | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import pytest
 
 from fhir_bridge import shipped
 from fhir_bridge.errors import BridgeError, MappingsError, SettingsError
+from fhir_bridge.fhir.datatypes import Coding
 from fhir_bridge.mapping.profile import SourceFacts
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.profiles.overrides import RULE_NAMES
@@ -239,10 +241,17 @@ def test_what_a_source_sets_wrongly_names_its_table() -> None:
         load_profile(SourceFacts(name="ehr"), source_rules={"phone_check": 5})
 
 
+def test_a_profile_can_be_handed_to_another_process() -> None:
+    """Bulk's work runs in processes; a map that was read goes along or is read again."""
+    profile = load_profile(SourceFacts(jurisdiction="GB", zone=ZoneInfo("Europe/London")))
+    word = profile.terms.word("specialty", Coding("http://snomed.info/sct", "394579002"))
+    copy = pickle.loads(pickle.dumps(profile))
+    assert copy.source == profile.source and copy.triggers == profile.triggers
+    assert copy.terms.word("specialty", Coding("http://snomed.info/sct", "394579002")) == word
+
+
 def test_a_sites_words_stand_beside_its_layer(tmp_path: Path) -> None:
     """concept-maps/NAME.json next to site.yaml wins over the shipped map."""
-    from fhir_bridge.fhir.datatypes import Coding
-
     (tmp_path / "concept-maps").mkdir()
     (tmp_path / "concept-maps" / "specialty.json").write_text(
         '{"resourceType": "ConceptMap", "group": [{"source": "urn:ours", "element": '

@@ -174,4 +174,4 @@ def test_a_map_that_cannot_be_read_names_its_file(tmp_path: Path, text: str, pro
     """And nothing it says is silently left out."""
     (tmp_path / "words.json").write_text(text)
     with pytest.raises(MappingsError, match=f"words.json: .*{problem}"):
-        Terminology(MapFolders((("base", tmp_path),))).word("words", Coding(SNOMED, "1"))
+        Terminology(MapFolders((("base", tmp_path),)), {}).word("words", Coding(SNOMED, "1"))
