@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +14,12 @@ from rich.text import Text
 
 from fhir_bridge.app import mapping_run
 from fhir_bridge.cli import screen
+from fhir_bridge.cli.lineage import DECISION, decided_by, print_field, taken_from, value_at
 from fhir_bridge.cli.map import exit_code
 from fhir_bridge.cli.options import files_argument, json_option, mapping_options, now_option
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import decision_data
 from fhir_bridge.mapping.reasons import REASONS
-
-DECISION = "decision"
-"""The lineage entry that says which row or gate decided."""
 
 COLOURS = {"call": "bold green", "skip": "bold yellow", "reject": "bold red"}
 
@@ -77,22 +74,8 @@ def explanation(decision: Decision, project_id: str | None = None) -> dict[str, 
         data["meaning"] = {"decided_by": reason.where, "meaning": reason.meaning, "to_change": reason.remedy}
         data["meaning"]["seen"] = getattr(decision, "detail", None)
     for entry in data["lineage"]:
-        entry["value"] = value_at(data, entry["field"])
+        entry["value"] = value_at(data["request"], data["patient"], entry["field"])
     return data
-
-
-def value_at(data: dict[str, Any], field: str) -> Any:
-    """The value of a lineage's field: `patient.…` is in the patient, all others in the request; else None."""
-    in_patient = field == "patient" or field.startswith("patient.")
-    value: Any = data["patient"] if in_patient else data["request"]
-    for name, index in re.findall(r"([A-Za-z_]+)|\[(\d+)\]", field.removeprefix("patient.")):
-        if isinstance(value, dict) and name:
-            value = value.get(name)
-        elif isinstance(value, list) and index and int(index) < len(value):
-            value = value[int(index)]
-        else:
-            return None
-    return value
 
 
 def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None:
@@ -103,7 +86,7 @@ def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None
         _print_head(data, console)
         for entry in data["lineage"]:
             if entry["field"] != DECISION:
-                _print_field(entry, console)
+                print_field(entry, console)
         for note in data["notes"]:
             console.print(Text(f"  note {note['code']}: {note['resource']}: {note['path']}", "dim"))
 
@@ -116,29 +99,10 @@ def _print_head(data: dict[str, Any], console: Console) -> None:
     console.print(head)
     decided = [entry for entry in data["lineage"] if entry["field"] == DECISION]
     rows = [("intent", data["intent"]), ("valid until", data.get("valid_until"))]
-    rows += [("decided by", f"{_by(entry)}, on {_sources(entry)}") for entry in decided]
+    rows += [("decided by", f"{decided_by(entry)}, on {taken_from(entry)}") for entry in decided]
     if meaning := data.get("meaning"):
         rows += [("because", meaning["meaning"]), ("seen", meaning["seen"]), ("look at", data["expression"]),
                  ("to change", meaning["to_change"])]  # fmt: skip
     for name, text in rows:
         if text:
             console.print(Text(f"  {name:<11} {text}"), soft_wrap=True)
-
-
-def _print_field(entry: dict[str, Any], console: Console) -> None:
-    """The field and its value, and below them where it came from."""
-    value = (
-        entry["value"] if isinstance(entry["value"], str) else json.dumps(entry["value"], ensure_ascii=False)
-    )
-    console.print(Text.assemble("  ", (entry["field"], "cyan"), f"  {value}"), soft_wrap=True)
-    console.print(Text(f"      {_by(entry)}, from {_sources(entry)}", "dim"), soft_wrap=True)
-
-
-def _by(entry: dict[str, Any]) -> str:
-    """The rule, and the map's row and the layer that had a say."""
-    said = [entry.get("map_row"), entry.get("layer") and f"layer {entry['layer']}"]
-    return " · ".join([entry["rule"], *filter(None, said)])
-
-
-def _sources(entry: dict[str, Any]) -> str:
-    return ", ".join(f"{source['resource']}: {source['path']}" for source in entry["sources"]) or "settings"

@@ -1,4 +1,4 @@
-"""`fhir-bridge status`, `worklist`, `show`: what the ledger holds."""
+"""`fhir-bridge status` and `worklist`: what the ledger holds, and what waits for a person."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(config_file: str | None, as_json: bool) -> int:
 
     found = asyncio.run(look())
     if as_json:
-        click.echo(_json(asdict(found)))
+        click.echo(json_text(asdict(found)))
     else:
         print_status(found, Console(highlight=False))
     return 1 if needs_a_person(found.states) or found.alarms else 0
@@ -84,7 +84,7 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
 
     items = asyncio.run(look())
     if as_json:
-        click.echo(_json([asdict(item) for item in items]))
+        click.echo(json_text([asdict(item) for item in items]))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("since", "state", "reason", "what", "look at"):
@@ -98,31 +98,8 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
             click.echo(f"{state}: {NEXT_STEP[state]}", err=True)
 
 
-@click.command()
-@click.argument("intent")
-@json_option
-@click.pass_obj
-def show(config_file: str | None, intent: str, as_json: bool) -> None:
-    """Show all that is known of one intent: its decision, its patient, each attempt and each answer.
-
-    INTENT is its key, a beginning of it that fits no other, or a trigger such as Appointment/a1. What is
-    shown holds patient data: it goes to your screen only.
-    """
-
-    async def look() -> dict[str, Any]:
-        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
-            return await ledger.show(intent)
-
-    found = asyncio.run(look())
-    if as_json:
-        click.echo(_json(found))
-        return
-    for name, value in found.items():
-        if value not in (None, "", []):
-            told = value if isinstance(value, str) else _json(value)
-            click.echo(f"{click.style(name, bold=True)}: {told}")
-
-
-def _json(value: Any) -> str:
-    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+def json_text(value: Any) -> str:
+    """Indented JSON; instants in UTC to the second."""
+    # Column names are a subclass of str.
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(value, option=options).decode()

@@ -19,7 +19,7 @@ COMMANDS = {
     "worker": "fhir_bridge.cli.worker:worker",
     "status": "fhir_bridge.cli.look:status",
     "worklist": "fhir_bridge.cli.look:worklist",
-    "show": "fhir_bridge.cli.look:show",
+    "show": "fhir_bridge.cli.show:show",
     "retry": "fhir_bridge.cli.settle:retry",
     "resolve": "fhir_bridge.cli.settle:resolve",
     "cancel": "fhir_bridge.cli.settle:cancel",

@@ -75,7 +75,7 @@ def submit(
         return _preview(run, inputs, as_json)
     if inputs.nothing_readable:
         return 4
-    set_up_logs(logging.WARNING)
+    set_up_logs(logging.ERROR)
     result = asyncio.run(_send(loaded, run.arrivals(inputs), wait))
     _print(result, as_json)
     return result.exit_code or (1 if inputs.problems else 0)
