@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     model_validator,
 )
 
@@ -39,15 +38,15 @@ class ApiSettings(Table):
     url: values.HttpUrl | None = None
     key: values.OptionalSecret = None
     project_id: values.Uuid | None = None
-    timeout: values.Duration = timedelta(seconds=30)
-    connect_timeout: values.Duration = timedelta(seconds=10)
+    timeout: values.PositiveDuration = timedelta(seconds=30)
+    connect_timeout: values.PositiveDuration = timedelta(seconds=10)
 
 
 class RetrySettings(Table):
     """`[dispatch.retry]`: full-jitter backoff from `base` to `cap`, until `deadline` after the first."""
 
-    base: values.Duration = timedelta(seconds=1)
-    cap: values.Duration = timedelta(minutes=5)
+    base: values.PositiveDuration = timedelta(seconds=1)
+    cap: values.PositiveDuration = timedelta(minutes=5)
     deadline: values.Duration = timedelta(hours=24)
     retry_after_cap: values.Duration = timedelta(hours=1)
 
@@ -55,7 +54,7 @@ class RetrySettings(Table):
 class BreakerSettings(Table):
     """`[dispatch.breaker]`: failures in a row that stop the destination, how long, how often it is asked."""
 
-    failures: PositiveInt = 10
+    failures: values.Count = 10
     open_for: values.Duration = timedelta(seconds=30)
     probe_every: values.Duration = timedelta(minutes=1)
 
@@ -67,12 +66,12 @@ class DispatchSettings(Table):
         CallingHours | None, BeforeValidator(lambda v: None if v is None else _hours(v))
     ] = None
     min_gap: values.Duration = timedelta(hours=4)
-    max_in_flight: PositiveInt = 32
+    max_in_flight: values.Count = 32
     rate: values.Rate | None = None
     lease: values.Duration = timedelta(minutes=2)
     pilot: tuple[values.PhoneNumber, ...] | None = None
     idempotency_header: values.HeaderName | None = None
-    retry_statuses: tuple[Annotated[int, Field(ge=500, le=599)], ...] = ()
+    retry_statuses: tuple[Annotated[int, Field(strict=True, ge=500, le=599)], ...] = ()
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
 

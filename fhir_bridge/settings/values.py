@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -44,6 +44,13 @@ def duration(value: object) -> timedelta:
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise _error("duration", 'not a duration: write it like "60s", "90m", "4h" or "30d"')
     return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+def positive(value: timedelta) -> timedelta:
+    """A duration of more than nothing."""
+    if not value:
+        raise _error("duration", "must be longer than 0")
+    return value
 
 
 def duration_text(value: timedelta) -> str:
@@ -171,6 +178,8 @@ def surroundings(info: ValidationInfo) -> Surroundings:
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(duration_text)]
+PositiveDuration = Annotated[Duration, AfterValidator(positive)]
+Count = Annotated[int, Field(strict=True, ge=1)]
 Size = Annotated[int, BeforeValidator(size)]
 Rate = Annotated[float, BeforeValidator(rate)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
