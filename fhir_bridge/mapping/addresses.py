@@ -73,12 +73,15 @@ def complete_address(address: datatypes.Address, profile: Profile) -> Addressed:
 def address_country(address: datatypes.Address | None, profile: Profile) -> str | None:
     """The alpha-2 code of the country the address names; None where it names none, or none that is known."""
     country = said(address.country) if address else None
-    return country_code(country, profile.addresses.country_languages) if country else None
+    if country is None:
+        return None
+    rules = profile.addresses
+    return rules.country_names.get(country.casefold()) or country_code(country, rules.country_languages)
 
 
 @lru_cache(maxsize=4_096)
 def country_code(text: str, languages: tuple[str, ...]) -> str | None:
-    """The alpha-2 code of a country written as alpha-2, alpha-3, numeric code or name in one of `languages`."""
+    """The alpha-2 code of a country written as alpha-2, alpha-3, number or name in one of `languages`."""
     code = text.strip().upper()
     if code in phonenumbers.SUPPORTED_REGIONS:
         return code

@@ -14,7 +14,7 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, V
 from fhir_bridge.fhir.datatypes import ContactPoint
 from fhir_bridge.mapping.periods import current
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 
 EXTENSION = "http://hl7.org/fhir/StructureDefinition/contactpoint-extension"
 """https://hl7.org/fhir/extensions/StructureDefinition-contactpoint-extension.html"""
@@ -58,8 +58,8 @@ def numbers(
     kept = [
         (index, point)
         for index, point in enumerate(telecom)
-        if _code(point.system) in rules.systems
-        and _code(point.use) in rules.uses
+        if code(point.system) in rules.systems
+        and (code(point.use) or "") in rules.uses
         and said(point.value) is not None
         and current(point.period, now, profile.source.zone)
     ]
@@ -99,7 +99,7 @@ def read_phone(point: ContactPoint, index: int, region: str | None, profile: Pro
         return None
     if not chosen.valid:
         notes = ("phone-not-assigned",)
-    if (point.system, point.use or "") != (_code(point.system), _code(point.use)):
+    if (point.system, point.use or "") != (code(point.system), (code(point.use) or "")):
         notes = (*notes, "code-case")
     return Phone(chosen.e164, chosen.extension or _extension(point), index, notes)
 
@@ -135,15 +135,10 @@ def _order(point: ContactPoint, profile: Profile) -> tuple[int, int, int]:
     rules = profile.phones
     unranked = 1_000_000
     return (
-        rules.systems.index(_code(point.system)),
+        rules.systems.index(code(point.system) or ""),
         point.rank if point.rank is not None else unranked,
-        rules.uses.index(_code(point.use)),
+        rules.uses.index(code(point.use) or ""),
     )
-
-
-def _code(written: str | None) -> str:
-    """A code in FHIR's own case; the empty text where there is none (mapping, section 16)."""
-    return written.strip().lower() if written else ""
 
 
 def _extension(point: ContactPoint) -> str | None:

@@ -166,6 +166,7 @@ class Addresses(Section, frozen=True):
     incomplete_address: Literal["reject", "omit"]
     uses: tuple[str, ...]
     country_languages: tuple[str, ...]
+    country_names: dict[str, str]
 
 
 class PatientRequest(Section, frozen=True):

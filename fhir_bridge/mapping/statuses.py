@@ -8,7 +8,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,14 @@ class Status:
 def status_of(resource: Resource[Appointment] | Resource[ServiceRequest], profile: Profile) -> Status | None:
     """The status of an Appointment or an order; None where it is missing, or none of FHIR's."""
     view = resource.view
-    written = said(view.status)
-    if written is None:
+    status = code(view.status)
+    if status is None:
         return None
-    code = written.casefold()
     rules = profile.triggers
     order = isinstance(view, ServiceRequest)
     for row in rules.order_status_map if order else rules.appointment_status_map:
-        if code == row.status and (row.mark is None or marked(view.extension, (row.mark,))):
+        if status == row.status and (row.mark is None or marked(view.extension, (row.mark,))):
             return Status(row.becomes, row.spoken)
-    if code not in (rules.order_statuses if order else rules.appointment_statuses):
+    if status not in (rules.order_statuses if order else rules.appointment_statuses):
         return None
-    return Status(code, note=None if written == view.status == code else "code-case")
+    return Status(status, note=None if status == view.status else "code-case")

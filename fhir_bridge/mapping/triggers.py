@@ -14,7 +14,7 @@ from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.recorder import Element
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.schedulable import laboratory_code, order_class, unruled_codes
 from fhir_bridge.mapping.statuses import Status, status_of
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -30,7 +30,7 @@ def status_verdict(look: Look) -> tuple[Status | None, Verdict | None]:
     trigger = look.case.trigger
     status = status_of(trigger, look.profile)
     if status is None:
-        missing = said(trigger.view.status) is None
+        missing = code(trigger.view.status) is None
         reason = "status-missing" if missing else "status-unknown"
         return None, Verdict(reason, ((trigger, "status"),), wanted=True)
     if status.note:
@@ -73,12 +73,11 @@ def _not_active(look: Look) -> Verdict | None:
 
 def _not_an_order(look: Look) -> Verdict | None:
     order = _order(look)
-    written = said(order.view.intent)
-    intent = written.casefold() if written else None
+    intent = code(order.view.intent)
     if intent not in look.profile.triggers.order_intents:
         layer = look.profile.layer_of("triggers.order_intents")
         return Verdict("not-an-order", ((order, "intent"),), layer=layer)
-    if written != intent:
+    if order.view.intent != intent:
         look.recorder.note("code-case", order, "intent")
     return None
 
@@ -93,9 +92,9 @@ def _not_schedulable(look: Look) -> Verdict | None:
         )
     if evidence := look.case.laboratory_evidence:
         return Verdict("not-schedulable", evidence, "laboratory")
-    if code := laboratory_code(order, look.profile):
+    if word := laboratory_code(order, look.profile):
         return Verdict(
-            "not-schedulable", ((order, "code"),), "laboratory", map_row=code.row, layer=code.layer
+            "not-schedulable", ((order, "code"),), "laboratory", map_row=word.row, layer=word.layer
         )
     return None
 

@@ -54,6 +54,13 @@ def test_what_is_missing_is_named_as_fhir_names_it(us: Profile) -> None:
     assert found.missing == ("line", "city", "state", "postalCode", "country")
 
 
+@pytest.mark.parametrize("country", ["United States of America", "U.S.A.", "us", None, ""])
+def test_a_country_has_many_names(us: Profile, country: str | None) -> None:
+    """Also those CLDR does not list; missing is the source's."""
+    found = complete_address(Address(state="NY", country=country, **FULL), us)  # type: ignore[arg-type]
+    assert found.address is not None and found.address.country_code == "US"
+
+
 def test_home_counts_first_and_old_never(us: Profile, now: datetime) -> None:
     """mapping, section 6: current home first."""
     addresses = [

@@ -75,6 +75,7 @@ def test_rows_2_3_and_11_go_by_the_status(
     [
         ({"doNotPerform": True}, (4, "do-not-perform")),
         ({"status": "completed"}, (5, "not-active")),
+        ({"status": "unknown"}, (5, "not-active")),
         ({"status": "draft", "doNotPerform": True}, (4, "do-not-perform")),
         ({"intent": "plan"}, (6, "not-an-order")),
         ({"intent": None}, (6, "not-an-order")),
