@@ -33,6 +33,7 @@ class _Response(msgspec.Struct, rename="camel"):
 class _Entry(msgspec.Struct, rename="camel"):
     full_url: str | None = None
     resource: msgspec.Raw | None = None
+    resource_type: str | None = None  # of a resource that stands where its entry should
     request: _Request | None = None
     response: _Response | None = None
 
@@ -129,11 +130,17 @@ def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
 
 
 def _entries(raw: bytes) -> list[_Entry]:
-    """The Bundle's entries; where their form is not quite FHIR's, what can be had of each."""
+    """The Bundle's entries; where their form is not quite FHIR's, what can be had of each.
+
+    An NHS server was seen to list resources themselves as entries.
+    """
     try:
-        return _bundle(raw).entry
+        entries = _bundle(raw).entry
+        if all(entry.resource is not None or entry.resource_type is None for entry in entries):
+            return entries
     except msgspec.ValidationError:
-        value = _members(raw).get("entry")
+        pass
+    value = _members(raw).get("entry")
     if value is None or _opening(value) not in (b"[", b"{"):
         return []
     return [_entry_mended(item) for item in (_items(value) if _opening(value) == b"[" else [value])]
@@ -143,12 +150,15 @@ def _entry_mended(raw: msgspec.Raw) -> _Entry:
     """An entry by its members alone: whatever is not as it should be counts as not there, but the
     resource."""
     try:
-        return _entry(raw)
+        entry = _entry(raw)
+        return entry if entry.resource is not None or entry.resource_type is None else _Entry(resource=raw)
     except msgspec.ValidationError:
         pass
     if _opening(raw) != b"{":
         return _Entry(resource=raw)
     members = _members(raw)
+    if "resource" not in members and "resourceType" in members:
+        return _Entry(resource=raw)
     try:
         request = msgspec.json.decode(members.get("request", b"{}"), type=_Request)
     except msgspec.ValidationError:

@@ -53,6 +53,10 @@ BOTH = [
 ]
 
 
+BOTH.append(bundle(PATIENT, APPOINTMENT))
+BOTH.append(bundle(PATIENT | {"request": 5}, {"resource": APPOINTMENT}))
+
+
 @pytest.mark.parametrize("content", BOTH)
 def test_finds_resources_in_every_wrapping(content: Any) -> None:
     """Two resources are two resources, however they come."""
