@@ -90,5 +90,5 @@ def _jinja_names(template: str) -> set[str]:
 def _tidy(text: str) -> str:
     words = " ".join(text.split())
     if "," in words:
-        words = _LOOSE_COMMA.sub("", words)
+        words = " ".join(_LOOSE_COMMA.sub("", words).split())
     return words.strip(" ,")
