@@ -131,15 +131,21 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
     Raises SettingsError for another destination's ledger and for an address that cannot be found out,
     LedgerError where it cannot be opened.
     """
-    from fhir_bridge.ledger.store import open_ledger
-
     settings = chosen.settings
     if settings.ledger.url is None and ("ledger", "url") in chosen.origins:
         raise SettingsError(f"{chosen.origins['ledger', 'url']}: ledger.url: its secret cannot be found")
-    ledger = await open_ledger(
-        settings.ledger_url(), api_url=settings.api.url, project_id=settings.api.project_id
-    )
-    async with ledger:
+    async with ledger_at(settings.ledger_url(), settings.api.url, settings.api.project_id) as ledger:
+        yield ledger
+
+
+@asynccontextmanager
+async def ledger_at(
+    location: str | Path, api_url: str | None, project_id: str | None
+) -> AsyncIterator[SqlLedger]:
+    """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
+    from fhir_bridge.ledger.store import open_ledger
+
+    async with await open_ledger(location, api_url=api_url, project_id=project_id) as ledger:
         yield ledger
 
 

@@ -43,11 +43,7 @@ def status(config_file: str | None, as_json: bool) -> int:
 
 def print_status(found: Status, console: Console) -> None:
     """The counts for people, and what to do next."""
-    total = sum(found.states.values())
-    console.print(Text(f"{total} intents", "bold"))
-    for state, count in found.states.items():
-        advice = f"  → {NEXT_STEP[state]}" if state in NEXT_STEP else ""
-        console.print(Text(f"  {state:<24} {count:>8}{advice}"), soft_wrap=True)
+    print_states(found, console)
     if found.reasons:
         console.print(Text("by reason", "bold"))
         for reason, count in sorted(found.reasons.items(), key=lambda each: -each[1]):
@@ -64,6 +60,15 @@ def print_status(found: Status, console: Console) -> None:
     if because := found.destination["held_back_because"]:
         told = WAITING.get(because, because)
         console.print(Text(f"everything is held back: {told}", "bold red"), soft_wrap=True)
+
+
+def print_states(found: Status, console: Console) -> None:
+    """How many intents stand where, and what a person does about them."""
+    total = sum(found.states.values())
+    console.print(Text(f"{total} intents", "bold"))
+    for state, count in found.states.items():
+        advice = f"  → {NEXT_STEP[state]}" if state in NEXT_STEP else ""
+        console.print(Text(f"  {state:<24} {count:>8}{advice}"), soft_wrap=True)
 
 
 @click.command()
