@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, folding
@@ -241,7 +241,9 @@ async def _decide_again(
         fresh = {"lease_token": None, "lease_until": None, "first_attempt_at": None, "answer": None}
         statement = (
             update(intents)
-            .where(intents.c.id == bindparam("of_id"), intents.c.state.in_(sorted(MAY_BE_DECIDED)))
+            .where(intents.c.id == bindparam("of_id"))
+            # An IN list cannot stand in a statement for many rows.
+            .where(or_(*(intents.c.state == state for state in sorted(MAY_BE_DECIDED))))
             .values(**{name: bindparam(name) for name in rows[0] if name != "of_id"}, **fresh)
         )
         await connection.execute(statement, rows)
