@@ -53,6 +53,7 @@ class _Shape:
     items: _Shape | None = None
     text: bool = False
     whole: bool = False
+    decimal: bool = False
     truth: bool = False
     raw: bool = False
 
@@ -188,6 +189,8 @@ class _Mender:
             return self._parsed(value, shape)
         elif shape.whole and value == value // 1:
             return int(value)
+        elif shape.decimal:
+            return float(value)
         if not shape.text:
             return _ABSENT
         self.note("number-for-string")
@@ -201,6 +204,9 @@ class _Mender:
         if shape.whole and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
             self.note("string-for-number")
             return int(value)
+        if shape.decimal and re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", value, re.ASCII):
+            self.note("string-for-number")
+            return float(value)
         return _ABSENT
 
     def _code(self, value: str) -> str:
@@ -235,6 +241,7 @@ def _shape(annotation: Any) -> _Shape:
         items=None if items is None else _shape(items),
         text=str in members,
         whole=int in members,
+        decimal=float in members,
         truth=bool in members,
         raw=msgspec.Raw in members,
     )

@@ -14,7 +14,11 @@ from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.fhir.documents import read
+from fhir_bridge.mapping.people import Callee
+from fhir_bridge.mapping.phones import Phone
 from fhir_bridge.mapping.profile import Profile, SourceFacts
+from fhir_bridge.mapping.recorder import Recorder
+from fhir_bridge.mapping.request import task_draft
 from fhir_bridge.profiles.load import load_profile
 
 Json = dict[str, Any]
@@ -104,3 +108,47 @@ def order() -> Json:
         "subject": {"reference": "Patient/marigold"},
         "authoredOn": "2026-11-20T10:00:00-05:00",
     }
+
+
+OF_MARIGOLD: dict[str, Json] = {
+    "Appointment": {
+        "id": "a1",
+        "status": "proposed",
+        "participant": [{"actor": {"reference": "Patient/marigold"}, "status": "accepted"}],
+    },
+    "ServiceRequest": {
+        "id": "o1",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/marigold"},
+    },
+    "Encounter": {
+        "status": "finished",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "subject": {"reference": "Patient/marigold"},
+    },
+}
+"""What a resource of Marigold's has where a test does not say otherwise."""
+
+
+@pytest.fixture
+def told(case_of: Callable[..., Case], us: Profile, now: datetime, marigold: Json) -> Callable[..., Json]:
+    """What the request says of the first of some resources, with the others at hand: `task`, and the data's
+    fields, None where one is left out. An Appointment, order or Encounter is Marigold's."""
+
+    def make(
+        *resources: Json,
+        profile: Profile = us,
+        patient: Json = marigold,
+        callee: Callee | None = None,
+        rescheduling: bool = False,
+        recorder: Recorder | None = None,
+        **known: Any,
+    ) -> Json:
+        hers = [OF_MARIGOLD.get(resource["resourceType"], {}) | resource for resource in resources]
+        case = case_of(*hers, patient, **known)
+        callee = callee or Callee(Phone("+16465550101", None, 0), None, None, True, None)
+        draft = task_draft(case, profile, now, recorder or Recorder(), callee, rescheduling)
+        return {"task": draft.task, **draft.task_data.model_dump(mode="json")}
+
+    return make

@@ -1,0 +1,86 @@
+"""Who refers: the order's requester and nobody else (mapping, section 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Json = dict[str, Any]
+Told = dict[str, Any]
+
+NPI_SYSTEM = "http://hl7.org/fhir/sid/us-npi"
+
+
+def appointment(**elements: Any) -> Json:
+    """An Appointment of Marigold's, proposed unless told otherwise."""
+    return {"resourceType": "Appointment", **elements}
+
+
+def order(**elements: Any) -> Json:
+    """An active order for Marigold."""
+    return {"resourceType": "ServiceRequest", **elements}
+
+
+def concept(text: str | None = None, *codings: Json) -> Json:
+    """A CodeableConcept."""
+    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
+
+
+def test_who_refers_is_told_without_their_home(told: Callable[..., Told]) -> None:
+    """Name with its title, the NPI that passes, the work address and number."""
+    bea = {
+        "resourceType": "Practitioner",
+        "id": "bea",
+        "identifier": [{"system": NPI_SYSTEM, "value": "1234567893"}],
+        "name": [{"family": "Steady", "given": ["Bea"]}],
+        "qualification": [{"code": concept("MD")}],
+        "telecom": [
+            {"system": "phone", "use": "home", "value": "212-555-0177"},
+            {"system": "phone", "use": "work", "value": "212-555-0188"},
+        ],
+        "address": [
+            {"use": use, "line": [line], "city": "Brooklyn", "state": "NY", "postalCode": "11201"}
+            for use, line in (("home", "1 Own St"), ("work", "2 Work St"))
+        ],
+    }
+    said = told(
+        order(code=concept("Cardiology consultation"), requester={"reference": "Practitioner/bea"}), bea
+    )
+    assert said["has_referral"] is True
+    assert said["referral"] == {
+        "name": "Dr. Bea Steady",
+        "npi": "1234567893",
+        "specialty": None,
+        "facility": None,
+        "address": {
+            "street_name": "2 Work St",
+            "city": "Brooklyn",
+            "state": "NY",
+            "postal_code": "11201",
+            "country_code": "US",
+        },
+        "phone_number": "+12125550188",
+    }
+
+
+def test_a_home_is_never_told_even_where_it_is_all_there_is(told: Callable[..., Told]) -> None:
+    """Not as data and not as a sentence."""
+    bea = {
+        "resourceType": "Practitioner",
+        "id": "bea",
+        "name": [{"family": "Steady", "given": ["Bea"]}],
+        "telecom": [{"system": "phone", "use": "home", "value": "212-555-0177"}],
+        "address": [{"use": "home", "line": ["1 Own St"]}, {"line": ["3 Some St"]}],
+    }
+    said = told(order(requester={"reference": "Practitioner/bea"}), bea)
+    assert said["referral"]["address"] is None
+    assert said["referral"]["phone_number"] is None
+    assert said["additional_context"] is None
+
+
+def test_the_patient_who_asks_refers_nobody(told: Callable[..., Told]) -> None:
+    """And a chain that is known complete without a referral says so."""
+    asked = order(code=concept("Physical therapy"), requester={"reference": "Patient/marigold"})
+    assert told(asked)["has_referral"] is None
+    assert told(asked)["referral"] is None
+    assert told(appointment(), chain_complete=True)["has_referral"] is False
