@@ -59,6 +59,11 @@ STATES = (
 SPECIALTIES = (("394579002", "Cardiology"), ("394583002", "Endocrinology"), ("394594003", "Ophthalmology"))
 SERVICES = (("124", "General Practice"), ("57", "Immunization"), ("165", "Cardiology"))
 REASONS = (("38341003", "Hypertension"), ("44054006", "Type 2 diabetes"), ("195967001", "Asthma"))
+AREAS = (
+    "201 202 203 205 206 207 208 209 210 212 213 214 215 216 217 218 219 224 225 228 229 231 234 239 240 248 "
+    "251 252 253 254 256 260 262 267 269 270 276 281 301 302 303 304 305 307 308 309 310 312 313 314 315 316"
+).split()
+"""With 555-0100 to 555-0199, which are nobody's, 5,200 made-up numbers, and other ones for every seed."""
 US_NPI = "http://hl7.org/fhir/sid/us-npi"
 SNOMED = "http://snomed.info/sct"
 SERVICE_TYPE = "http://terminology.hl7.org/CodeSystem/service-type"
@@ -210,13 +215,16 @@ class Export:
             "birthDate": f"{chance.randint(1930, 2000)}-03-1{number % 10}",
             "name": [{"use": "official", "family": FAMILY[number % 12], "given": [GIVEN[number % 14], "Q."]}],
             "telecom": [{"system": "phone", "use": "mobile",
-                         "value": f"({chance.choice(('212', '617', '973'))}) 555-01{number % 100:02d}"},
+                         "value": f"({self._area(number)}) 555-01{number % 100:02d}"},
                         {"system": "email", "value": f"p{number}@example.org"}],
             "address": [{"use": "home", "line": [f"{number} Pier Road"], "city": city, "state": state,
                          "postalCode": postal, "country": "US"}],
             "communication": [{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "en"}]}}],
             "generalPractitioner": [{"reference": f"Practitioner/d{number % self.practitioners}"}],
         }  # fmt: skip
+
+    def _area(self, number: int) -> str:
+        return AREAS[(number // 100 + self.seed * 7) % len(AREAS)]
 
     def _encounter(self, chance: random.Random, number: int) -> Json:
         start = NOW - timedelta(days=chance.randint(1, 1500), minutes=chance.randint(0, 600))

@@ -6,7 +6,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,8 +54,29 @@ Work = Callable[[], object]
 
 def side_by_side(ours: Work, theirs: Work, rounds: int = 5) -> tuple[float, float]:
     """Median wall seconds of each, run turn by turn so that both meet the same noise."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
+    return prepared(lambda: ours, lambda: theirs, rounds)
+
+
+def prepared(ours: Callable[[], Work], theirs: Callable[[], Work], rounds: int = 5) -> tuple[float, float]:
+    """The same with work that each round prepares anew, outside the time that counts."""
+    pairs = [(seconds(ours()), seconds(theirs())) for _ in range(rounds)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def growth(name: str, work_of: Callable[[int], Work], rounds: int = 5) -> Iterator[Row]:
+    """What a piece costs in 4 and 16 times the work over what it costs in one; 1.0 is linear.
+
+    `work_of` prepares so many times the work, anew for each round, and gives what is to be timed.
+    """
+    times: dict[int, list[float]] = {1: [], 4: [], 16: []}
+    for _ in range(rounds):
+        for size, taken in times.items():
+            taken.append(seconds(work_of(size)) / size)
+    one = statistics.median(times[1])
+    for size in (4, 16):
+        piece = statistics.median(times[size])
+        yield Row(f"growth: {name}, {size}x", "1x, a piece of it", piece / one, "<= 1.1", "1.0",
+                  f"{piece * 1000:.0f} ms", f"{one * 1000:.0f} ms")  # fmt: skip
 
 
 def micro(total: float, count: int) -> str:
@@ -71,6 +92,7 @@ def report(rows: Iterable[Row], out: Path) -> None:
         colour = "green" if row.reached else "red"
         ratio = f"[{colour}]{row.ratio:.2f}[/]"
         table.add_row(row.path, row.baseline, ratio, row.reach, row.aim, row.ours, row.theirs)
-    Console().print(table)
+    console = Console()
+    Console(width=max(console.width, 130)).print(table)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps([asdict(row) | {"reached": row.reached} for row in rows], indent=2) + "\n")
