@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import cast
@@ -51,19 +51,27 @@ class Chains:
     def __init__(self, resolver: Resolver, patients: Patients) -> None:
         self._resolver = resolver
         self._patients = patients
+        self._known: dict[tuple[str, str | None], Chain] = {}
 
     def of(self, trigger: Resource[View], *, complete: bool = False) -> Chain:
         """The chain a trigger belongs to. Appointments of another patient are not in it, whatever they
         point to."""
-        members = self._members(trigger)
+        patient = self._patients.of(trigger)
+        identity = patient.identity if patient else None
+        chain = self._known.get((trigger.label, identity)) or self._find(trigger, identity)
+        return replace(chain, complete=True) if complete else chain
+
+    def _find(self, trigger: Resource[View], identity: str | None) -> Chain:
+        """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
+        members = self._members(trigger.label, identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
         nodes += [] if any(node is trigger for node in nodes) else [trigger]
         appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
         appointments.sort(key=_age)
-        return Chain(
-            self._root(members, orders, appointments), tuple(sorted(members)), tuple(appointments), complete
-        )
+        chain = Chain(self._root(members, orders, appointments), tuple(sorted(members)), tuple(appointments))
+        self._known.update(((label, identity), chain) for label in members)
+        return chain
 
     def orders_of(self, trigger: Resource[View]) -> tuple[Link[ServiceRequest], ...]:
         """The trigger itself where it is an order; else the orders an Appointment is based on, as it names
@@ -81,11 +89,9 @@ class Chains:
         named = ((order.label, f"{order.view.resource_type}.specimen"),) if order.view.specimen else ()
         return (*named, *self._evidence.get(id(order), ()))
 
-    def _members(self, trigger: Resource[View]) -> set[str]:
-        """The labels reached from the trigger over the links of its patient's Appointments."""
-        patient = self._patients.of(trigger)
-        identity = patient.identity if patient else None
-        members, waiting = {trigger.label}, [trigger.label]
+    def _members(self, start: str, identity: str | None) -> set[str]:
+        """The labels reached from one over the links of a patient's Appointments."""
+        members, waiting = {start}, [start]
         while waiting:
             for label in self._edges.get(waiting.pop(), ()):
                 if label not in members and not self._is_strangers(label, identity):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -37,14 +38,14 @@ class Document:
     """What one file held.
 
     `resources` are those of types the bridge has views for, in the order they stand; `others` counts the
-    types it passes over; `deleted` are the labels that a history or notification says are gone; `problems`
+    types it passes over; `deleted` are the labels that a history says are gone, and when; `problems`
     lists every part that could not be read, each naming file and line or entry.
     """
 
     name: str
     resources: list[Resource[View]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    deleted: list[str] = field(default_factory=list)
+    deleted: dict[str, str | None] = field(default_factory=dict)
     problems: list[InputError] = field(default_factory=list)
 
 
@@ -69,6 +70,7 @@ def read(data: bytes, name: str) -> Document:
         _read_lines(data, document)
     else:
         _read_whole(data, document)
+    document.resources = without_deleted(document.resources, document.deleted)
     if document.problems and not (document.resources or document.others or document.deleted):
         raise document.problems[0]
     return document
@@ -139,28 +141,32 @@ def _collect(data: bytes, document: Document, line: int | None) -> None:
         place = Origin(document.name, line)
         raise InputError(f"{place}: not FHIR: no resourceType in it", code="not-fhir")
     for part in contents.parts:
-        _keep(part, Origin(document.name, line, part.number), contents, document)
-    document.deleted.extend(contents.deleted)
+        _keep(part, Origin(document.name, line, part.number), document)
+    document.deleted.update(contents.deleted)
 
 
-def _keep(part: envelopes.Part, origin: Origin, contents: envelopes.Contents, document: Document) -> None:
-    """Read one part, unless its own envelope says it is deleted; count the types that no view reads."""
+def _keep(part: envelopes.Part, origin: Origin, document: Document) -> None:
+    """Read one part; count the types that no view reads."""
     if part.resource_type is not None and part.resource_type not in VIEWS:
         document.others[part.resource_type] += 1
         return
     try:
-        resource = reading.read(part.raw, origin, part.full_url)
+        document.resources.append(reading.read(part.raw, origin, part.full_url))
     except InputError as error:
         document.problems.append(error)
-    else:
-        if not _is_deleted(resource, contents.deleted):
-            document.resources.append(resource)
 
 
-def _is_deleted(resource: Resource[View], deleted: dict[str, str | None]) -> bool:
-    """Whether the version in hand is not one that was written again after the deletion."""
-    if resource.label not in deleted:
-        return False
-    gone = dates.parse(deleted[resource.label])
+def without_deleted(
+    resources: Iterable[Resource[View]], deleted: Mapping[str, str | None]
+) -> list[Resource[View]]:
+    """The resources without those that are deleted (`Type/id` → FHIR instant, None where nobody says
+    when), but for what was written again after it."""
+    if not deleted:
+        return list(resources)
+    return [one for one in resources if one.label not in deleted or _is_later(one, deleted[one.label])]
+
+
+def _is_later(resource: Resource[View], deleted_at: str | None) -> bool:
+    gone = dates.parse(deleted_at)
     written = dates.parse(resource.view.meta.last_updated) if resource.view.meta else None
-    return gone is None or written is None or written.instant(UTC) <= gone.instant(UTC)
+    return gone is not None and written is not None and written.instant(UTC) > gone.instant(UTC)

@@ -12,6 +12,7 @@ import msgspec
 
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.reading import resource_type
+from fhir_bridge.fhir.views import VIEWS
 
 _DEEPEST = 16
 """Envelopes in envelopes beyond this are refused: each level is a pass over the bytes."""
@@ -45,11 +46,11 @@ class _Bundle(msgspec.Struct):
 _bundle = msgspec.json.Decoder(_Bundle).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
 _entry = msgspec.json.Decoder(_Entry).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, gc=False):
     """One resource: its bytes, fullUrl, number among the parts (None where it was alone) and type."""
 
     raw: bytes
@@ -83,12 +84,14 @@ def unpack(data: bytes) -> Contents:
 def _walk(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> None:
     if depth > _DEEPEST:
         raise RecursionError
-    opening = raw[:64].lstrip()[:1] or raw.lstrip()[:1]
+    opening = raw[:1]
+    if opening not in (b"{", b"["):
+        opening = raw.lstrip()[:1]
     if opening == b"[":
         for item in _items(raw):
             _walk(bytes(item), None, contents, depth + 1)
     elif opening != b"{":
-        msgspec.json.decode(raw, type=msgspec.Raw)  # so that what is no JSON says so
+        _skim(raw)  # so that what is no JSON says so
     else:
         _walk_object(raw, full_url, contents, depth)
 
@@ -109,6 +112,8 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
             if member != _SUGGESTIONS and _opening(value) in (b"{", b"["):
                 _walk(bytes(value), None, contents, depth + 1)
     else:
+        if not depth and name not in VIEWS:
+            _skim(raw)  # nobody else will look whether it is whole
         contents.parts.append(Part(raw, full_url, contents.count if depth else None, name))
         contents.count += 1
 

@@ -124,6 +124,14 @@ def test_ndjson_is_known_though_its_first_line_is_broken() -> None:
     assert len(document.problems) == 1
 
 
+def test_a_broken_line_is_listed_whatever_its_type() -> None:
+    """Also of a type that is passed over: the export is broken there."""
+    lines = json.dumps(PATIENT).encode() + b'\n{"resourceType":"Observation","id":'
+    document = read(lines, "x.ndjson")
+    assert labels(document) == ["Patient/p1"]
+    assert [problem.code for problem in document.problems] == ["not-json"]
+
+
 def test_one_line_in_another_encoding_is_listed() -> None:
     """Latin-1 in the middle of an export."""
     lines = json.dumps(PATIENT).encode() + b"\n" + '{"resourceType":"Patient","id":"José"}'.encode("latin-1")
@@ -179,7 +187,14 @@ def test_what_a_history_says_is_deleted_is_not_read_from_its_older_entries() -> 
     }
     document = taken(bundle(gone, {"resource": APPOINTMENT}, {"resource": PATIENT}, type="history"))
     assert labels(document) == ["Patient/p1"]
-    assert document.deleted == ["Appointment/a1"]
+    assert document.deleted == {"Appointment/a1": "2026-02-01T00:00:00Z"}
+
+
+def test_a_deletion_counts_for_every_line_of_an_export() -> None:
+    """Bulk Data lists deletions as Bundles, one a line."""
+    gone = bundle({"request": {"method": "DELETE", "url": "Appointment/a1"}}, type="transaction")
+    lines = "\n".join(json.dumps(one) for one in (APPOINTMENT, gone, PATIENT))
+    assert labels(read(lines.encode(), "x.ndjson")) == ["Patient/p1"]
 
 
 def test_what_was_written_again_after_its_deletion_is_read() -> None:
