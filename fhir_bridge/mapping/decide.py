@@ -31,7 +31,7 @@ def decide(case: Case, profile: Profile, now: datetime, blocked: Blocked = NOBOD
         verdict = Verdict(
             "duplicate-id", ((case.trigger, "id"),), ", ".join(case.duplicate_places), wanted=True
         )
-        return _ended(subject, verdict, "one id, several contents", recorder)
+        return _ended(subject, verdict, "duplicate-id", recorder)
     status, verdict_on_status = status_verdict(Look(case, profile, now, recorder))
     if status is None:
         assert verdict_on_status is not None
@@ -54,16 +54,14 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
     number = f"{callee.path}telecom[{callee.phone.index}]"
     for field in ("phone_number", "patient.phone_number"):
         recorder.take(
-            field, "patient" if callee.is_patient else "guardian of a minor", (holder, f"{number}.value")
+            field, "patient-number" if callee.is_patient else "guardian-number", (holder, f"{number}.value")
         )
     for code in callee.phone.notes:
         recorder.note(code, holder, number)
     recorder.take("decision", "row 20", (case.trigger, "status"))
     known_id = patient_id(patient, profile)
     if known_id:
-        recorder.take(
-            "patient_id", "task API's own identifier", (patient, f"identifier[{known_id[1]}].value")
-        )
+        recorder.take("patient_id", "task-api-identifier", (patient, f"identifier[{known_id[1]}].value"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
     draft = patient_draft(case, patient, admitted.named, callee, profile, now, recorder)
     return Call(

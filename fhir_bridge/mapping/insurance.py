@@ -8,9 +8,10 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Coverage, Organization, Patient, RelatedPerson
+from fhir_bridge.mapping.addresses import address_country
 from fhir_bridge.mapping.names import full_name
 from fhir_bridge.mapping.periods import over
-from fhir_bridge.mapping.phones import choose_phone
+from fhir_bridge.mapping.phones import Phone, choose_phone
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import said
@@ -81,7 +82,7 @@ def _member(
     """One insurance; None where the record says nothing about it that could be told."""
     view = coverage.view
     company = _company(case, coverage)
-    phone = choose_phone(company.view.telecom, None, profile, now) if company else None
+    phone = _phone(company, profile, now) if company else None
     shown = next((words for payor in _payors(view) if (words := said(payor.display))), None)
     parts = {
         "company_name": (said(company.view.name) if company else None) or shown,
@@ -94,6 +95,11 @@ def _member(
     }
     told = {name: value for name, value in parts.items() if value is not None}
     return MemberInsurance.model_validate(told) if told else None
+
+
+def _phone(company: Resource[Organization], profile: Profile, now: datetime) -> Phone | None:
+    place = next(iter(company.view.address), None)
+    return choose_phone(company.view.telecom, address_country(place, profile), profile, now)
 
 
 def _company(case: Case, coverage: Resource[Coverage]) -> Resource[Organization] | None:

@@ -36,8 +36,8 @@ def patient_draft(
     assert named.first is not None
     assert named.last is not None
     name_path = f"name[{named.index}]"
-    recorder.take("patient.first_name", "name", (patient, f"{name_path}.given"))
-    recorder.take("patient.last_name", "name", (patient, f"{name_path}.family"))
+    recorder.take("patient.first_name", "patient-name", (patient, f"{name_path}.given"))
+    recorder.take("patient.last_name", "patient-name", (patient, f"{name_path}.family"))
     for code in named.notes:
         recorder.note(code, patient, name_path)
     return PatientDraft(
@@ -86,7 +86,7 @@ def _address(
         path = f"address[{index}]" if index >= 0 else "address"
         recorder.note("address-incomplete", patient, path)
         return None
-    recorder.take("patient.address", "address", (patient, f"address[{index}]"))
+    recorder.take("patient.address", "patient-address", (patient, f"address[{index}]"))
     return found.address
 
 
@@ -97,7 +97,7 @@ def _email(patient: Resource[Patient], profile: Profile, now: datetime, recorder
         if point.system != "email" or value is None or (point.use or "") not in profile.patient.email_uses:
             continue
         if "@" in value and " " not in value and current(point.period, now, profile.source.zone):
-            recorder.take("patient.email", "first current", (patient, f"telecom[{index}].value"))
+            recorder.take("patient.email", "first-current-email", (patient, f"telecom[{index}].value"))
             return value.removeprefix("mailto:")
     return None
 
@@ -113,7 +113,7 @@ def _date_of_birth(patient: Resource[Patient], recorder: Recorder) -> date | Non
     if not is_day(text):
         recorder.note("birth-date-partial", patient, "birthDate")
         return None
-    recorder.take("patient.date_of_birth", "full date", (patient, "birthDate"))
+    recorder.take("patient.date_of_birth", "full-birth-date", (patient, "birthDate"))
     return moment.date
 
 
@@ -131,6 +131,6 @@ def _primary_care(
             words = spoken_display(party.link.reference.display, profile)
         if words or practice:
             path = f"generalPractitioner[{index}]"
-            recorder.take("patient.primary_care_provider", "general practitioner", (patient, path))
+            recorder.take("patient.primary_care_provider", "general-practitioner", (patient, path))
             return PrimaryCareProvider(name=words, practice=practice)
     return None
