@@ -45,7 +45,7 @@ KEY = "demo-key"
 DESTINATION = "http://localhost/demo"
 """What the ledger is told it belongs to: the emulated endpoint has another port in each run."""
 
-EXPLAINED = "33-future-appointment-cancelled"
+EXPLAINED = "57-referral-by-role"
 
 
 @dataclass(frozen=True, slots=True)
