@@ -138,7 +138,7 @@ class _Run:
         """Look at the ledger once, and claim; True when there is nothing left that this run waits for."""
         now = self._clock()
         await self._rescue(now)
-        self._sender.gate = gate = await self._ledger.gate()
+        gate = await self._sender.look(self._ledger)
         if gate.probe_due(now, self._dispatcher.breaker):
             await self._probe()
             return False
@@ -178,6 +178,8 @@ class _Run:
             self._low.set()
 
     async def _wait_for_due(self, gate: Gate) -> bool:
+        # A settlement that is still being committed may make its intent due again.
+        await self._sender.writes.flush()
         now = self._clock()
         horizon = self._until.horizon(now)
         due = await self._ledger.next_due(self._until.only)

@@ -4,6 +4,7 @@ committed first.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from fhir_bridge.dispatch.rate import RateLimit
 from fhir_bridge.dispatch.retry import next_try
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after
+from fhir_bridge.ledger.port import Dispatches
 from fhir_bridge.ledger.records import (
     Claimed,
     Defer,
@@ -60,6 +62,15 @@ class Sender:
     poll_every: timedelta
     breaker: Breaker = BREAKER
     gate: Gate = field(default_factory=Gate)
+    _closing: asyncio.Future[Written] | None = None
+
+    async def look(self, ledger: Dispatches) -> Gate:
+        """Read the destination's row; what a sender just learnt holds until the row has it too."""
+        closing = self._closing
+        row = await ledger.gate()
+        if self._closing is closing and (closing is None or closing.done()):
+            self.gate = row
+        return self.gate
 
     async def deliver(self, claimed: Claimed) -> None:
         """Send one intent, or give it back with the reason. Raises LedgerError where the ledger
@@ -113,8 +124,8 @@ class Sender:
         now = self.clock()
         due_at = next_try(begun.number, outcome, now, self.rng, self.rules.dispatch.retry)
         # Not waited for: what is written next is committed with it or after it.
-        self.writes.put(SettlePatient(claimed, begun.number, outcome, started_at, now, due_at))
-        self._note("patient", claimed, outcome)
+        settled = self.writes.put(SettlePatient(claimed, begun.number, outcome, started_at, now, due_at))
+        self._note("patient", claimed, outcome, settled)
         if outcome.kind in _AGAIN:
             await self.writes.put(Defer(claimed, due_at, _waits_for(outcome), now))
         return outcome.id if outcome.kind is OutcomeClass.ACCEPTED else None
@@ -138,7 +149,7 @@ class Sender:
             request, idempotency_key=_idempotency_key("task", claimed.key)
         )
         now = self.clock()
-        self.writes.put(
+        settled = self.writes.put(
             SettleTask(
                 claimed,
                 begun.number,
@@ -149,7 +160,7 @@ class Sender:
                 poll_at=now + self.poll_every,
             )
         )
-        self._note("task", claimed, outcome)
+        self._note("task", claimed, outcome, settled)
 
     # -- what did not go --
 
@@ -169,10 +180,8 @@ class Sender:
         log.error("request-invalid", intent=claimed.id, problems=problems(error))
         await self.writes.put(Park(claimed, REQUEST_INVALID, self.clock()))
 
-    def _note(self, what: str, claimed: Claimed, outcome: Outcome) -> None:
-        """Obey what came back at once, before the row is read again; and say it where it is no
-        ordinary answer.
-        """
+    def _note(self, what: str, claimed: Claimed, outcome: Outcome, settled: asyncio.Future[Written]) -> None:
+        """Obey what came back at once, before it is committed, and say it where it is no ordinary answer."""
         now, before = self.clock(), self.gate
         self.gate = after(before, outcome, now, self.breaker)
         seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
@@ -181,6 +190,7 @@ class Sender:
         else:
             log.warning(f"{what}-{outcome.kind}", **seen)
         if (closed := self.gate.closed_because(now)) and not before.closed_because(now):
+            self._closing = settled
             log.error("destination-held-back", because=closed)
 
 

@@ -25,6 +25,7 @@ class WriteQueue:
         self._something = asyncio.Event()
         self._closing = False
         self._failure: BaseException | None = None
+        self._last: asyncio.Future[Written] | None = None
         self._writer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -48,8 +49,14 @@ class WriteQueue:
             future.set_exception(self._failure)
             return future
         self._waiting.append((item, future))
+        self._last = future
         self._something.set()
         return future
+
+    async def flush(self) -> None:
+        """Wait until all that was put so far is committed, or could not be."""
+        if self._last is not None:
+            await asyncio.wait([self._last])
 
     def raise_failure(self) -> None:
         """Raise what kept the ledger from committing, if anything did."""

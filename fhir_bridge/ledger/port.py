@@ -40,7 +40,7 @@ class Dispatches(Protocol):
     """What dispatch asks: claims, attempts, and what holds it back. All instants are aware UTC."""
 
     async def claim(self, asked: Claim) -> list[Claimed]:
-        """Lease what is due: one of each lane."""
+        """Lease what is due, one of each lane; nothing while the destination is held back."""
         ...
 
     async def write(self, batch: Sequence[Write]) -> list[Written]:

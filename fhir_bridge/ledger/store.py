@@ -114,7 +114,8 @@ class SqlLedger:
     async def claim(self, asked: Claim) -> list[Claimed]:
         """See port.Dispatches."""
         async with self._writing() as connection:
-            return await claims.claim(connection, asked)
+            gate = await destination.gate(connection)
+            return [] if gate.closed_because(asked.now) else await claims.claim(connection, asked)
 
     async def write(self, batch: Sequence[Write]) -> list[Written]:
         """See port.Dispatches. What the database refuses in a batch is tried alone, so it takes nothing else
