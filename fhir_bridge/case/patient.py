@@ -89,26 +89,29 @@ class Patients:
     def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:
         """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
 
-        Where a group has several, the one that SBJ or `subject` singles out comes first.
+        Where a group has several, the one that SBJ or `subject` singles out comes first. Where nobody is a
+        patient for sure, a reference that leads nowhere and does not say to what may be to one: that is no
+        slot offer.
         """
-        view = appointment.view
         sure: list[Link[View]] = []
         subjects: list[Link[View]] = []
-        for number, participant in enumerate(view.participant):
+        unknown: list[Link[View]] = []
+        for number, participant in enumerate(appointment.view.participant):
             if participant.actor is None:
                 continue
-            path = f"Appointment.participant[{number}].actor"
-            link = self._link(appointment, path, participant.actor)
+            link = self._link(appointment, f"Appointment.participant[{number}].actor", participant.actor)
             is_subject = any(code.code == "SBJ" for concept in participant.type for code in concept.coding)
             if self._is_patient(link):
                 sure.insert(0 if is_subject else len(sure), link)
             elif is_subject and self._may_be(link):
                 subjects.append(link)
-        if view.subject is not None:
-            link = self._link(appointment, "Appointment.subject", view.subject)
+            elif participant.actor.reference and self._may_be(link):
+                unknown.append(link)
+        if appointment.view.subject is not None:
+            link = self._link(appointment, "Appointment.subject", appointment.view.subject)
             if self._may_be(link):
                 sure = _first(sure, link)
-        return sure or subjects
+        return sure or subjects or unknown[:1]
 
     def _link(self, holder: Resource[View], path: str, reference: Reference) -> Link[View]:
         return cast("Link[View]", self._resolver.follow(holder, path, reference, Patient))

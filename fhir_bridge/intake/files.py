@@ -23,7 +23,7 @@ class Inputs:
 
     `unreadable` names the FILEs of which nothing could be read; `problems` has every error, theirs included;
     `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1); `others` counts the
-    resources of types that no view reads.
+    resources of types that no view reads; `deleted` are those a history says are gone, and when.
     """
 
     resources: list[Resource[View]] = field(default_factory=list)
@@ -32,6 +32,7 @@ class Inputs:
     unreadable: list[str] = field(default_factory=list)
     without_trigger: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    deleted: dict[str, str | None] = field(default_factory=dict)
     files: int = 0
 
     @property
@@ -57,6 +58,8 @@ def read_inputs(
         for file in fhir_files(path):
             _read_context(file, inputs)
             seen(str(file))
+    inputs.resources = documents.without_deleted(inputs.resources, inputs.deleted)
+    inputs.context = documents.without_deleted(inputs.context, inputs.deleted)
     return inputs
 
 
@@ -88,6 +91,7 @@ def _read_file(name: str, inputs: Inputs) -> None:
     inputs.resources += document.resources
     inputs.problems += document.problems
     inputs.others += document.others
+    inputs.deleted |= document.deleted
     if not any(resource.view.resource_type in TRIGGER_TYPES for resource in document.resources):
         inputs.without_trigger.append(name)
 
@@ -99,6 +103,7 @@ def _read_context(file: Path, inputs: Inputs) -> None:
         inputs.problems.append(error)
         return
     inputs.context += document.resources
+    inputs.deleted |= document.deleted
     inputs.problems += document.problems
 
 

@@ -101,6 +101,14 @@ def test_of_several_patients_the_subject_is_the_one_and_it_is_noted() -> None:
     assert case(visit(actors[0], actors[0]), *people).patient_notes == ()
 
 
+def test_a_reference_that_leads_nowhere_and_says_not_to_what_is_no_slot_offer() -> None:
+    """The patient's entry may be what is missing from the Bundle: a person must look."""
+    found = case(visit({"reference": "Practitioner/d1"}, {"reference": "urn:uuid:gone"}))
+    assert found.patient_path == "Appointment.participant[1].actor" and found.patient is None
+    offer = case(visit({"reference": "Practitioner/d1"}, {"reference": "Location/l1"}, {"display": "Room 4"}))
+    assert offer.patient_reference is None
+
+
 def test_a_group_or_a_place_is_no_patient() -> None:
     """Orders for a ward or a device call for nobody."""
     for subject in ("Group/g", "Location/l", "Device/d"):
