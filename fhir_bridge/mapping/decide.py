@@ -59,9 +59,6 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
     for code in callee.phone.notes:
         recorder.note(code, holder, number)
     recorder.take("decision", "row 20", (case.trigger, "status"))
-    known_id = patient_id(patient, profile)
-    if known_id:
-        recorder.take("patient_id", "task-api-identifier", (patient, f"identifier[{known_id[1]}].value"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
     draft = patient_draft(case, patient, admitted.named, callee, profile, now, recorder)
     return Call(
@@ -69,7 +66,7 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
         task=task,
         patient=draft,
         valid_until=valid_until(case, profile, now),
-        patient_id=known_id[0] if known_id else None,
+        patient_id=patient_id(patient, profile, recorder),
         zones=tuple(zone.key for zone in address_zones(callee.address, profile)),
         notes=recorder.notes,
         lineage=recorder.lineage,

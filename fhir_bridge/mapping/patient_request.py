@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
 from fhir_bridge.case.case import Case
@@ -18,6 +19,8 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import said
 from fhir_bridge.task_api.models import Address, PatientDraft, PrimaryCareProvider
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def patient_draft(
@@ -65,16 +68,20 @@ def best_address(
     return complete or (found[0] if found else (-1, Addressed(None, ("address",))))
 
 
-def patient_id(patient: Resource[Patient], profile: Profile) -> tuple[str, int] | None:
-    """The task API's id of the patient, and its index among the identifiers, where the site names the system
-    that carries it (mapping, section 6); None where there is none."""
+def patient_id(patient: Resource[Patient], profile: Profile, recorder: Recorder) -> str | None:
+    """The task API's id of the patient where the site names the identifier system that carries it (mapping,
+    section 6), else None. A value that is none of the API's ids (UUIDs) is noted and left."""
     system = profile.patient.task_api_system
     if system is None:
         return None
     for index, identifier in enumerate(patient.view.identifiers):
         value = said(identifier.value)
-        if value and profile.terms.canonical(identifier.system or "") == profile.terms.canonical(system):
-            return value, index
+        if not value or profile.terms.canonical(identifier.system or "") != profile.terms.canonical(system):
+            continue
+        if _UUID.fullmatch(value):
+            recorder.take("patient_id", "task-api-identifier", (patient, f"identifier[{index}].value"))
+            return value
+        recorder.note("patient-id-invalid", patient, f"identifier[{index}].value")
     return None
 
 

@@ -22,6 +22,9 @@ EXTENSION = "http://hl7.org/fhir/StructureDefinition/contactpoint-extension"
 NORTH_AMERICA = 1
 """The country code whose area codes and exchanges never begin with 0 or 1 (North American Numbering Plan)."""
 
+LONGEST_E164 = len("+") + 15
+"""ITU-T E.164: at most fifteen digits, the country code among them."""
+
 _MASKED = re.compile(r"[xX]{2}|\*|_{2}|\?")
 """Inside a number these stand for hidden digits; the library would read the letters as keys of a telephone.
 """
@@ -114,11 +117,14 @@ def parse(value: str, region: str | None) -> Parsed | None:
         number = phonenumbers.parse(value, region)
     except NumberParseException:
         return None
+    e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     return Parsed(
-        e164=phonenumbers.format_number(number, PhoneNumberFormat.E164),
+        e164=e164,
         extension=number.extension or None,
         # Not is_possible_number(): it takes numbers without area code, which nobody can call from elsewhere.
-        possible=phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE,
+        # German numbers may be longer than E.164 allows, and the endpoint takes.
+        possible=len(e164) <= LONGEST_E164
+        and phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE,
         valid=phonenumbers.is_valid_number(number),
         refused=_refused_in_north_america(number),
     )

@@ -132,12 +132,17 @@ def test_the_sites_own_identifier_is_the_task_apis_id(
 ) -> None:
     """mapping, section 6: an identifier whose system the site names."""
     system, value = "https://api.example/patient", "123e4567-e89b-12d3-a456-426614174000"
-    identifiers = [{"system": "urn:mrn", "value": "1"}, {"system": system, "value": value}]
+    identifiers = [{"system": system, "value": "1"}, {"system": system, "value": value}]
     patient = case_of(proposed, {**marigold, "identifier": identifiers}).patient
     assert patient is not None
     site = profile_of(**{"patient.task_api_system": system})
-    assert patient_id(patient, site) == (value, 1)
-    assert patient_id(patient, us) is None
+    recorder = Recorder()
+    assert patient_id(patient, site, recorder) == value
+    assert [(note.code, note.path) for note in recorder.notes] == [
+        ("patient-id-invalid", "identifier[0].value")
+    ]
+    assert recorder.lineage[0].sources[0].path == "identifier[1].value"
+    assert patient_id(patient, us, recorder) is None
 
 
 def coverage(**more: Any) -> Json:

@@ -57,6 +57,13 @@ def test_a_number_impossible_in_its_own_region_is_not_tried_elsewhere(us: Profil
     assert read_phone(phone("7946 0018"), 0, "FR", us) is None
 
 
+def test_a_number_longer_than_e164_is_none(profile_of: Callable[..., Profile]) -> None:
+    """German numbers may be; the endpoint takes fifteen digits."""
+    german = profile_of("DE", "Europe/Berlin")
+    assert read_phone(phone("0123456789012345"), 0, None, german) is None
+    assert read_phone(phone("01234567890123"), 0, None, german) is not None
+
+
 def test_phone_check_valid_refuses_what_is_merely_possible(profile_of: Callable[..., Profile]) -> None:
     """The stricter setting asks for an assigned range."""
     strict = profile_of(phone_check="valid")
