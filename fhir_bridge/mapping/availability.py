@@ -12,10 +12,10 @@ from fhir_bridge.fhir.datatypes import Extension, Period, Timing, TimingRepeat
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.mapping.moments import moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.rescheduling import lost_appointment
-from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.statuses import status_of
 from fhir_bridge.mapping.texts import plain
 from fhir_bridge.mapping.when import moment_words, weekly_words, window_words
@@ -101,7 +101,8 @@ def _start_and_end(
     resource: Resource[View], start: str | None, end: str | None, rule: str, telling: Telling
 ) -> Iterator[Told]:
     """A start and an end as elements of their own: a start without an end is an instant."""
-    opens, closes = _read(resource, "start", start, telling), _read(resource, "end", end, telling)
+    opens = moment_at(resource, "start", start, telling.recorder)
+    closes = moment_at(resource, "end", end, telling.recorder)
     if opens is not None and closes is None:
         yield from _single(resource, opens, "start", rule, telling)
     else:
@@ -110,7 +111,7 @@ def _start_and_end(
 
 def _occurrence(order: Resource[ServiceRequest], telling: Telling) -> Iterator[Told]:
     view = order.view
-    if moment := _read(order, "occurrenceDateTime", view.occurrence_date_time, telling):
+    if moment := moment_at(order, "occurrenceDateTime", view.occurrence_date_time, telling.recorder):
         yield from _single(order, moment, "occurrenceDateTime", "occurrence", telling)
     if view.occurrence_period is not None:
         yield from _period(order, view.occurrence_period, "occurrencePeriod", "occurrence", telling)
@@ -121,7 +122,7 @@ def _occurrence(order: Resource[ServiceRequest], telling: Telling) -> Iterator[T
 def _timing(order: Resource[View], timing: Timing, telling: Telling) -> Iterator[Told]:
     for index, text in enumerate(timing.event):
         path = f"occurrenceTiming.event[{index}]"
-        if moment := _read(order, path, text, telling):
+        if moment := moment_at(order, path, text, telling.recorder):
             yield from _single(order, moment, path, "timing-event", telling)
     repeat = timing.repeat
     if repeat is None:
@@ -188,8 +189,8 @@ def _period(
     resource: Resource[View], period: Period, path: str, rule: str, telling: Telling
 ) -> Iterator[Told]:
     paths = (f"{path}.start", f"{path}.end")
-    opens = _read(resource, paths[0], period.start, telling)
-    closes = _read(resource, paths[1], period.end, telling)
+    opens = moment_at(resource, paths[0], period.start, telling.recorder)
+    closes = moment_at(resource, paths[1], period.end, telling.recorder)
     yield from _window(resource, opens, closes, paths, rule, telling)
 
 
@@ -231,18 +232,3 @@ def _zone(moment: Moment, telling: Telling) -> ZoneInfo:
     """A date is a day where the care takes place; a time without a zone is the source's."""
     places = telling.clock.places
     return places[0] if places and not moment.has_time else telling.clock.source
-
-
-def _read(resource: Resource[View], path: str, text: str | None, telling: Telling) -> Moment | None:
-    """The moment a text says; what is odd about it, or that it cannot be read, is noted."""
-    if said(text) is None:
-        return None
-    moment = parse(text)
-    if moment is None:
-        telling.recorder.note("date-unreadable", resource, path)
-        return None
-    for code in moment.noted:
-        telling.recorder.note(code, resource, path)
-    if moment.has_time and moment.offset is None:
-        telling.recorder.note("time-without-zone", resource, path)
-    return moment

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -152,14 +152,14 @@ class Referring:
     def _addresses(self) -> Iterator[tuple[Resource[View], str, datatypes.Address]]:
         rules, party = self.profile.referral, self.party
         for place in party.locations:
-            if place.view.address is not None:
+            if place.view.address is not None and place.view.address.use != "home":
                 yield place, "address", place.view.address
         if party.organization is not None:
             view = party.organization.view
             for index, address in self._ordered(view.address, rules.practice_address_uses):
                 yield party.organization, f"address[{index}]", address
             for index, contact in enumerate(view.contact):
-                if contact.address is not None:
+                if contact.address is not None and contact.address.use != "home":
                     yield party.organization, f"contact[{index}].address", contact.address
         if party.practitioner is not None:
             for index, address in self._ordered(party.practitioner.view.address, rules.address_uses):
@@ -183,23 +183,18 @@ class Referring:
         return None
 
     def _telecoms(self) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
-        party = self.party
+        party, rules = self.party, self.profile.referral
         if party.role is not None:
-            yield party.role, "telecom", party.role.view.telecom
-            yield from _contacts(party.role, party.role.view.contact)
-        if party.practitioner is not None:
-            uses = self.profile.referral.phone_uses
-            own = tuple(
-                point if (point.use or "") in uses else ContactPoint()
-                for point in party.practitioner.view.telecom
+            yield from _numbers(
+                party.role, party.role.view.telecom, party.role.view.contact, rules.practice_phone_uses
             )
-            yield party.practitioner, "telecom", own
+        if party.practitioner is not None:
+            yield from _numbers(party.practitioner, party.practitioner.view.telecom, (), rules.phone_uses)
         for place in party.locations:
-            yield place, "telecom", place.view.telecom
-            yield from _contacts(place, place.view.contact)
+            yield from _numbers(place, place.view.telecom, place.view.contact, rules.practice_phone_uses)
         if party.organization is not None:
-            yield party.organization, "telecom", party.organization.view.telecom
-            yield from _contacts(party.organization, party.organization.view.contact)
+            view = party.organization.view
+            yield from _numbers(party.organization, view.telecom, view.contact, rules.practice_phone_uses)
 
 
 def has_referral(case: Case, profile: Profile, recorder: Recorder) -> bool | None:
@@ -255,10 +250,19 @@ def _is_somebody_else(party: Party) -> bool:
     return bool(said(reference.display) or said(reference.reference) or reference.identifier)
 
 
-def _contacts(
-    holder: Resource[View], contacts: tuple[ExtendedContactDetail, ...]
+def _numbers(
+    holder: Resource[View],
+    telecom: tuple[ContactPoint, ...],
+    contacts: tuple[ExtendedContactDetail, ...],
+    uses: Container[str],
 ) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
-    yield from ((holder, f"contact[{i}].telecom", each.telecom) for i, each in enumerate(contacts))
+    """The holder's numbers, then those of its contacts; of another use than these none, their places kept."""
+    listed = [
+        ("telecom", telecom),
+        *((f"contact[{i}].telecom", each.telecom) for i, each in enumerate(contacts)),
+    ]
+    for path, points in listed:
+        yield holder, path, tuple(point if (point.use or "") in uses else ContactPoint() for point in points)
 
 
 def _as_text(address: datatypes.Address) -> str | None:

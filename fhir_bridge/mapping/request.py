@@ -32,7 +32,7 @@ def task_draft(
     seen = practitioner_to_see(case, profile, now)
     if seen:
         note_links(recorder, seen.party)
-    past = past_visits(case, profile, now)
+    past = past_visits(case, profile, now, recorder)
     task = sentence(case, profile, recorder, seen, rescheduling=rescheduling)
     provider, unusable = referral(case, profile, now, recorder)
     data = ScheduleAppointmentData(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from fhir_bridge.case.case import Case
-from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment
 from fhir_bridge.mapping.concepts import concept_words
 from fhir_bridge.mapping.losses import reasons_of_loss
+from fhir_bridge.mapping.moments import moment_at
 from fhir_bridge.mapping.places import place_name
 from fhir_bridge.mapping.practitioner import Seen, participants_of, party_name, taking_part
 from fhir_bridge.mapping.profile import Profile
@@ -54,7 +54,7 @@ def existing_appointment(
         return None
     word = status.spoken or profile.rescheduling.statuses.get(status.code)
     found = {
-        "when": _when(lost, clock),
+        "when": _when(lost, clock, recorder),
         "what": _what(lost, profile),
         "practitioner": _practitioner(case, lost, profile, now, seen),
         "place": _place(case, lost),
@@ -90,8 +90,8 @@ def reschedule_reason(case: Case, profile: Profile, recorder: Recorder) -> str |
 Part = tuple[str, Element] | None
 
 
-def _when(lost: Resource[Appointment], clock: Clock) -> Part:
-    local = clock.local(parse(lost.view.start))
+def _when(lost: Resource[Appointment], clock: Clock, recorder: Recorder) -> Part:
+    local = clock.local(moment_at(lost, "start", lost.view.start, recorder))
     return (moment_words(local), (lost, "start")) if local else None
 
 

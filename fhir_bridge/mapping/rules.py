@@ -6,6 +6,7 @@ Mappings merge key by key from layer to layer, lists replace (`+key` extends the
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -27,10 +28,17 @@ CONTEXT_NAMES: dict[str, tuple[str, ...]] = {
 }
 """What each template of the section `context` may use."""
 
+ContextPart = Literal[
+    "ask_for", "language", "interpreter", "reason", "priority", "description", "comment", "instruction",
+    "place", "duration", "unusable",
+]  # fmt: skip
+"""What may be said in the context; `PARTS` of mapping/context.py says how."""
+
 
 _SPAN = r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d"
 Hours = Annotated[str, msgspec.Meta(pattern=rf"^(closed|{_SPAN}(, {_SPAN})*)$")]
 Holiday = Annotated[str, msgspec.Meta(pattern=r"^(\d{4}-)?[01]\d-[0-3]\d$")]
+Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -166,7 +174,7 @@ class Addresses(Section, frozen=True):
     incomplete_address: Literal["reject", "omit"]
     uses: tuple[str, ...]
     country_languages: tuple[str, ...]
-    country_names: dict[str, str]
+    country_names: dict[str, Country]
 
 
 class PatientRequest(Section, frozen=True):
@@ -194,6 +202,14 @@ class Concepts(Section, frozen=True):
     dropped_endings: tuple[str, ...]
     empty_words: frozenset[str]
     code_shapes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a shape that is no regular expression."""
+        for shape in self.code_shapes:
+            try:
+                re.compile(shape)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
 
 
 class Sentence(Section, frozen=True):
@@ -253,6 +269,12 @@ class Visits(Section, frozen=True):
     new_words: frozenset[str]
     existing_codes: frozenset[str]
     new_codes: frozenset[str]
+    ordered: str
+    ordered_statuses: frozenset[str]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a template that cannot be filled."""
+        check(self.ordered, ("service",))
 
 
 class Referral(Section, frozen=True):
@@ -263,7 +285,8 @@ class Referral(Section, frozen=True):
     doctor_qualifications: frozenset[str]
     address_uses: tuple[str, ...]
     practice_address_uses: tuple[str, ...]
-    phone_uses: tuple[str, ...]
+    phone_uses: frozenset[str]
+    practice_phone_uses: frozenset[str]
 
 
 class Rescheduling(Section, frozen=True):
@@ -281,7 +304,7 @@ class Rescheduling(Section, frozen=True):
 class Context(Section, frozen=True):
     """The sentences that are said besides (mapping, section 13)."""
 
-    said: tuple[str, ...]
+    said: tuple[ContextPart, ...]
     limit: int
     ask_for: str
     ask_for_extension: str

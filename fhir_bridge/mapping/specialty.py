@@ -9,7 +9,7 @@ from fhir_bridge.fhir.datatypes import CodeableConcept
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, View
 from fhir_bridge.mapping.concepts import Words, concept_words, mapped_words
-from fhir_bridge.mapping.practitioner import Seen
+from fhir_bridge.mapping.practitioner import Seen, taking_part
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.templates import render
@@ -51,8 +51,9 @@ def _places(case: Case, profile: Profile, seen: Seen | None) -> Iterator[Iterabl
     view = case.trigger.view
     if isinstance(view, Appointment):
         yield _all(case.trigger, view.specialty, "specialty", profile)
-    if seen and seen.party.role is not None:
-        yield _all(seen.party.role, seen.party.role.view.specialty, "specialty", profile)
+    for party in (seen.party,) if seen else (*taking_part(case.participants, profile), *case.performers):
+        if party.role is not None:
+            yield _all(party.role, party.role.view.specialty, "specialty", profile)
     for service in case.services:
         yield _all(service, service.view.specialty, "specialty", profile)
     order = case.order.resource if case.order else None

@@ -53,7 +53,7 @@ def _plain(template: str) -> Callable[[Values], str]:
         said = [
             text.format_map(texts) if names else text
             for text, names, optional in segments
-            if not optional or all([texts[name] for name in names])
+            if not optional or all(texts[name] for name in names)
         ]
         return "".join(said)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
-from fhir_bridge.fhir.dates import Moment, parse
+from fhir_bridge.fhir.dates import Moment
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Condition, Encounter, EncounterClass, View
+from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View
 from fhir_bridge.mapping.concepts import Words, concept_words, first_words, kinds, mapped_words
+from fhir_bridge.mapping.moments import moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.reasons_for import Reasons
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.service import service_of_appointment, service_of_order
+from fhir_bridge.mapping.templates import render
 from fhir_bridge.mapping.zones import Clock
 from fhir_bridge.task_api.models import Visit
 
@@ -34,16 +36,16 @@ class Past:
     element: Element
 
 
-def past_visits(case: Case, profile: Profile, now: datetime) -> list[Past]:
-    """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments no
-    Encounter
-    points to; laboratory and telephone ones left out."""
-    encounters = [past for each in case.encounters if (past := _encounter(each, profile)) is not None]
-    covered = {id(found) for past in encounters for found in _appointments_of(case, past.resource)}
+def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
+    """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments that no
+    Encounter points to; laboratory and telephone ones left out."""
+    finished = (_encounter(each, profile, recorder) for each in case.encounters)
+    encounters = [past for past in finished if past is not None]
+    covered = {id(found) for each in case.encounters for found in _appointments_of(case, each)}
     fulfilled = [
         past
         for each in (*case.chain.appointments, *case.other_appointments)
-        if id(each) not in covered and (past := _appointment(each, profile)) is not None
+        if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
     ]
     zone = profile.source.zone
     before = [past for past in (*encounters, *fulfilled) if past.moment.instant(zone) < now]
@@ -54,27 +56,36 @@ def previous_visits(
     case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Visit, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
-    told = [
-        _told(case, profile, recorder, clock, each, f"{FIELD}[{index}]")
-        for index, each in enumerate(past[: profile.visits.most])
-    ]
-    return tuple(told) or None
+    told = [each for each in past if not _is_restricted(each, profile, recorder)][: profile.visits.most]
+    visits = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(told))
+    return tuple(visits) or None
 
 
-def _encounter(encounter: Resource[Encounter], profile: Profile) -> Past | None:
+def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:
+    """A visit under a restricted label is evidence that the patient is known, and nobody's to hear of."""
+    labels = past.resource.view.meta.security if past.resource.view.meta else ()
+    if not any(label.code in profile.gates.restricted_codes for label in labels):
+        return False
+    recorder.note("visit-restricted", past.resource, "meta.security")
+    return True
+
+
+def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recorder) -> Past | None:
     view = encounter.view
     if (view.status or "").casefold() not in profile.visits.finished or _is_excluded(view, profile):
         return None
     period, path = (view.period, "period") if view.period else (view.actual_period, "actualPeriod")
-    moment = parse(period.start) or parse(period.end) if period else None
-    return Past(encounter, moment, (encounter, path)) if moment else None
+    for name, text in (("start", period.start), ("end", period.end)) if period else ():
+        if moment := moment_at(encounter, f"{path}.{name}", text, recorder):
+            return Past(encounter, moment, (encounter, f"{path}.{name}"))
+    return None
 
 
-def _appointment(appointment: Resource[Appointment], profile: Profile) -> Past | None:
+def _appointment(appointment: Resource[Appointment], profile: Profile, recorder: Recorder) -> Past | None:
     view = appointment.view
     if (view.status or "").casefold() not in profile.visits.fulfilled:
         return None
-    moment = parse(view.start)
+    moment = moment_at(appointment, "start", view.start, recorder)
     return Past(appointment, moment, (appointment, "start")) if moment else None
 
 
@@ -175,8 +186,10 @@ def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
             if words:
                 return words, resource
     for order in case.follow_up_orders(resource):  # type: ignore[arg-type]
-        if order is not case.trigger and (found := service_of_order(order, profile)):
-            return found[0], order
+        counts = order.view.status in profile.visits.ordered_statuses and not order.view.do_not_perform
+        if counts and (found := service_of_order(order, profile)):
+            text = render(profile.visits.ordered, {"service": found[0].text})
+            return replace(found[0], text=text), order
     return _diagnosis(case, resource, view, profile)
 
 
@@ -192,6 +205,3 @@ def _diagnosis(case: Case, resource: Resource[View], view: Encounter, profile: P
             if part := reasons.of_reference(resource, path, condition):
                 return part
     return None
-
-
-__all__ = ["Condition", "Past", "past_visits", "previous_visits"]

@@ -1,0 +1,25 @@
+"""Reading a date or time out of an element, with a note of what is odd about it (mapping, section 8)."""
+
+from __future__ import annotations
+
+from fhir_bridge.fhir.dates import Moment, parse
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+from fhir_bridge.mapping.recorder import Recorder
+from fhir_bridge.mapping.said import said
+
+
+def moment_at(resource: Resource[View], path: str, text: str | None, recorder: Recorder) -> Moment | None:
+    """The moment the element at `path` says, None where it says none. Noted: `date-unreadable`,
+    `time-without-zone` (it is local time of the source), and what had to be mended."""
+    if said(text) is None:
+        return None
+    moment = parse(text)
+    if moment is None:
+        recorder.note("date-unreadable", resource, path)
+        return None
+    for code in moment.noted:
+        recorder.note(code, resource, path)
+    if moment.has_time and moment.offset is None:
+        recorder.note("time-without-zone", resource, path)
+    return moment
