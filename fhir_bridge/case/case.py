@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from fhir_bridge.case import places
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.chain import Chain
+from fhir_bridge.case.identity import stable_name
 from fhir_bridge.case.links import Link, Participant, Party
 from fhir_bridge.case.patient import CasePatient
 from fhir_bridge.fhir.datatypes import Reference
@@ -57,6 +58,11 @@ class Case:
     def is_order(self) -> bool:
         """Whether the trigger is an order (ServiceRequest, ReferralRequest, ProcedureRequest)."""
         return isinstance(self.trigger.view, ServiceRequest)
+
+    @property
+    def trigger_name(self) -> str:
+        """The trigger's name as it stays from message to message, for keys; its label is what people read."""
+        return stable_name(self.trigger)
 
     def follow(
         self, holder: Resource[View], path: str, reference: Reference | None, kind: type[V]
@@ -144,9 +150,9 @@ class Case:
     @cached_property
     def other_appointments(self) -> tuple[Resource[Appointment], ...]:
         """The patient's Appointments at hand that are not in the chain."""
-        inside = set(self.chain.members)
+        inside = {id(one) for one in self.chain.appointments}
         of_patient = self.at_hand.of_patient(Appointment, self.patient_identity)
-        return tuple(found for found in of_patient if found.label not in inside)
+        return tuple(found for found in of_patient if id(found) not in inside)
 
     def follow_up_orders(self, encounter: Resource[Encounter]) -> tuple[Resource[ServiceRequest], ...]:
         """The orders at hand that were placed in this encounter."""

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import cast
 
+from fhir_bridge.case.identity import stable_name
 from fhir_bridge.case.links import Link
 from fhir_bridge.case.patient import Patients
 from fhir_bridge.case.resolution import Resolver
-from fhir_bridge.case.root import order_root, unnamed_root
+from fhir_bridge.case.root import order_root
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.references import parse, type_named
@@ -33,9 +34,9 @@ _UNDATED = dates.LATEST
 class Chain:
     """One piece of work.
 
-    `root` is its part of the intent's key, `members` the labels of all orders and Appointments in it, also of
-    those that are only referred to, sorted; `appointments` are the ones at hand, the trigger included, oldest
-    first.
+    `root` is its part of the intent's key, `members` the lasting names of all orders and Appointments in it,
+    also of those that are only referred to, sorted; `appointments` are the ones at hand, the trigger
+    included, oldest first.
     """
 
     root: str
@@ -58,18 +59,20 @@ class Chains:
         point to."""
         patient = self._patients.of(trigger)
         identity = patient.identity if patient else None
-        chain = self._known.get((trigger.label, identity)) or self._find(trigger, identity)
+        chain = self._known.get((stable_name(trigger), identity)) or self._find(trigger, identity)
         return replace(chain, complete=True) if complete else chain
 
     def _find(self, trigger: Resource[View], identity: str | None) -> Chain:
         """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
-        members = self._members(trigger.label, identity)
+        members = self._members(stable_name(trigger), identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
         nodes += [] if any(node is trigger for node in nodes) else [trigger]
         appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
         appointments.sort(key=_age)
-        chain = Chain(self._root(members, orders, appointments), tuple(sorted(members)), tuple(appointments))
+        chain = Chain(
+            self._root(members, orders, appointments), tuple(sorted(_lasting(members))), tuple(appointments)
+        )
         self._known.update(((label, identity), chain) for label in members)
         return chain
 
@@ -117,8 +120,8 @@ class Chains:
             oldest = min(orders, key=lambda order: (_instant(order.view.authored_on), order.label))
             patient = self._patients.of(oldest)
             return order_root(self._resolver, oldest, patient.identity if patient else None)
-        named = sorted(members & self._named_orders)
-        return named[0] if named else unnamed_root(appointments[0])
+        named = sorted(_lasting(members & self._named_orders))
+        return named[0] if named else stable_name(appointments[0])
 
     @cached_property
     def _nodes(self) -> dict[str, tuple[Resource[View], ...]]:
@@ -130,7 +133,8 @@ class Chains:
                 one for one in index.contained(resource).values() if one.view.resource_type in TRIGGER_TYPES
             ]
             for node in (resource, *inner):
-                nodes[node.label] = (*nodes.get(node.label, ()), node)
+                name = stable_name(node)
+                nodes[name] = (*nodes.get(name, ()), node)
         return nodes
 
     @cached_property
@@ -148,7 +152,7 @@ class Chains:
         if not isinstance(node.view, Appointment):
             return
         if node.container is not None:
-            yield node.container.label
+            yield stable_name(node.container)
         appointment = cast("Resource[Appointment]", node)
         for link in (*self._based_on(appointment), *self._replaces(appointment)):
             key = self._label(link)
@@ -168,7 +172,7 @@ class Chains:
 
     def _label(self, link: Link[View]) -> str | None:
         if link.resource is not None:
-            return link.resource.label
+            return stable_name(link.resource)
         return self._patients.reference_key(link)
 
     def _based_on(self, appointment: Resource[Appointment]) -> Iterator[Link[ServiceRequest]]:
@@ -206,6 +210,11 @@ class Chains:
                     link = self._resolver.follow(resource, path, reference, ServiceRequest)
                     found.setdefault(id(link.resource), []).append((resource.label, path))
         return found
+
+
+def _lasting(names: set[str]) -> set[str]:
+    """The names without URNs that lead nowhere: the next message may mean something else by them."""
+    return {name for name in names if not name.startswith("urn:")}
 
 
 def _may_be_order(reference: Reference) -> bool:

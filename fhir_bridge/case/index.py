@@ -156,12 +156,15 @@ def base(resource: Resource[View]) -> str | None:
 
 
 def _name(resource: Resource[View]) -> str:
-    """Under what versions of one resource are gathered: Type/id, else the fullUrl, else the contents
-    themselves."""
+    """Under what versions of one resource are gathered: Type/id, else a name that lasts."""
     view = resource.view
-    if view.id:
-        return f"{view.resource_type}/{view.id}"
-    return resource.full_url or resource.raw.hex()
+    return f"{view.resource_type}/{view.id}" if view.id else _nameless(resource)
+
+
+def _nameless(resource: Resource[View]) -> str:
+    """A fullUrl on a server; else the contents, for a URN means something else in the next message."""
+    url = resource.full_url
+    return url if url is not None and url.startswith("http") else resource.raw.hex()
 
 
 def _normal(url: str) -> str:

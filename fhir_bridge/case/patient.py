@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TypeVar, cast
 
+from fhir_bridge.case.identity import digest, stable_name
 from fhir_bridge.case.links import Link
 from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
 from fhir_bridge.fhir import references
@@ -163,15 +163,17 @@ class Patients:
             if identifier.value and self._resolver.rules.is_patient_system(identifier.system):
                 return self._identifier_key(identifier)
         if patient is not None:
-            return next((self._identifier_key(one) for one in own if one.system and one.value), patient.label)
-        return self.reference_key(link) or f"{link.holder.label}#patient"
+            return next(
+                (self._identifier_key(one) for one in own if one.system and one.value), stable_name(patient)
+            )
+        return self.reference_key(link) or f"{stable_name(link.holder)}#patient"
 
     def reference_key(self, link: Link[View]) -> str | None:
         """What a reference that leads nowhere at hand is known by: Type/id, URL or identifier; None
         without any."""
         target = references.parse(link.reference.reference)
         if target is not None and target.fragment is not None:
-            return f"{(link.holder.container or link.holder).label}#{target.fragment}"
+            return f"{stable_name(link.holder.container or link.holder)}#{target.fragment}"
         if target is not None and target.label:
             is_own = target.base is None or target.base in self._resolver.index.bases
             return target.label if is_own else target.url
@@ -185,11 +187,6 @@ class Patients:
     def _identifier_key(self, identifier: Identifier) -> str:
         system = self._resolver.rules.system(identifier.system)
         return f"identifier:{digest(system or '', identifier.value or '')}"
-
-
-def digest(*parts: str) -> str:
-    """Sixteen hexadecimal digits that stand for the parts and show none of them."""
-    return sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
 def _type_named(reference: Reference) -> str | None:

@@ -71,6 +71,8 @@ class Resolver:
             inner = self.index.contained(root).get(target.fragment) if target.fragment else root
             return ((inner,) if inner else ()), False
         found = self.index.at_url(target.url) if target.url else ()
+        if len(found) > 1:
+            found = _of_message(holder, found)
         if not found and target.label:
             found = self._labelled(holder, target)
         if found or target.type:
@@ -112,3 +114,10 @@ class Resolver:
         return tuple(
             one for one in found if isinstance(one.view, kind) and type_ in (None, one.view.resource_type)
         )
+
+
+def _of_message(holder: Resource[View], found: Found) -> Found:
+    """Those of the holder's own message, where a fullUrl stands in several: a URN counts within its
+    Bundle."""
+    place = (holder.origin.file, holder.origin.line)
+    return tuple(one for one in found if (one.origin.file, one.origin.line) == place) or found

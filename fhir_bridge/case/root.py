@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fhir_bridge.case.patient import digest
+from fhir_bridge.case.identity import digest, stable_name
 from fhir_bridge.case.resolution import Resolver
 from fhir_bridge.fhir import dates, references
 from fhir_bridge.fhir.datatypes import CodeableConcept, Identifier, Reference
@@ -14,7 +14,7 @@ from fhir_bridge.fhir.views import ServiceRequest, View
 
 def order_root(resolver: Resolver, order: Resource[ServiceRequest], patient: str | None) -> str:
     """`ServiceRequest~<16 hex>` of what the order says where patient, code, requester and day of authoredOn
-    are all known, so that the same order placed twice is one intent; else the order's own label.
+    are all known, so that the same order placed twice is one intent; else the order's own name.
 
     The time asked for, the specialty and the details that qualify the code are part of it: orders that differ
     in these are two pieces of work.
@@ -24,22 +24,11 @@ def order_root(resolver: Resolver, order: Resource[ServiceRequest], patient: str
     requester = _requester(resolver, order)
     authored = dates.parse(view.authored_on or view.date)
     if not (patient and code and requester and authored):
-        return unnamed_root(order)
+        return stable_name(order)
     sites = (view.body_site,) if isinstance(view.body_site, CodeableConcept) else view.body_site
     details = _concepts((*view.order_detail, *sites, view.specialty, view.performer_type))
     parts = (patient, code, requester, authored.date.isoformat(), details, _occurrence(view))
     return f"ServiceRequest~{digest(*parts)}"
-
-
-def unnamed_root(resource: Resource[View]) -> str:
-    """`Type/id`; for a resource without an id, whose place in a file says nothing about it, its identifier
-    or its contents."""
-    if resource.view.id:
-        return resource.label
-    named = next((one for one in resource.view.identifiers if one.system and one.value), None)
-    if named is not None:
-        return f"{resource.view.resource_type}/identifier:{_identifier(named)}"
-    return f"{resource.view.resource_type}~{digest(resource.raw.decode(errors='replace'))}"
 
 
 def _requester(resolver: Resolver, order: Resource[ServiceRequest]) -> str | None:

@@ -17,7 +17,7 @@ from fhir_bridge.fhir.views import VIEWS
 _DEEPEST = 16
 """Envelopes in envelopes beyond this are refused: each level is a pass over the bytes."""
 
-_SUGGESTIONS = "cards"
+_SUGGESTIONS = frozenset({"cards", "suggestions"})
 """A CDS Hooks response suggests in its cards; a suggestion is no order
 (https://cds-hooks.hl7.org/2.0/#suggestion)."""
 
@@ -109,7 +109,7 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
             _walk_entry(entry, contents, depth)
     elif name is None or name == "Parameters":
         for member, value in _members(raw).items():
-            if member != _SUGGESTIONS and _opening(value) in (b"{", b"["):
+            if member not in _SUGGESTIONS and _opening(value) in (b"{", b"["):
                 _walk(bytes(value), None, contents, depth + 1)
     else:
         if not depth and name not in VIEWS:

@@ -48,4 +48,4 @@ def loss_of(case: Case, profile: Profile) -> str | None:
         return None
     start = parse(view.start)
     when = start.instant(profile.source.zone).strftime("%Y-%m-%dT%H:%M:%SZ") if start else ""
-    return f"{case.trigger.label}@{when}"
+    return f"{case.trigger_name}@{when}"

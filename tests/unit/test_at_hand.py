@@ -189,6 +189,19 @@ def test_contents_that_nothing_orders_stay_several(one: Resource[View], other: R
     assert followed(at_hand, "Patient/p1") == (None, ("reference-ambiguous",))
 
 
+def test_a_urn_counts_within_its_own_message() -> None:
+    """A careless source calls every patient urn:uuid:1: each message means its own."""
+    messages = []
+    for number in "12":
+        patient = resource("Patient", f"p{number}", "urn:uuid:1")
+        holder = read(b'{"resourceType":"Appointment","id":"a%s"}' % number.encode(), patient.origin)
+        messages.append((holder, patient))
+    at_hand = AtHand([one for message in messages for one in message])
+    for holder, patient in messages:
+        assert at_hand.follow(holder, "", Reference(reference="urn:uuid:1"), Patient).resource is patient
+    assert followed(at_hand, "urn:uuid:1") == (None, ("reference-ambiguous",))
+
+
 def test_a_newer_version_settles_what_two_older_ones_left_open() -> None:
     """Once something is newer than both, their quarrel is history."""
     quarrel = [version("1", active=True), version("1", active=False)]

@@ -215,6 +215,21 @@ def test_an_appointment_without_an_id_is_known_by_its_contents_not_by_its_file()
     assert roots.pop().startswith("Appointment~")
 
 
+def test_two_messages_that_use_one_urn_for_two_visits_have_two_chains() -> None:
+    """Neither visit vanishes in the other's chain, and no URN becomes a member that would join them later."""
+    entries = []
+    for patient in ("p1", "p2"):
+        nameless = {name: value for name, value in visit("x", patient=patient).items() if name != "id"}
+        nameless["basedOn"] = [{"reference": "urn:uuid:gone"}]
+        entries.append({"resourceType": "Bundle", "entry": [{"fullUrl": "urn:uuid:1", "resource": nameless}]})
+    document = read(b"\n".join(map(orjson.dumps, entries)), "x.ndjson")
+    at_hand = AtHand(document.resources)
+    chains = [gather(at_hand, one, source="s").chain for one in triggers(at_hand, document.resources)]
+    assert len(chains) == 2
+    assert [len(chain.appointments) for chain in chains] == [1, 1]
+    assert not set(chains[0].members) & set(chains[1].members)
+
+
 def test_laboratory_evidence_is_named_with_its_place() -> None:
     """A specimen on the order, one taken for it, a report based on it."""
     based = {"reference": "ServiceRequest/s1"}
