@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from fhir_bridge.errors import BridgeError
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.phones import Phone
 from fhir_bridge.mapping.profile import Profile
@@ -125,3 +128,20 @@ def test_every_field_has_its_lineage(told: Callable[..., Told]) -> None:
     }
     assert names == fields
     assert all(entry.sources for entry in recorder.lineage)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("context.said", '["gossip"]'),
+        ("context.place", "At {plaec}."),
+        ("sentence.task", "{verb} {what"),
+        ("concepts.code_shapes", '["("]'),
+    ],
+)
+def test_what_cannot_be_said_is_refused_when_the_layers_are_read(
+    profile_of: Callable[..., Profile], key: str, value: str
+) -> None:
+    """Not when somebody is called."""
+    with pytest.raises(BridgeError, match=key.partition(".")[0]):
+        profile_of(**{key: value})

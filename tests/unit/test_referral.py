@@ -84,3 +84,32 @@ def test_the_patient_who_asks_refers_nobody(told: Callable[..., Told]) -> None:
     assert told(asked)["has_referral"] is None
     assert told(asked)["referral"] is None
     assert told(appointment(), chain_complete=True)["has_referral"] is False
+
+
+def test_a_practice_at_home_is_no_address_to_tell(told: Callable[..., Told]) -> None:
+    """Never a home address, whoever's record it stands in."""
+    clinic = {
+        "resourceType": "Organization",
+        "id": "org",
+        "name": "Steady Care",
+        "telecom": [{"system": "phone", "use": "home", "value": "212-555-0177"}],
+        "address": [
+            {"use": "home", "line": ["1 Own St"], "city": "Brooklyn", "state": "NY", "postalCode": "11201"}
+        ],
+    }
+    said = told(order(requester={"reference": "Organization/org"}), clinic)
+    assert said["referral"] == dict.fromkeys(said["referral"]) | {"facility": "Steady Care"}
+    assert said["additional_context"] is None
+
+
+def test_an_incomplete_address_is_said_and_not_sent(told: Callable[..., Told]) -> None:
+    """All five parts or none; what is known is a sentence of the context."""
+    clinic = {
+        "resourceType": "Organization",
+        "id": "org",
+        "name": "Steady Care",
+        "address": [{"line": ["2 Work St"], "city": "Brooklyn"}],
+    }
+    said = told(order(requester={"reference": "Organization/org"}), clinic)
+    assert said["referral"]["address"] is None
+    assert said["additional_context"] == "Address of the referring practice: 2 Work St, Brooklyn."

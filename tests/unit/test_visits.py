@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fhir_bridge.mapping.recorder import Recorder
+
 Json = dict[str, Any]
 Told = dict[str, Any]
 
@@ -82,3 +84,47 @@ def test_new_needs_evidence(told: Callable[..., Told]) -> None:
     assert told(appointment(appointmentType=checkup))["patient_status"] is None
     assert told(appointment(), history_complete=True)["patient_status"] == "new"
     assert told(appointment(serviceType=[concept("Initial Visit")]))["patient_status"] == "new"
+
+
+def test_a_restricted_visit_is_evidence_and_not_told(told: Callable[..., Told]) -> None:
+    """The patient is known there, and why is nobody's to hear."""
+    visit = encounter("2026-03-10", meta={"security": [{"code": "R"}]}, reasonCode=[concept("Private")])
+    said = told({"resourceType": "Appointment"}, visit)
+    assert said["previous_visits"] is None
+    assert said["patient_status"] == "existing"
+
+
+def test_an_order_placed_in_a_visit_is_its_outcome(told: Callable[..., Told]) -> None:
+    """Not one that was withdrawn."""
+    placed = {"resourceType": "ServiceRequest", "encounter": {"reference": "Encounter/e1"}}
+    said = told(
+        {"resourceType": "Appointment"},
+        encounter("2026-03-10", id="e1"),
+        placed | {"id": "o2", "status": "revoked", "code": concept("Bypass")},
+        placed | {"id": "o3", "code": concept("Stress test")},
+    )
+    assert said["previous_visits"][0]["outcome"] == "Ordered: Stress test"
+
+
+def test_an_appointment_with_an_encounter_is_told_once(told: Callable[..., Told]) -> None:
+    """The Encounter tells more; one by telephone keeps its Appointment out, too."""
+    kept = {"resourceType": "Appointment", "status": "fulfilled", "start": "2026-03-10T09:00:00-05:00"}
+    call = concept(None, {"system": SNOMED, "code": "185317003"})
+    said = told(
+        {"resourceType": "Appointment"},
+        kept | {"id": "a2"},
+        kept | {"id": "a3", "start": "2026-04-10T09:00:00-05:00"},
+        encounter("2026-03-10", id="e1", appointment=[{"reference": "Appointment/a2"}]),
+        encounter("2026-04-10", id="e2", type=[call], appointment=[{"reference": "Appointment/a3"}]),
+    )
+    assert [visit["date"] for visit in said["previous_visits"]] == ["2026-03-10"]
+
+
+def test_a_visit_whose_date_cannot_be_read_is_noted(told: Callable[..., Told]) -> None:
+    """It is left out, and a person can see why."""
+    recorder = Recorder()
+    assert (
+        told({"resourceType": "Appointment"}, encounter("last spring"), recorder=recorder)["previous_visits"]
+        is None
+    )
+    assert [note.code for note in recorder.notes] == ["date-unreadable"]
