@@ -12,7 +12,7 @@ import phonenumbers
 from fhir_bridge.fhir import datatypes
 from fhir_bridge.mapping.periods import current
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 from fhir_bridge.task_api.models import Address
 
 
@@ -41,9 +41,9 @@ def ordered_addresses(
     kept = [
         (index, address)
         for index, address in enumerate(addresses)
-        if (address.use or "") in order and current(address.period, now, profile.source.zone)
+        if (code(address.use) or "") in order and current(address.period, now, profile.source.zone)
     ]
-    return sorted(kept, key=lambda pair: order.index(pair[1].use or "")) if len(kept) > 1 else kept
+    return sorted(kept, key=lambda pair: order.index(code(pair[1].use) or "")) if len(kept) > 1 else kept
 
 
 def complete_address(address: datatypes.Address, profile: Profile) -> Addressed:
@@ -82,9 +82,9 @@ def address_country(address: datatypes.Address | None, profile: Profile) -> str 
 @lru_cache(maxsize=4_096)
 def country_code(text: str, languages: tuple[str, ...]) -> str | None:
     """The alpha-2 code of a country written as alpha-2, alpha-3, number or name in one of `languages`."""
-    code = text.strip().upper()
-    if code in phonenumbers.SUPPORTED_REGIONS:
-        return code
+    region = text.strip().upper()
+    if region in phonenumbers.SUPPORTED_REGIONS:
+        return region
     return _country_names(languages).get(_folded(text))
 
 

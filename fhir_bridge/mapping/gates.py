@@ -14,6 +14,7 @@ from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
 from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.verdict import Look, Verdict
 
 
@@ -78,7 +79,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
 def _deceased(look: Look, patient: Resource[Patient]) -> Verdict | None:
     if patient.view.deceased_boolean:
         return Verdict("patient-deceased", ((patient, "deceasedBoolean"),))
-    if patient.view.deceased_date_time:
+    if said(patient.view.deceased_date_time):
         return Verdict("patient-deceased", ((patient, "deceasedDateTime"),))
     return None
 
@@ -185,15 +186,15 @@ def _in_force(consent: Resource[Consent], look: Look) -> bool:
     view = consent.view
     provisions = view.provision if isinstance(view.provision, tuple) else (view.provision,)
     period = provisions[0].period if provisions and provisions[0] else None
-    return (view.status or "").casefold() == "active" and current(period, look.now, look.profile.source.zone)
+    return code(view.status) == "active" and current(period, look.now, look.profile.source.zone)
 
 
 def _denial(view: Consent) -> str | None:
     """Where a Consent denies as a whole: R5's decision, R4's provision.type."""
-    if view.decision == "deny":
+    if code(view.decision) == "deny":
         return "decision"
     provision = view.provision
-    denies = not isinstance(provision, tuple) and provision is not None and provision.type == "deny"
+    denies = not isinstance(provision, tuple) and provision is not None and code(provision.type) == "deny"
     return "provision.type" if denies else None
 
 

@@ -14,7 +14,7 @@ from fhir_bridge.mapping.periods import over
 from fhir_bridge.mapping.phones import Phone, choose_phone
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 from fhir_bridge.task_api.models import Insurance, MemberInsurance, RelationshipToSubscriber, Subscriber
 
 SELF_PAY = "self-pay"
@@ -46,7 +46,7 @@ def _kind(coverage: Resource[Coverage], profile: Profile, now: datetime) -> str 
     """The list it belongs to ("" where its type is unknown), or None where it counts for nothing: not active,
     over, or the patient's own purse."""
     view = coverage.view
-    if (view.status or "").casefold() != "active" or over(view.period, now, profile.source.zone):
+    if code(view.status) != "active" or over(view.period, now, profile.source.zone):
         return None
     if view.kind == SELF_PAY or _paid_by_patient(view):
         return None

@@ -39,7 +39,8 @@ def intent_key(case: Case, profile: Profile) -> str | None:
 
 
 def loss_of(case: Case, profile: Profile) -> str | None:
-    """The lost Appointment and its lost start (UTC), `Appointment/a1@2026-11-17T14:00:00Z`; None without a loss."""
+    """The lost Appointment and its lost start (UTC), `Appointment/a1@2026-11-17T14:00:00Z`; None without a
+    loss."""
     view = case.trigger.view
     if not isinstance(view, Appointment):
         return None

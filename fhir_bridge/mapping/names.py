@@ -1,4 +1,4 @@
-"""Names of people: which counts, its parts, and how a practitioner's is spoken (mapping, sections 6 and 11)."""
+"""Names of people: which counts, its parts, how a practitioner's is spoken (mapping, sections 6 and 11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fhir_bridge.fhir.datatypes import HumanName
 from fhir_bridge.mapping.periods import current
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Names
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 
 REPRESENTATION = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
 """Which script a name is written in: ABC, SYL or IDE."""
@@ -134,14 +134,14 @@ def _split(text: str, index: int, rules: Names) -> Named:
 
 
 def _counts(name: HumanName, profile: Profile, now: datetime) -> bool:
-    return (name.use or "") in profile.names.uses and current(name.period, now, profile.source.zone)
+    return (code(name.use) or "") in profile.names.uses and current(name.period, now, profile.source.zone)
 
 
 def _rank(name: HumanName, rules: Names) -> tuple[bool, int]:
     """Where a name stands in line: the preferred script first, then by use, as the layers order them."""
     script = next((each.value_code for each in name.extension if each.url == REPRESENTATION), None)
     order = (*rules.uses, *rules.last_uses)
-    use = name.use or ""
+    use = code(name.use) or ""
     other_script = rules.representation is not None and script != rules.representation
     return other_script, order.index(use) if use in order else len(order)
 

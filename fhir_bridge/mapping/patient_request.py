@@ -17,7 +17,7 @@ from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.periods import current
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code, said
 from fhir_bridge.task_api.models import Address, PatientDraft, PrimaryCareProvider
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -41,8 +41,8 @@ def patient_draft(
     name_path = f"name[{named.index}]"
     recorder.take("patient.first_name", "patient-name", (patient, f"{name_path}.given"))
     recorder.take("patient.last_name", "patient-name", (patient, f"{name_path}.family"))
-    for code in named.notes:
-        recorder.note(code, patient, name_path)
+    for note in named.notes:
+        recorder.note(note, patient, name_path)
     return PatientDraft(
         phone_number=callee.phone.e164,
         first_name=named.first,
@@ -101,7 +101,11 @@ def _email(patient: Resource[Patient], profile: Profile, now: datetime, recorder
     """The first current mail address."""
     for index, point in enumerate(patient.view.telecom):
         value = said(point.value)
-        if point.system != "email" or value is None or (point.use or "") not in profile.patient.email_uses:
+        if (
+            code(point.system) != "email"
+            or value is None
+            or (code(point.use) or "") not in profile.patient.email_uses
+        ):
             continue
         if "@" in value and " " not in value and current(point.period, now, profile.source.zone):
             recorder.take("patient.email", "first-current-email", (patient, f"telecom[{index}].value"))

@@ -46,6 +46,7 @@ def test_a_complete_adult_is_admitted(asked: Any, proposed: Json, marigold: Json
         ({"deceasedBoolean": True}, ("patient-deceased", False)),
         ({"deceasedDateTime": "2026-01-01"}, ("patient-deceased", False)),
         ({"deceasedBoolean": False}, None),
+        ({"deceasedDateTime": "${deceased}"}, None),
         ({"active": False}, ("patient-inactive", False)),
         ({"meta": {"tag": [{"code": "HTEST"}]}}, ("patient-test", False)),
         ({"meta": {"security": [{"code": "HTEST"}]}}, ("patient-test", False)),
@@ -113,6 +114,7 @@ def consent(status: str = "active", **more: Any) -> Json:
     [
         (None, None, ("consent-missing", False)),
         (consent(provision={"type": "deny"}), ("consent-denied", False), ("consent-denied", False)),
+        (consent(provision={"type": "Deny"}), ("consent-denied", False), ("consent-denied", False)),
         (consent(decision="deny"), ("consent-denied", False), ("consent-denied", False)),
         (consent("inactive", provision={"type": "deny"}), None, ("consent-missing", False)),
         (

@@ -141,9 +141,9 @@ NONSENSE: list[object] = [
     True, [], {}, [[]], [None], "9999-12-31", "0001-01-01", "2026-02-30", "2026-12-01T25:00:00Z",
     "2026-11-01T01:30:00", "\x00\x07", "\ud83d\ude00", "a  b\n\tc", "Ü" * 2000, "http://a.example",
     "Patient/p1", "#x", "..", "Not, a, Name", {"reference": "Patient/p1"}, {"text": "words"},
-    {"coding": [{"code": "zz1"}]}, ["words"], "booked", "cancelled", "noshow", "BOOKED", "waitlist", "2014-01-01",
-    {"start": "2026-01-01", "end": "2025-01-01"}, "+49123456789012345", "+1 900 555 0101", ",", "Dr.",
-    "Dr. , MD", "USA", "Narnia", {"value": "0123456789012345", "system": "phone"}, "2008", "2015-01-01",
+    {"coding": [{"code": "zz1"}]}, ["words"], "booked", "cancelled", "noshow", "BOOKED", "waitlist",
+    "2014-01-01", {"start": "2026-01-01", "end": "2025-01-01"}, "+49123456789012345", "+1 900 555 0101", ",", "Dr.",
+    "USA", "Dr. , MD", "Narnia", {"value": "0123456789012345", "system": "phone"}, "2008", "2015-01-01",
 ]  # fmt: skip
 
 CODES = re.compile(r"\bzz\d+\b|\bqq77\b|FOLLOWUP|\bAMB\b")
