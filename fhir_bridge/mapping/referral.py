@@ -240,14 +240,15 @@ def _with_organization(case: Case, party: Party) -> Party:
 
 
 def _is_somebody_else(party: Party) -> bool:
-    """Whether the requester is known, and neither the patient nor their family nor a device."""
+    """Whether the requester is known (a bare reference to nobody at hand is not), and neither the patient nor
+    their family nor a device."""
     found = party.link.resource
     if found is not None:
         return not isinstance(found.view, Patient | RelatedPerson)
     reference = party.link.reference
     if named_type(reference) in ("Patient", "RelatedPerson", "Device"):
         return False
-    return bool(said(reference.display) or said(reference.reference) or reference.identifier)
+    return bool(said(reference.display) or reference.identifier)
 
 
 def _numbers(
