@@ -63,7 +63,9 @@ class Clock:
         if not moment.has_time:
             return Local(moment.precision, moment.value)
         zone = zone or self.zone(moment)
-        aware = moment.instant(self.source).astimezone(zone)
+        # Through UTC where no zone was written: so a time that the change of clocks jumped is told as it was.
+        instant = moment.value if moment.value.tzinfo else moment.instant(self.source)
+        aware = instant.astimezone(zone)
         return Local("time", _to_the_minute(aware.replace(tzinfo=None)), self._letters(aware, zone))
 
     def window(self, start: Moment | None, end: Moment | None) -> tuple[Local | None, Local | None]:
@@ -76,11 +78,11 @@ class Clock:
 
     def _letters(self, aware: datetime, zone: tzinfo) -> str | None:
         """Letters only from a zone that has this very offset then: a bare offset has many zones."""
-        named = aware if isinstance(zone, ZoneInfo) else aware.astimezone(self.source)
-        letters = named.tzname()
-        if named.utcoffset() != aware.utcoffset() or letters is None or not letters.isalpha():
-            return None
-        return letters
+        letters = aware.tzname()
+        if not isinstance(zone, ZoneInfo):
+            named = aware.astimezone(self.source)
+            letters = named.tzname() if named.utcoffset() == aware.utcoffset() else None
+        return letters if letters and letters.isalpha() else None
 
 
 def stated_zone(extensions: Iterable[Extension], profile: Profile) -> ZoneInfo | None:
