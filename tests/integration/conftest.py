@@ -70,7 +70,7 @@ def delivery(tmp_path: Path) -> Deliver:
         *faults: str,
         clock: Clock,
         key: str = "key",
-        timeout: float = 5.0,
+        patience: float = 5.0,
         breaker: Breaker | None = None,
         sandbox: dict[str, Any] | None = None,
         **dispatch: Any,
@@ -86,7 +86,7 @@ def delivery(tmp_path: Path) -> Deliver:
         )
         async with (
             running_sandbox(settings) as server,
-            TaskApiClient(server.url, SecretStr(key), timeout=timeout) as client,
+            TaskApiClient(server.url, SecretStr(key), timeout=patience) as client,
             await open_ledger(
                 tmp_path / "ledger.db",
                 api_url=server.url,

@@ -80,7 +80,7 @@ async def test_each_outcome_leads_to_its_state(
     delivery: Any, arrivals: Any, clock: Clock, fault: str, state: str, tasks: int
 ) -> None:
     """What may have been processed is never sent again by itself; what certainly was not is."""
-    async with delivery(fault, clock=clock, timeout=0.5) as running:
+    async with delivery(fault, clock=clock, patience=0.5) as running:
         await running.ledger.accept([arrivals.call("Appointment/a")], now=clock())
         await running.drain(4)
         assert await running.states() == {state: 1}
@@ -122,7 +122,7 @@ async def test_a_refused_patient_parks_their_intents_until_mended(
 async def test_a_refused_key_stops_the_destination_and_loses_nothing(
     delivery: Any, arrivals: Any, clock: Clock
 ) -> None:
-    """With a wrong key everything stays ready, at most what was in flight was tried, and a probe ends the stop."""
+    """With a wrong key everything stays ready, and hardly more than what was in flight was tried."""
     breaker = Breaker(probe_every=timedelta(milliseconds=200))
     async with delivery(clock=clock, key="wrong", breaker=breaker, max_in_flight=4) as running:
         calls = [arrivals.call(f"Appointment/{n}", phone=phone(n)) for n in range(30)]
@@ -235,7 +235,7 @@ async def test_what_makes_no_sense_any_more_is_parked(delivery: Any, arrivals: A
 
 
 async def test_a_blocked_number_is_never_called(delivery: Any, arrivals: Any, clock: Clock) -> None:
-    """Somebody who asked not to be called between mapping and sending is not called, nor sent to the endpoint."""
+    """Somebody who asked not to be called after the mapping is not called, nor told to the endpoint."""
     async with delivery(clock=clock) as running:
         await running.ledger.accept([arrivals.call("Appointment/a", phone=phone(1))], now=clock())
         await running.ledger.block("number", phone(1), act(clock))

@@ -1,0 +1,58 @@
+"""A worker in a process of its own, so that a test can kill it: the bridge's own parts, wired together.
+
+    python worker_process.py LEDGER URL PROJECT MODE
+
+MODE `send` works until nothing is due. `hold` stops for ever where the attempt is committed and no byte was
+sent yet, and prints `committed` each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from pydantic import SecretStr
+
+from fhir_bridge.dispatch.checks import Rules, SourceCalling
+from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
+from fhir_bridge.ledger.store import open_ledger
+from fhir_bridge.settings import DispatchSettings, calling_hours
+from fhir_bridge.task_api.client import TaskApiClient
+from fhir_bridge.task_api.models import TaskRequest
+from fhir_bridge.task_api.outcome import Outcome
+
+LEASE = timedelta(seconds=1.5)
+MAX_IN_FLIGHT = 8
+
+
+class HeldClient(TaskApiClient):
+    """The real client, but for the moment before the request of a task."""
+
+    async def create_task(self, request: TaskRequest, *, idempotency_key: str | None = None) -> Outcome:
+        """Never gets as far as sending."""
+        print("committed", flush=True)
+        await asyncio.sleep(3600)
+        return await super().create_task(request, idempotency_key=idempotency_key)
+
+
+async def main(ledger: str, url: str, project: str, mode: str) -> None:
+    """Work until nothing is due within the lease."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    settings = DispatchSettings(
+        calling_hours=calling_hours("off"), lease=LEASE, max_in_flight=MAX_IN_FLIGHT, min_gap=timedelta(0)
+    )
+    rules = Rules(settings, {"ehr": SourceCalling(calling_hours("off"), ZoneInfo("UTC"))})
+    kind = HeldClient if mode == "hold" else TaskApiClient
+    async with (
+        kind(url, SecretStr("key"), timeout=30) as client,
+        await open_ledger(ledger, api_url=url, project_id=project) as opened,
+    ):
+        print("ready", flush=True)
+        await Dispatcher(opened, client, rules, project).run(asyncio.Event(), Until(drained=LEASE))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:5]))
