@@ -6,15 +6,17 @@ import re
 from datetime import date, datetime
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.case.links import Party
 from fhir_bridge.fhir import datatypes
 from fhir_bridge.fhir.dates import is_day, parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
 from fhir_bridge.mapping.addresses import Addressed, complete_address, ordered_addresses
 from fhir_bridge.mapping.insurance import insurance
-from fhir_bridge.mapping.names import Named, practitioner_name, spoken_display
+from fhir_bridge.mapping.names import Named
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.practitioner import is_practitioner, named_type, party_name
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import code, said
@@ -131,17 +133,22 @@ def _date_of_birth(patient: Resource[Patient], recorder: Recorder) -> date | Non
 def _primary_care(
     case: Case, patient: Resource[Patient], profile: Profile, now: datetime, recorder: Recorder
 ) -> PrimaryCareProvider | None:
-    """The first general practitioner who has a name, or a practice."""
+    """The first general practitioner who has a name, or a practice that has one. A display alone, which may
+    be either's, says nothing."""
     for index, party in enumerate(case.primary_care):
-        person = party.practitioner
-        name = practitioner_name(person.view.name, profile, now) if person else None
-        organization = party.organization
-        practice = said(organization.view.name) if organization else None
-        words = name.text if name else None
-        if words is None and organization is None:
-            words = spoken_display(party.link.reference.display, profile)
-        if words or practice:
-            path = f"generalPractitioner[{index}]"
-            recorder.take("patient.primary_care_provider", "general-practitioner", (patient, path))
-            return PrimaryCareProvider(name=words, practice=practice)
+        person = party_name(party, profile, now) if is_practitioner(party) else None
+        practice = _practice(party)
+        if person or practice:
+            element = (patient, f"generalPractitioner[{index}]")
+            also = (person.element,) if person else ()
+            recorder.take("patient.primary_care_provider", "general-practitioner", element, *also)
+            return PrimaryCareProvider(name=person.text if person else None, practice=practice)
     return None
+
+
+def _practice(party: Party) -> str | None:
+    """The practice's name: the organization's, else the display of a reference to one."""
+    if party.organization is not None:
+        return said(party.organization.view.name)
+    reference = party.link.reference
+    return said(reference.display) if named_type(reference) == "Organization" else None

@@ -142,7 +142,7 @@ NONSENSE: list[object] = [
     "2026-11-01T01:30:00", "\x00\x07", "\ud83d\ude00", "a  b\n\tc", "Ü" * 2000, "http://a.example",
     "Patient/p1", "#x", "..", "Not, a, Name", {"reference": "Patient/p1"}, {"text": "words"},
     {"coding": [{"code": "zz1"}]}, ["words"], "booked", "cancelled", "noshow", "BOOKED", "waitlist",
-    "2014-01-01", {"start": "2026-01-01", "end": "2025-01-01"}, "+49123456789012345", "+1 900 555 0101", ",", "Dr.",
+    "2014-01-01", {"start": "2026-01-01", "end": "2025-01-01"}, "+49123456789012345", "+1 900 555 0101", ",",
     "USA", "Dr. , MD", "Narnia", {"value": "0123456789012345", "system": "phone"}, "2008", "2015-01-01",
 ]  # fmt: skip
 

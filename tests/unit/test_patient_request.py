@@ -114,6 +114,25 @@ def test_the_address_left_out_by_policy_is_noted(
     assert [(note.code, note.path) for note in recorder.notes] == [("address-incomplete", "address[0]")]
 
 
+@pytest.mark.parametrize(
+    ("reference", "provider"),
+    [
+        ({"reference": "Organization/gp"}, {"practice": "Sample Surgery"}),
+        ({"type": "Organization", "display": "Elsewhere Surgery"}, {"practice": "Elsewhere Surgery"}),
+        ({"reference": "Practitioner/away", "display": "Family, Fay"}, {"name": "Fay Family"}),
+        ({"display": "Family or Surgery"}, None),
+        ({"reference": "Practitioner/away"}, None),
+    ],
+)
+def test_a_general_practitioner_is_a_person_or_a_practice(
+    drafted: Any, proposed: Json, marigold: Json, reference: Json, provider: Json | None
+) -> None:
+    """What may be either is left out."""
+    surgery = {"resourceType": "Organization", "id": "gp", "name": "Sample Surgery"}
+    wire, _ = drafted(proposed, {**marigold, "generalPractitioner": [reference]}, surgery)
+    assert wire.get("primary_care_provider") == provider
+
+
 def test_an_incomplete_home_gives_way_to_a_complete_address(
     drafted: Any, proposed: Json, marigold: Json
 ) -> None:
