@@ -5,17 +5,19 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import View
+from fhir_bridge.fhir.views import Appointment, View
 from fhir_bridge.mapping.availability import timeframe_availability
 from fhir_bridge.mapping.context import Speaking, additional_context
+from fhir_bridge.mapping.losses import lost_at
 from fhir_bridge.mapping.patient_status import patient_status
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.referral import has_referral, referral
-from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_reason
+from fhir_bridge.mapping.rescheduling import existing_appointment, lost_appointment, reschedule_reason
 from fhir_bridge.mapping.sentence import sentence
 from fhir_bridge.mapping.specialty import speciality_preferences
 from fhir_bridge.mapping.visits import past_visits, previous_visits
@@ -55,15 +57,36 @@ def task_draft(
 
 
 def valid_until(case: Case, profile: Profile, now: datetime) -> datetime:
-    """The end of the last window that is not past, aware UTC; where there is none, or one is open,
-    `max_age` from
-    `now` (mapping, section 18)."""
+    """When the call makes no sense any more, aware UTC (mapping, section 18): the end of the last window that
+    is not past; where there is none, or one is open, when the trigger is too old (section 3, rows 18 and 19).
+    The slot of a lost appointment is no window."""
     zone = profile.source.zone
     windows = [window for window in wanted_windows(case, profile) if not window.over(now, zone)]
     ends = [window.closes.end_instant(zone) for window in windows if window.closes is not None]
     if ends and len(ends) == len(windows):
         return max(ends)
-    return now + timedelta(days=profile.triggers.max_age_days)
+    lost = lost_appointment(case, profile) is case.trigger
+    return _too_late(case, profile, now) if lost else _too_old(case, profile, now)
+
+
+def _too_old(case: Case, profile: Profile, now: datetime) -> datetime:
+    """Row 19: `max_age` after the newest of what dates the trigger."""
+    view, zone = case.trigger.view, profile.source.zone
+    dated = (view.created,) if isinstance(view, Appointment) else (view.authored_on, view.date)
+    known = [moment.end_instant(zone) for text in dated if (moment := parse(text))]
+    known += [window.last(zone) for window in wanted_windows(case, profile)]
+    return max(known, default=now) + timedelta(days=profile.triggers.max_age_days)
+
+
+def _too_late(case: Case, profile: Profile, now: datetime) -> datetime:
+    """Row 18: `reschedule_within` after the newer of the lost start and the loss."""
+    trigger = case.trigger
+    assert isinstance(trigger.view, Appointment)
+    start = parse(trigger.view.start)
+    loss = lost_at(case, trigger, profile)
+    known = [start.end_instant(profile.source.zone)] if start else []
+    known += [loss[0]] if loss else []
+    return max(known, default=now) + timedelta(days=profile.triggers.reschedule_within_days)
 
 
 def _note_language(recorder: Recorder, trigger: Resource[View]) -> None:

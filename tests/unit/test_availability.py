@@ -146,4 +146,25 @@ def test_a_call_is_valid_until_its_last_window_ends(
     case = case_of(appointment(requestedPeriod=windows), marigold)
     assert valid_until(case, us, now) == datetime(2026, 12, 19, 5, tzinfo=UTC)
     case = case_of(appointment(requestedPeriod=[*windows, {"start": "2026-12-21"}]), marigold)
-    assert valid_until(case, us, now) == now + timedelta(days=us.triggers.max_age_days)
+    assert valid_until(case, us, now) == datetime(2026, 12, 22, 5, tzinfo=UTC) + timedelta(days=180)
+
+
+def test_a_call_about_a_loss_is_valid_as_long_as_it_may_be_rescheduled(
+    case_of: Callable[..., Case], us: Profile, now: datetime, marigold: Json
+) -> None:
+    """The lost slot is no window, though it lies ahead."""
+    lost = appointment(
+        id="a1",
+        status="cancelled",
+        start="2026-12-15T10:00:00-05:00",
+        end="2026-12-15T10:30:00-05:00",
+        participant=[PATIENT],
+    )
+    until = valid_until(case_of(lost, marigold), us, now)
+    assert until == datetime(2026, 12, 15, 15, tzinfo=UTC) + timedelta(days=30)
+
+
+def test_a_time_the_change_of_clocks_jumped_is_told_as_it_was(told: Callable[..., Told]) -> None:
+    """At 2:30 on that night the clock showed 3:30."""
+    said = told(appointment(start="2027-03-14T02:30:00"))
+    assert said["timeframe_availability"] == "Sun 14 Mar 2027, 3:30 AM (EDT)"
