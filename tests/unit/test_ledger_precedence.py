@@ -1,0 +1,106 @@
+"""Which version is newer, and which of several decisions an intent goes by."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fhir_bridge.ledger.precedence import Age, Standing, Version, age, chosen, revokes
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+LATER = NOON + timedelta(hours=1)
+
+versions = st.builds(
+    Version,
+    st.one_of(st.none(), st.integers(0, 20).map(str), st.sampled_from(["W/1", "abc", "٣"])),
+    st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
+)
+
+
+def standing(
+    trigger: str, decision: str, reason: str | None = None, updated: datetime | None = None
+) -> Standing:
+    """What a trigger says."""
+    return Standing(trigger, trigger.partition("/")[0], Version("1", updated), decision, reason, "", b"")
+
+
+@pytest.mark.parametrize(
+    ("arrived", "known", "expected"),
+    [
+        (Version("10", NOON), Version("9", LATER), Age.NEWER),  # a restored server: its numbers count
+        (Version("2", None), Version("10", None), Age.OLDER),
+        (Version("a", LATER), Version("b", NOON), Age.NEWER),
+        (Version("a", None), Version("b", None), Age.SAME),
+        (Version(None, None), Version("3", NOON), Age.SAME),
+        (Version("3", NOON), Version("3", NOON), Age.SAME),
+        (Version("3", LATER), Version("3", NOON), Age.NEWER),
+    ],
+)
+def test_versions_are_ordered_by_number_then_by_time(arrived: Version, known: Version, expected: Age) -> None:
+    """versionId where both are numbers that differ, else lastUpdated, else nothing tells."""
+    assert age(arrived, known) is expected
+
+
+@given(versions, versions)
+def test_newer_one_way_is_older_the_other(left: Version, right: Version) -> None:
+    """The order is the same from both sides, and nothing is newer than itself."""
+    assert age(left, right) == -age(right, left)
+    assert age(left, left) is Age.SAME
+
+
+GATE = standing("ServiceRequest/o", "skip", "patient-deceased")
+WITHDRAWN = standing("Appointment/w", "skip", "order-withdrawn")
+SITE = standing("ServiceRequest/s", "skip", "site-rule-7")
+APPOINTMENT = standing("Appointment/a", "call")
+REJECTED = standing("Appointment/r", "reject", "phone-missing")
+ORDINARY = standing("Appointment/o", "skip", "window-passed")
+ORDER = standing("ServiceRequest/o", "call")
+MISTAKE = standing("Appointment/m", "skip", "entered-in-error")
+
+
+@pytest.mark.parametrize(
+    ("standings", "expected"),
+    [
+        ((APPOINTMENT, GATE), GATE),
+        ((APPOINTMENT, SITE), SITE),
+        ((ORDER, WITHDRAWN), WITHDRAWN),
+        ((ORDER, APPOINTMENT), APPOINTMENT),
+        ((ORDER, ORDINARY), ORDINARY),
+        ((ORDER, REJECTED), REJECTED),
+        ((APPOINTMENT, REJECTED, ORDINARY), APPOINTMENT),
+        ((ORDER, MISTAKE), ORDER),
+        ((MISTAKE,), MISTAKE),
+    ],
+)
+def test_precedence(standings: tuple[Standing, ...], expected: Standing) -> None:
+    """A Skip for the whole intent, else the Appointment's decision, else the order's, in any order."""
+    for order in permutations(standings):
+        assert chosen(order) is expected
+
+
+def test_of_two_calls_the_newer_counts() -> None:
+    """Two orders for one purpose: what was said last."""
+    older, newer = (
+        standing("ServiceRequest/1", "call", None, NOON),
+        standing("ServiceRequest/2", "call", None, LATER),
+    )
+    assert chosen([newer, older]) is newer
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("patient-deceased", True),
+        ("order-withdrawn", True),
+        ("already-booked", False),
+        ("window-passed", False),
+    ],
+)
+def test_success_and_time_revoke_nothing(reason: str, expected: bool) -> None:
+    """Only what means that nobody should have been called is an alarm."""
+    assert revokes(standing("Appointment/a", "skip", reason)) is expected
+    assert not revokes(APPOINTMENT)
