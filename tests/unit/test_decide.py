@@ -140,6 +140,17 @@ def test_each_loss_is_an_intent_of_its_own(
     assert len(set(keys)) == 3
 
 
+def test_the_lost_slot_does_not_end_the_call(
+    case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
+) -> None:
+    """A cancelled appointment of tomorrow is still to be rescheduled the day after."""
+    lost = {**proposed, "status": "cancelled", "start": "2026-11-24T09:00:00-05:00"} | {"requestedPeriod": []}
+    found = decide(case_of(lost, marigold), us, now)
+    assert isinstance(found, Call)
+    assert found.task.task_data.is_rescheduling
+    assert found.valid_until > datetime.fromisoformat("2026-12-20T00:00:00Z")
+
+
 def test_the_do_not_call_list_is_obeyed(
     case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
 ) -> None:
