@@ -221,10 +221,12 @@ def referral(
 ) -> tuple[Provider | None, Unusable]:
     """Who refers, and what is known of them but cannot be sent as data."""
     party = case.requester
-    if party is None or not _is_somebody_else(party):
+    if party is None:
+        return None, Unusable()
+    note_links(recorder, party)
+    if not _is_somebody_else(party):
         return None, Unusable()
     party = _with_organization(case, party)
-    note_links(recorder, party)
     referring = Referring(party, profile, now, recorder)
     return referring.provider(), referring.unusable
 

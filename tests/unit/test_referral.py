@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fhir_bridge.mapping.recorder import Recorder
+
 Json = dict[str, Any]
 Told = dict[str, Any]
 
@@ -113,3 +115,12 @@ def test_an_incomplete_address_is_said_and_not_sent(told: Callable[..., Told]) -
     said = told(order(requester={"reference": "Organization/org"}), clinic)
     assert said["referral"]["address"] is None
     assert said["additional_context"] == "Address of the referring practice: 2 Work St, Brooklyn."
+
+
+def test_a_bare_reference_to_nobody_at_hand_is_no_known_requester(told: Callable[..., Told]) -> None:
+    """It proves no referral, and is noted so that a person can bring who it is."""
+    recorder = Recorder()
+    asked = order(code=concept("Chest X-ray"), requester={"reference": "PractitionerRole/elsewhere"})
+    said = told(asked, recorder=recorder)
+    assert (said["has_referral"], said["referral"]) == (None, None)
+    assert [(note.code, note.path) for note in recorder.notes] == [("reference-unresolved", "requester")]
