@@ -27,7 +27,7 @@ def ledger_url(location: str | Path) -> URL:
         return URL.create("sqlite+aiosqlite", database=str(Path(text).expanduser()))
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingsError(
             "the ledger is neither a file nor a database URL",
             hint="Give a path such as fhir-bridge.db, or postgresql://user@host/database.",
@@ -56,8 +56,8 @@ def make_file(path: Path) -> None:
 def open_engine(url: URL) -> AsyncEngine:
     """An engine whose writing transactions begin IMMEDIATE on SQLite, so that no read-then-write is lost."""
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True)
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", prepare_sqlite)
     event.listen(engine.sync_engine, "begin", begin_sqlite)
     return engine

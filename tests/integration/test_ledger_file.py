@@ -1,0 +1,163 @@
+"""A ledger's file: made private, upgraded at first use, refused where it is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, event
+
+from fhir_bridge.errors import Category, LedgerError, SettingsError
+from fhir_bridge.ledger import migrations
+from fhir_bridge.ledger.engine import ledger_url
+from fhir_bridge.ledger.store import open_ledger
+from fhir_bridge.ledger.tables import REVISION, metadata
+
+HERE = {"api_url": "https://api.example", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+
+
+async def make(path: Path, **given: Any) -> None:
+    """Open and close a ledger."""
+    await (await open_ledger(path, **{**HERE, **given})).aclose()
+
+
+async def test_a_new_ledger_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """The file and what SQLite puts beside it."""
+    async with await open_ledger(tmp_path / "ledger.db", **HERE):
+        modes = {stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)}
+    assert modes == {0o600}
+
+
+async def test_a_ledger_belongs_to_one_destination(tmp_path: Path) -> None:
+    """Another endpoint or project is refused as a setting (exit 3); a final slash is no other endpoint."""
+    await make(tmp_path / "ledger.db")
+    await make(tmp_path / "ledger.db", api_url="https://api.example/")
+    for other in (
+        {"api_url": "https://other.example"},
+        {"project_id": "00000000-0000-4000-8000-000000000000"},
+    ):
+        with pytest.raises(SettingsError, match="belongs to") as refused:
+            await make(tmp_path / "ledger.db", **other)
+        assert refused.value.category is Category.CONFIGURATION
+
+
+async def test_the_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
+    """Nothing is missing and nothing is left over; the newest revision is the one the code expects."""
+    await make(tmp_path / "ledger.db")
+    with create_engine(f"sqlite:///{tmp_path / 'ledger.db'}").connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == REVISION
+        assert compare_metadata(context, metadata) == []
+    assert migrations.__file__ is not None
+    assert ScriptDirectory(Path(migrations.__file__).parent).get_current_head() == REVISION
+
+
+async def test_the_database_checks_what_the_code_says(tmp_path: Path) -> None:
+    """Alembic's comparison does not look at CHECKs: compare the statements that made the tables."""
+    await make(tmp_path / "ledger.db")
+    made, expected = _checks(tmp_path / "ledger.db"), _checks_of_code()
+    assert made == expected
+
+
+def _checks(path: Path) -> dict[str, set[str]]:
+    with sqlite3.connect(path) as connection:
+        tables = dict(
+            connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        )
+    connection.close()
+    lines = {name: {line.strip().rstrip(",") for line in sql.splitlines()} for name, sql in tables.items()}
+    return {
+        name: {line for line in found if "CHECK" in line}
+        for name, found in lines.items()
+        if name in metadata.tables
+    }
+
+
+def _checks_of_code() -> dict[str, set[str]]:
+    engine, statements = create_engine("sqlite://"), []
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    metadata.create_all(engine)
+    engine.dispose()
+    found: dict[str, set[str]] = {}
+    for statement in statements:
+        if statement.strip().startswith("CREATE TABLE"):
+            name = statement.split()[2].strip('"')
+            lines = {line.strip().rstrip(",") for line in statement.splitlines()}
+            found[name] = {line for line in lines if "CHECK" in line}
+    return found
+
+
+async def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    """One makes the tables, the other waits for it; both agree on the salt."""
+    code = (
+        "import asyncio, sys; from fhir_bridge.ledger.store import open_ledger\n"
+        "async def main():\n"
+        "    ledger = await open_ledger(sys.argv[1], api_url='https://api.example', project_id='p')\n"
+        "    print(ledger._salt.hex()); await ledger.aclose()\n"
+        "asyncio.run(main())"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, str(tmp_path / "ledger.db")), stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    outputs = [(await process.communicate())[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(set(outputs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("CREATE TABLE other (x)", "ledger-foreign"),
+        (
+            "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('9999')",
+            "ledger-newer",
+        ),
+    ],
+)
+async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path, content: str, code: str) -> None:
+    """Another program's database, and a ledger of a newer release."""
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(content)
+    connection.close()
+    with pytest.raises(LedgerError) as refused:
+        await make(path)
+    assert refused.value.code == code
+    assert refused.value.hint
+
+
+async def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
+    """Its bytes stay as they were."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"a letter to a friend, and not a database at all" * 40)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="cannot be read as a ledger"):
+        await make(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With what to check."""
+    with pytest.raises(LedgerError, match="nowhere") as refused:
+        await make(tmp_path / "nowhere" / "ledger.db")
+    assert refused.value.exit_code == 6
+
+
+@pytest.mark.parametrize("location", ["mysql://host/db", "postgresql://[::1", "oracle+oracledb://x/y"])
+def test_another_kind_of_database_is_refused(location: str) -> None:
+    """Without printing the URL, which may hold a password."""
+    with pytest.raises(SettingsError) as refused:
+        ledger_url(location)
+    assert location not in str(refused.value)
