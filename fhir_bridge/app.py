@@ -144,7 +144,9 @@ async def ledger_at(
 ) -> AsyncIterator[SqlLedger]:
     """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
     from fhir_bridge.ledger.store import open_ledger
+    from fhir_bridge.logs import silence_values
 
+    silence_values()
     async with await open_ledger(location, api_url=api_url, project_id=project_id) as ledger:
         yield ledger
 

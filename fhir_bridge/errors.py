@@ -21,7 +21,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a category is called elsewhere: exit code (intake, section 3), HTTP status, OperationOutcome code."""
+    """What a category is elsewhere: exit code (intake, section 3), HTTP status, OperationOutcome code."""
 
     exit_code: int
     http_status: int

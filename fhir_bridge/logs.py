@@ -7,6 +7,11 @@ import sys
 
 import structlog
 
+from fhir_bridge.faults import location
+
+QUOTING = ("aiosqlite", "asyncio", "sqlalchemy.engine.Engine")
+"""Loggers of libraries that quote what they work on: statements with parameters, rows, arguments, results."""
+
 
 def set_up_logs(level: int = logging.INFO) -> None:
     """From now on events of `level` and above are written, with UTC timestamps."""
@@ -16,11 +21,42 @@ def set_up_logs(level: int = logging.INFO) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # A traceback shows source lines and never the values of variables.
-            structlog.processors.format_exc_info,
+            _place_of_fault,
             structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    silence_values()
+
+
+def silence_values() -> None:
+    """From now on the libraries that quote values log without them, at whatever level they are asked to."""
+    for name in QUOTING:
+        logger = logging.getLogger(name)
+        if not any(isinstance(found, WithoutValues) for found in logger.filters):
+            logger.addFilter(WithoutValues())
+
+
+class WithoutValues(logging.Filter):
+    """Keeps of a record its first line before anything is put into it, and of an exception where it was."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True: the record stays, without its values."""
+        record.msg, record.args = str(record.msg).partition("\n")[0], ()
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg += f": {location(record.exc_info[1])}"
+        record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+
+def _place_of_fault(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """An exception as its type and place: its text may quote a patient."""
+    error = event.pop("exc_info", None)
+    if error:
+        found = error if isinstance(error, BaseException) else sys.exc_info()[1]
+        event["fault"] = location(found) if found else None
+    return event

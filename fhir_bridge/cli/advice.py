@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+from fhir_bridge.ledger.records import Status
+from fhir_bridge.mapping.reasons import REASONS
+
 NEXT_STEP = {
     "rejected": "mend the data and send it again, or `cancel`",
-    "refused": "read the endpoint's answer (`show`), mend the data; `retry` or `cancel`",
-    "in_doubt": "ask the vendor whether it was received; `resolve --sent TASK_ID` or `--resend`",
-    "parked": "`retry` or `cancel`",
+    "refused": "read the endpoint's answer (`show`), mend the data; then `retry`, or `cancel`",
+    "in_doubt": "ask the vendor whether it was received; then `resolve INTENT --sent TASK_ID` or `--resend`",
+    "parked": "see the reason; then `retry`, or `cancel`",
 }
 """What a person does about each state of the work list (delivery, "Operating it")."""
 
-WAITING = {
-    "retry": "the endpoint did not take it (unreachable, busy or failing); a worker tries again by itself",
+PATIENT_STEP = {
+    "new": "not yet created at the endpoint",
+    "creating": "being created at the endpoint",
+    "in_doubt": "ask the vendor whether the patient was created; then "
+    "`resolve --patient SOURCE/IDENTITY --created ID` or `--resend`",
+    "refused": "read the endpoint's answer (`show` an intent of theirs), mend the data; then "
+    "`resolve --patient SOURCE/IDENTITY --resend`",
+}
+"""The same for a patient's creation, on which the patient's intents wait."""
+
+REASON = {
+    "retry": "the endpoint did not take it (unreachable, busy or failing): check that api.url is right; "
+    "a worker tries again by itself",
     "key-refused": "the endpoint refuses our key: correct api.key; a worker asks again each minute",
     "breaker-open": "the endpoint failed too often in a row; a worker asks again shortly",
     "endpoint-busy": "the endpoint asked us to wait; a worker goes on by itself",
     "calling-hours": "nobody may be called there at this hour; a worker sends it when the hours begin",
-    "recently-called": "this number was called a short while ago (dispatch.min_gap)",
+    "recently-called": "this number was called a short while ago (dispatch.min_gap); a worker sends it later",
     "not-in-pilot": "the number is none of dispatch.pilot",
     "source-unknown": "its source is not in bridge.toml: add it, or name the right settings with --config",
     "paused": "somebody paused it",
     "patient-in-doubt": "resolve the patient first: `worklist` lists them",
     "patient-refused": "the endpoint refused the patient: `worklist` lists them",
+    "http-400": "the endpoint finds the request wrong; `show` has its answer",
+    "http-404": "the endpoint knows no such address: is api.url right, without /v1?",
+    "http-422": "the endpoint finds the request wrong; `show` has its answer",
+    "unreadable-answer": "the endpoint's answer cannot be read: it may have been processed",
+    "revoked-after-send": "it was called off after it was sent: tell the vendor",
 }
-"""Why something ready is not sent yet, or is parked."""
+"""Why something is not sent, or what the endpoint said, in plain words."""
+
+_REASONS_LIKE = (
+    ("http-5", "the endpoint failed while it had the request: it may have been processed"),
+    ("http-3", "the endpoint answered with a redirect, which is never followed: is api.url right?"),
+    ("http-4", "the endpoint refused the request; `show` has its answer"),
+    ("answer-", "the endpoint had the request and no answer came: it may have been processed"),
+    ("request-", "the connection broke while the request left: it may have been processed"),
+)
 
 ENDPOINT_TROUBLE = frozenset({"retry", "key-refused", "breaker-open", "endpoint-busy"})
 """Reasons that say the endpoint is unavailable or refuses our key (exit code 5)."""
 
 
-def needs_a_person(states: dict[str, int]) -> bool:
-    """Whether the work list has an intent in one of these states."""
-    return any(states.get(state) for state in NEXT_STEP)
+def meaning(reason: str) -> str | None:
+    """What a reason of the ledger says, in plain words; None for one that says it by itself."""
+    if reason in REASONS:
+        return REASONS[reason].meaning
+    return REASON.get(reason) or next((said for code, said in _REASONS_LIKE if reason.startswith(code)), None)
+
+
+def exit_code(status: Status) -> int:
+    """5 the endpoint holds something back, 1 something needs a person, else 0 (intake, section 3)."""
+    held_back = status.destination["held_back_because"]
+    if status.states.get("ready") and ENDPOINT_TROUBLE & {held_back, *status.reasons}:
+        return 5
+    needs_a_person = status.alarms or any(status.states.get(state) for state in NEXT_STEP)
+    return 1 if needs_a_person else 0

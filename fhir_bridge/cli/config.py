@@ -33,7 +33,9 @@ def show(config_file: str | None, as_json: bool, everything: bool) -> None:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
     shown = [row for row in rows if everything or row.origin != "default"]
-    table = Table("setting", "value", "given by", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("setting", "value", "given by"):
+        table.add_column(column, overflow="fold")
     for row in shown:
         table.add_row(row.key, row.value if row.value is not None else "-", row.origin)
     Console(highlight=False).print(table)

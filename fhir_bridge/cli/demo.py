@@ -63,10 +63,11 @@ class Outcome:
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".demo"),
               show_default=True, help="Where ledger and emulated endpoint are kept.")  # fmt: skip
 def demo(fresh: bool, folder: Path) -> None:
-    """Watch a made-up hospital's appointments and referrals become tasks. Nobody is phoned.
+    """Watch a made-up hospital's appointments become tasks.
 
-    Every story of fixtures/ is read, decided on, kept in a ledger and sent to the task API, emulated on this
-    machine. Run it again: no second task is created, for the ledger knows what was sent.
+    Nobody is phoned. Every story of fixtures/ is read, decided on, kept in a ledger and sent to the task
+    API, emulated on this machine. Run it again: no second task is created, for the ledger knows what was
+    sent.
     """
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)

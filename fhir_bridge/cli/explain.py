@@ -41,10 +41,11 @@ def explain(
     context: tuple[Path, ...],
     now: datetime | None,
 ) -> int:
-    """Say why each decision was made, and where every value came from. Sends nothing.
+    """Say why each decision was made, and where every value came from.
 
-    For a call: each field, its value, the element it was taken from (with its version), the rule, and the
-    concept map's row or the layer that had a say. For the others: the row or gate, and what would change it.
+    Sends nothing. For a call: each field, its value, the element it was taken from (with its version), the
+    rule, and the concept map's row or the layer that had a say. For the others: the row or gate, and what
+    would change it.
 
     \b
     fhir-bridge explain bundle.json
@@ -88,7 +89,7 @@ def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None
             if entry["field"] != DECISION:
                 print_field(entry, console)
         for note in data["notes"]:
-            console.print(Text(f"  note {note['code']}: {note['resource']}: {note['path']}", "dim"))
+            console.print(Text(f"  note {note['code']}: {taken_from({'sources': [note]})}", "dim"))
 
 
 def _print_head(data: dict[str, Any], console: Console) -> None:

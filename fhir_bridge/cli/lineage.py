@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -31,9 +30,20 @@ def value_at(request: Json | None, patient: Json | None, field: str) -> Any:
 def print_field(entry: Json, console: Console) -> None:
     """The field and its `value`, and below them where it came from."""
     value = entry["value"]
-    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    console.print(Text.assemble("  ", (entry["field"], "cyan"), f"  {told}"), soft_wrap=True)
+    console.print(Text.assemble("  ", (entry["field"], "cyan"), f"  {told(value)}"), soft_wrap=True)
     console.print(Text(f"      {decided_by(entry)}, from {taken_from(entry)}", "dim"), soft_wrap=True)
+
+
+def told(value: Any) -> str:
+    """A value for people: texts as they are, lists with commas, `name: value` of an object, yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        known = {name: each for name, each in value.items() if each not in (None, [], "")}
+        return "; ".join(f"{name}: {told(each)}" for name, each in known.items())
+    if isinstance(value, list):
+        return ", ".join(told(each) for each in value)
+    return "-" if value is None else str(value)
 
 
 def decided_by(entry: Json) -> str:
@@ -44,4 +54,5 @@ def decided_by(entry: Json) -> str:
 
 def taken_from(entry: Json) -> str:
     """The elements, each with its resource and version."""
-    return ", ".join(f"{source['resource']}: {source['path']}" for source in entry["sources"]) or "settings"
+    places = [": ".join(filter(None, (source["resource"], source["path"]))) for source in entry["sources"]]
+    return ", ".join(places) or "settings"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app import ledger_of, loaded_settings
-from fhir_bridge.cli.advice import NEXT_STEP, WAITING, needs_a_person
+from fhir_bridge.cli.advice import NEXT_STEP, PATIENT_STEP, exit_code, meaning
 from fhir_bridge.cli.options import json_option, selection_options
+from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.mapping.printed import instant
 
@@ -24,9 +26,9 @@ from fhir_bridge.mapping.printed import instant
 @json_option
 @click.pass_obj
 def status(config_file: str | None, as_json: bool) -> int:
-    """Count what the ledger holds, by state and reason; say what is due and what waits for a person.
+    """Count what the ledger holds, and say what waits and why.
 
-    Exit code 1 where something waits for a person.
+    Exit code 1 where something waits for a person, 5 where the endpoint is out of reach or refuses our key.
     """
 
     async def look() -> Status:
@@ -38,37 +40,46 @@ def status(config_file: str | None, as_json: bool) -> int:
         click.echo(json_text(asdict(found)))
     else:
         print_status(found, Console(highlight=False))
-    return 1 if needs_a_person(found.states) or found.alarms else 0
+    return exit_code(found)
 
 
 def print_status(found: Status, console: Console) -> None:
     """The counts for people, and what to do next."""
     print_states(found, console)
-    if found.reasons:
-        console.print(Text("by reason", "bold"))
-        for reason, count in sorted(found.reasons.items(), key=lambda each: -each[1]):
-            advice = f"  → {WAITING[reason]}" if reason in WAITING else ""
-            console.print(Text(f"  {reason:<24} {count:>8}{advice}"), soft_wrap=True)
-    for title, counts in (("patients", found.patients), ("inbox", found.inbox), ("alarms", found.alarms)):
-        if counts:
-            told = ", ".join(f"{name} {count}" for name, count in counts.items())
-            console.print(Text(f"{title}: {told}", "yellow"))
+    by_number = sorted(found.reasons.items(), key=lambda each: -each[1])
+    _print_counts("by reason", [(code, count, meaning(code)) for code, count in by_number], console)
+    patients = [(state, count, PATIENT_STEP.get(state)) for state, count in found.patients.items()]
+    _print_counts("patients that are not created yet", patients, console)
+    _print_counts("alarms", [(code, count, meaning(code)) for code, count in found.alarms.items()], console)
+    _print_counts("messages not processed", [(*each, None) for each in found.inbox.items()], console)
     if found.oldest_due:
         console.print(f"oldest due since {instant(found.oldest_due)}")
     elif found.next_due:
         console.print(f"next due at {instant(found.next_due)}")
     if because := found.destination["held_back_because"]:
-        told = WAITING.get(because, because)
-        console.print(Text(f"everything is held back: {told}", "bold red"), soft_wrap=True)
+        console.print(Text(f"everything is held back: {meaning(because) or because}", "bold red"))
 
 
 def print_states(found: Status, console: Console) -> None:
     """How many intents stand where, and what a person does about them."""
-    total = sum(found.states.values())
-    console.print(Text(f"{total} intents", "bold"))
-    for state, count in found.states.items():
-        advice = f"  → {NEXT_STEP[state]}" if state in NEXT_STEP else ""
-        console.print(Text(f"  {state:<24} {count:>8}{advice}"), soft_wrap=True)
+    states = [(state, count, NEXT_STEP.get(state)) for state, count in found.states.items()]
+    _print_counts(counted(sum(found.states.values()), "intent"), states, console, empty=True)
+
+
+def _print_counts(
+    title: str, rows: Sequence[tuple[str, int, str | None]], console: Console, *, empty: bool = False
+) -> None:
+    """A line each, its advice beside it and broken there: readable on a narrow terminal."""
+    if not rows and not empty:
+        return
+    console.print(Text(title, "bold"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, count, advice in rows:
+        table.add_row(f"  {name}", str(count), f"→ {advice}" if advice else "")
+    console.print(table)
 
 
 @click.command()
@@ -91,16 +102,26 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
     if as_json:
         click.echo(json_text([asdict(item) for item in items]))
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("since", "state", "reason", "what", "look at"):
-        table.add_column(column, overflow="fold")
+    console = Console(highlight=False)
+    if not items:
+        console.print("nothing waits for a person")
     for item in items:
-        what = item.key if item.kind == "intent" else f"patient {item.source} {item.key}"
-        table.add_row(instant(item.since), item.state, item.reason or "", what, item.expression or "")
-    Console(highlight=False).print(table if items else "nothing waits for a person")
-    for state in {item.state: None for item in items}:
-        if state in NEXT_STEP:
-            click.echo(f"{state}: {NEXT_STEP[state]}", err=True)
+        _print_item(item, console)
+    for state in {item.state: None for item in items if item.kind == "intent" and item.state in NEXT_STEP}:
+        click.echo(f"{state}: {NEXT_STEP[state]}", err=True)
+
+
+def _print_item(item: WorkItem, console: Console) -> None:
+    """One thing that waits: keys stay whole, to be copied, however long they are."""
+    head = Text.assemble((item.state, "bold"), f"  {item.reason or ''}  since {instant(item.since)}")
+    console.print(head, soft_wrap=True)
+    if item.kind == "patient":
+        told: list[str | None] = [f"patient {item.source}/{item.key}", f"→ {PATIENT_STEP[item.state]}"]
+    else:
+        told = [f"{item.trigger}  intent {item.key}", item.expression and f"look at {item.expression}",
+                item.reason and (said := meaning(item.reason)) and f"→ {said}"]  # fmt: skip
+    for line in filter(None, told):
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def json_text(value: Any) -> str:

@@ -31,20 +31,24 @@ COMMANDS = {
 
 SUMMARIES = {
     "map": "Print the requests that FHIR files become. Sends nothing.",
-    "explain": "Say where every value of a decision came from, and why it was made.",
+    "explain": "Say why each decision was made, and where every value came from.",
     "validate": "Check FHIR files against the standard.",
     "submit": "Map FHIR files and send what is due now.",
     "worker": "Send what is due from the ledger, until stopped.",
-    "status": "Count what the ledger holds, by state and reason.",
-    "worklist": "List what waits for a person.",
-    "show": "Show all that is known of one intent.",
-    "retry": "Have intents decided and sent again.",
+    "status": "Count what the ledger holds, and say what waits and why.",
+    "worklist": "List what waits for a person, longest waiting first.",
+    "show": "Show all that is known of one intent: decision, patient, attempts.",
+    "retry": "Have refused, parked or cancelled intents sent after all.",
     "resolve": "Say what became of a request whose answer was lost.",
-    "cancel": "Make sure that nobody is called for an intent.",
+    "cancel": "Make sure that nobody is called for an intent, from now on.",
     "sandbox": "Run the task API emulated on this machine.",
     "demo": "Watch a made-up hospital's appointments become tasks.",
     "config": "Look at the settings in force.",
 }
+
+
+FAULT = 70
+"""The exit code of a fault of the program itself, as sysexits.h has it (EX_SOFTWARE)."""
 
 
 class LazyGroup(click.Group):
@@ -113,7 +117,7 @@ def group(ctx: click.Context, config_file: str | None) -> None:
     \b
     Exit codes: 0 all well · 1 done, but something needs a person · 2 usage
     3 configuration · 4 no input readable · 5 endpoint or FHIR server
-    6 ledger · 130 interrupted
+    6 ledger · 70 a fault of fhir-bridge itself · 130 interrupted
     """
     ctx.obj = config_file
 
@@ -138,8 +142,22 @@ def run(arguments: list[str] | None = None) -> int:
         if error.hint:
             click.echo(f"  → {error.hint}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # A reader such as `head` went away: that is no failure, but Python would complain at exit.
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # A reader such as `head` went away: no failure, but click makes it one, and Python would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        return _tell_fault(error)
     return result if isinstance(result, int) else 0
+
+
+def _tell_fault(error: Exception) -> int:
+    """A fault of ours in one line: its type and where. Its text and its traceback may quote a patient."""
+    from fhir_bridge.faults import location
+
+    click.echo(f"error: a fault of fhir-bridge itself: {location(error)}", err=True)
+    click.echo("  → please report this line and the output of `fhir-bridge --version`;", err=True)
+    click.echo("    what the ledger had taken in is safe: `fhir-bridge status` shows it", err=True)
+    return FAULT

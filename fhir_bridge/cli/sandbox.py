@@ -47,10 +47,10 @@ def sandbox(
     idempotency_header: str | None,
     strict: bool,
 ) -> None:
-    """Run the task API emulated on this machine: nobody is phoned.
+    """Run the task API emulated on this machine.
 
-    It takes patients and tasks, simulates the calls, sends both webhooks, counts tasks for each patient
-    (GET /_sandbox/stats, or /_sandbox in a browser), and fails where it is told to.
+    Nobody is phoned. It takes patients and tasks, simulates the calls, sends both webhooks, counts tasks for
+    each patient (GET /_sandbox/stats, or /_sandbox in a browser), and fails where it is told to.
 
     \b
     fhir-bridge sandbox --port 8484 --api-key try-me

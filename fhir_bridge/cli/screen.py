@@ -36,6 +36,11 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda _name: bar.advance(task)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 intent`, `2 intents`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def tell_problems(problems: Iterable[InputError]) -> None:
     """One line for each part that could not be read, and what to do about it."""
     for problem in problems:

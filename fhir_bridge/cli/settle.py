@@ -11,6 +11,7 @@ import click
 
 from fhir_bridge.app import ledger_of, loaded_settings
 from fhir_bridge.cli.options import selection_options
+from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Act, Selection
 
@@ -63,9 +64,10 @@ def retry(config_file: str | None, intent: str | None, selection: Selection, bec
 @click.confirmation_option("--yes", prompt="Nobody will be called for these intents. Go on?")
 @click.pass_obj
 def cancel(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
-    """Make sure that nobody is called for an intent, unless an operator says otherwise later.
+    """Make sure that nobody is called for an intent, from now on.
 
-    One INTENT, or all that a filter names. What was sent cannot be called back: tell the vendor.
+    One INTENT, or all that a filter names; `retry` takes it back. What was sent cannot be called back: tell
+    the vendor.
     """
     chosen = _chosen(intent, selection)
     count = on_ledger(config_file, lambda ledger: ledger.cancel(chosen, act(because)))
@@ -142,5 +144,9 @@ def _chosen(intent: str | None, selection: Selection) -> Selection:
 
 
 def _told(count: int, what: str) -> int:
-    click.echo(f"{count} {'intent' if count == 1 else 'intents'} {what}")
+    click.echo(f"{counted(count, 'intent')} {what}")
+    if not count:
+        click.echo(
+            "  → nothing changed; `fhir-bridge show INTENT` says in which state it is and why", err=True
+        )
     return 0 if count else 1

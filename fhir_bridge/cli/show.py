@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import click
@@ -11,9 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fhir_bridge.app import ledger_of, loaded_settings
-from fhir_bridge.cli.lineage import DECISION, print_field, value_at
+from fhir_bridge.cli.lineage import DECISION, print_field, told, value_at
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option
+from fhir_bridge.mapping.printed import instant
 
 APART = ("request", "lineage", "patient", "attempts", "triggers", "members")
 """What is shown below the intent's own row, each in a form of its own."""
@@ -24,7 +26,7 @@ APART = ("request", "lineage", "patient", "attempts", "triggers", "members")
 @json_option
 @click.pass_obj
 def show(config_file: str | None, intent: str, as_json: bool) -> None:
-    """Show all that is known of one intent: its decision, its patient, each attempt and each answer.
+    """Show all that is known of one intent: decision, patient, attempts.
 
     INTENT is its key, a beginning of it that fits no other, or a trigger such as Appointment/a1. What is
     shown holds patient data: it goes to your screen only.
@@ -45,8 +47,8 @@ def _print(found: dict[str, Any], console: Console) -> None:
     for name, text in _rows({name: value for name, value in found.items() if name not in APART}):
         console.print(Text.assemble((f"{name:<17}", "bold"), text), soft_wrap=True)
     for trigger in found["triggers"]:
-        told = " ".join(filter(None, (trigger["trigger"], trigger["decision"], trigger["reason"])))
-        console.print(Text.assemble((f"{'trigger':<17}", "bold"), told), soft_wrap=True)
+        decided = " ".join(filter(None, (trigger["trigger"], trigger["decision"], trigger["reason"])))
+        console.print(Text.assemble((f"{'trigger':<17}", "bold"), decided), soft_wrap=True)
     _print_section("patient", found["patient"] or {}, console)
     for number, attempt in enumerate(found["attempts"], 1):
         _print_section(f"attempt {number}", attempt, console)
@@ -72,4 +74,4 @@ def _rows(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is known, as texts."""
     for name, value in values.items():
         if value not in (None, "", []) and name != "request":
-            yield name, value if isinstance(value, str) else json_text(value).strip('"')
+            yield name, instant(value) if isinstance(value, datetime) else told(value)

@@ -8,26 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import click
+
 INTERRUPTED = 130
 
 
 @dataclass(slots=True)
 class Stop:
-    """Set by a signal. `exit_code` is 130 after SIGINT, 0 after SIGTERM: so a service is stopped."""
+    """Set by a signal. `exit_code`: 130 after SIGINT, 0 after SIGTERM (a service stopped), else None."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
-    exit_code: int = 0
+    exit_code: int | None = None
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Within the running event loop. A second signal has its usual effect."""
+    """Within the running event loop. A second signal ends at once: what is in flight is then in doubt."""
     stop, loop = Stop(), asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
         stop.event.set()
         stop.exit_code = INTERRUPTED if number is signal.SIGINT else 0
         loop.remove_signal_handler(number)
+        click.echo("stopping: what is in flight is finished, nothing more is sent", err=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)

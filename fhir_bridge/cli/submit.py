@@ -15,12 +15,11 @@ import click
 from rich.console import Console
 
 from fhir_bridge.app import MappingRun, dispatcher_of, ledger_of, loaded_settings, run_with
-from fhir_bridge.cli import screen
-from fhir_bridge.cli.advice import ENDPOINT_TROUBLE, needs_a_person
+from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import print_status
 from fhir_bridge.cli.map import exit_code
 from fhir_bridge.cli.options import Span, files_argument, json_option, mapping_options, now_option
-from fhir_bridge.cli.stopping import INTERRUPTED, Stop, stop_on_signals
+from fhir_bridge.cli.stopping import Stop, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Until
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.port import Ledger
@@ -92,13 +91,8 @@ class Result:
     @property
     def exit_code(self) -> int:
         """130 interrupted, 5 the endpoint holds us back, 1 something needs a person, else 0."""
-        if self.stop.exit_code:
-            return INTERRUPTED
         assert self.status is not None
-        held_back = self.status.destination["held_back_because"]
-        if self.status.states.get("ready") and ENDPOINT_TROUBLE & {held_back, *self.status.reasons}:
-            return 5
-        return 1 if needs_a_person(self.status.states) else 0
+        return advice.exit_code(self.status) if self.stop.exit_code is None else self.stop.exit_code
 
 
 async def _send(loaded: Loaded, arrivals: Sequence[Arrival], wait: timedelta) -> Result:
@@ -132,8 +126,13 @@ def _print(result: Result, as_json: bool) -> None:
             json.dumps({"accepted": result.accepted, "states": status.states, "reasons": status.reasons})
         )
         return
-    click.echo(f"accepted {result.accepted} triggers")
+    click.echo(f"accepted {screen.counted(result.accepted, 'trigger')}")
     print_status(status, Console(highlight=False))
+    if waiting := status.states.get("ready"):
+        kept = screen.counted(waiting, "intent")
+        click.echo(
+            f"{kept} not sent yet, kept in the ledger: `fhir-bridge worker` sends what is due", err=True
+        )
 
 
 def _preview(run: MappingRun, inputs: Inputs, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from fhir_bridge.app import dispatcher_of, ledger_of, loaded_settings
-from fhir_bridge.cli.advice import needs_a_person
+from fhir_bridge.cli.advice import exit_code
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.dispatch.dispatcher import DRAIN, Until
 from fhir_bridge.logs import set_up_logs
@@ -38,4 +38,4 @@ async def _work(config_file: str | None, until: Until, concurrency: int | None) 
         with stop_on_signals() as stop:
             await dispatcher.run(stop.event, until)
         status = await ledger.status(datetime.now(UTC))
-    return stop.exit_code or (1 if needs_a_person(status.states) else 0)
+    return exit_code(status) if stop.exit_code is None else stop.exit_code

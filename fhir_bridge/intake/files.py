@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,18 +46,19 @@ def read_inputs(
 ) -> Inputs:
     """Reads FILEs (`-` is standard input; a folder stands for the files in it) and folders of context.
 
-    `seen` is called with each file's name once it was read. Raises InputError only where a folder holds no
-    file: what cannot be read in a file is in `problems`.
+    `seen` is called with each file's name once it was read. Never raises for what it finds: what cannot be
+    read, a folder without any file too, is in `problems`.
     """
     inputs = Inputs()
-    for name in _expanded(files):
-        inputs.files += 1
-        _read_file(name, inputs)
-        seen(name)
+    for name in files:
+        for file in _expanded(name, inputs):
+            inputs.files += 1
+            _read_file(file, inputs)
+            seen(file)
     for path in context:
-        for file in fhir_files(path):
-            _read_context(file, inputs)
-            seen(str(file))
+        for file in _expanded(str(path), inputs):
+            _read_context(Path(file), inputs)
+            seen(file)
     inputs.resources = documents.without_deleted(inputs.resources, inputs.deleted)
     inputs.context = documents.without_deleted(inputs.context, inputs.deleted)
     return inputs
@@ -73,12 +74,15 @@ def fhir_files(path: Path) -> list[Path]:
     return found
 
 
-def _expanded(files: Iterable[str]) -> Iterator[str]:
-    for name in files:
-        if name != STDIN and Path(name).is_dir():
-            yield from (str(file) for file in fhir_files(Path(name)))
-        else:
-            yield name
+def _expanded(name: str, inputs: Inputs) -> list[str]:
+    """The file's own name, or those of the files in a folder; an empty one is a problem."""
+    if name == STDIN:
+        return [name]
+    try:
+        return [str(file) for file in fhir_files(Path(name))]
+    except InputError as error:
+        inputs.problems.append(error)
+        return []
 
 
 def _read_file(name: str, inputs: Inputs) -> None:
