@@ -164,11 +164,16 @@ class Case:
         return self.at_hand.chains.laboratory_evidence(self._order_at_hand)
 
     @cached_property
+    def duplicate_triggers(self) -> tuple[str, ...]:
+        """Where several contents of the trigger stand that no version orders; else empty."""
+        return self.at_hand.places_of(self.trigger)
+
+    @cached_property
     def duplicate_places(self) -> tuple[str, ...]:
         """Where several contents of the trigger, or of the patient, stand that no version orders; else
         empty."""
         patient = self._subject.link if self._subject else None
-        return self.at_hand.places_of(self.trigger) or (self.at_hand.places_named(patient) if patient else ())
+        return self.duplicate_triggers or (self.at_hand.places_named(patient) if patient else ())
 
     # -- people and places --
 

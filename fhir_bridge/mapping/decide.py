@@ -27,9 +27,9 @@ def decide(case: Case, profile: Profile, now: datetime, blocked: Blocked = NOBOD
     recorder = Recorder()
     subject = subject_of(case, profile)
     _note_sources(case, recorder)
-    if case.duplicate_places:
+    if case.duplicate_triggers:
         verdict = Verdict(
-            "duplicate-id", ((case.trigger, "id"),), ", ".join(case.duplicate_places), wanted=True
+            "duplicate-id", ((case.trigger, "id"),), ", ".join(case.duplicate_triggers), wanted=True
         )
         return _ended(subject, verdict, "duplicate-id", recorder)
     status, verdict_on_status = status_verdict(Look(case, profile, now, recorder))

@@ -56,11 +56,8 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     """The patient and whom to call, or the verdict of the first gate that keeps them out."""
     case = look.case
     patient = case.patient
-    if patient is not None and case.patient_merge_broken:
-        return Verdict("patient-merged", ((patient, "link"),), wanted=True)
-    if patient is None:
-        reason = "patient-merged" if case.patient_merge_broken else "patient-unresolved"
-        return Verdict(reason, ((case.trigger, case.patient_path),), wanted=True)
+    if patient is None or case.patient_merge_broken:
+        return _unknown(look)
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look, patient):
             return verdict
@@ -74,6 +71,18 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
     return _address_incomplete(look, patient) or Admitted(patient, person.callee, named)
+
+
+def _unknown(look: Look) -> Verdict:
+    """patient-unresolved and patient-merged; duplicate-id where several contents share the patient's id
+    (section 2)."""
+    case = look.case
+    element = (case.patient, "link") if case.patient else (case.trigger, case.patient_path)
+    if case.patient_merge_broken:
+        return Verdict("patient-merged", (element,), wanted=True)
+    if places := case.duplicate_places:
+        return Verdict("duplicate-id", (element,), ", ".join(places), wanted=True)
+    return Verdict("patient-unresolved", (element,), wanted=True)
 
 
 def _deceased(look: Look, patient: Resource[Patient]) -> Verdict | None:

@@ -108,6 +108,19 @@ def test_one_id_with_two_contents_is_rejected_with_both_places(
     assert found.detail is not None and found.detail.count("test.json entry") == 2
 
 
+def test_a_patient_with_two_contents_is_rejected_only_where_somebody_would_be_called(
+    case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
+) -> None:
+    """The expression leads to the reference; a booked one needs nobody to look."""
+    other = {**marigold, "telecom": []}
+    wanted = decide(case_of(proposed, marigold, other), us, now)
+    booked = decide(case_of({**proposed, "status": "booked"}, marigold, other), us, now)
+    assert isinstance(wanted, Reject)
+    assert (wanted.reason, wanted.expression) == ("duplicate-id", "Appointment.participant[0].actor")
+    assert wanted.detail is not None and wanted.detail.count("test.json entry") == 2
+    assert isinstance(booked, Skip) and booked.reason == "already-booked"
+
+
 def test_no_patient_means_no_intent(case_of: CaseOf, us: Profile, now: datetime, proposed: Json) -> None:
     """A slot offer is for nobody."""
     found = decide(case_of({**proposed, "participant": []}), us, now)
