@@ -30,7 +30,9 @@ def rows() -> Iterator[Row]:
         yield _row("ledger: a decision taken in", everything, Path(folder))
         wanted = [one for one in arrivals_of(PATIENTS * 4) if not isinstance(one.decision, Skip)]
         yield _row("ledger: a Call or Reject taken in", wanted, Path(folder))
-        yield from growth("ledger, batch in", lambda size: _taking_in(arrivals_of(100 * size), Path(folder)), rounds=3)
+        yield from growth(
+            "ledger, batch in", lambda size: _taking_in(arrivals_of(100 * size), Path(folder)), rounds=3
+        )
 
 
 def arrivals_of(patients: int) -> list[Arrival]:
@@ -53,7 +55,9 @@ def _row(path: str, arrivals: Sequence[Arrival], folder: Path) -> Row:
 def _taking_in(arrivals: Sequence[Arrival], folder: Path) -> Work:
     """Accepting them, a batch a transaction, in a ledger that is open."""
     runner = asyncio.Runner()
-    ledger = runner.run(open_ledger(_empty(folder), api_url="http://127.0.0.1:1", project_id=PROJECT, now=NOW))
+    ledger = runner.run(
+        open_ledger(_empty(folder), api_url="http://127.0.0.1:1", project_id=PROJECT, now=NOW)
+    )
 
     async def accept() -> None:
         for start in range(0, len(arrivals), BATCH):
@@ -72,7 +76,9 @@ def _inserting(arrivals: Sequence[Arrival], contents: Sequence[bytes], folder: P
     connection = sqlite3.connect(_empty(folder), isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE arrivals (id INTEGER PRIMARY KEY, trigger TEXT, body BLOB, content BLOB)")
+    connection.execute(
+        "CREATE TABLE arrivals (id INTEGER PRIMARY KEY, trigger TEXT, body BLOB, content BLOB)"
+    )
 
     def work() -> None:
         for start in range(0, len(arrivals), BATCH):

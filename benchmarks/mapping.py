@@ -40,7 +40,15 @@ def rows() -> Iterator[Row]:
 
 
 def _row(path: str, ours: float, theirs: float) -> Row:
-    return Row(path, "fhir.resources of the trigger", ours / theirs, "<= 1.0", "0.3", micro(ours, 1), micro(theirs, 1))
+    return Row(
+        path,
+        "fhir.resources of the trigger",
+        ours / theirs,
+        "<= 1.0",
+        "0.3",
+        micro(ours, 1),
+        micro(theirs, 1),
+    )
 
 
 class _Round:

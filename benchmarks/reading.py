@@ -29,7 +29,9 @@ def rows() -> Iterator[Row]:
     yield Row("reading: a view (times as fast)", "fhir.resources R4B", theirs / ours, ">= 50", "100",
               micro(ours, len(sample)), micro(theirs, len(sample)))  # fmt: skip
     export = b"\n".join(lines)
-    ours, theirs = side_by_side(lambda: documents.read(export, "export.ndjson"), lambda: _load(lines), rounds=9)
+    ours, theirs = side_by_side(
+        lambda: documents.read(export, "export.ndjson"), lambda: _load(lines), rounds=9
+    )
     yield Row("reading: a line of NDJSON, every type", "orjson.loads", ours / theirs, "<= 1.0", "0.5",
               micro(ours, len(lines)), micro(theirs, len(lines)))  # fmt: skip
 

@@ -192,7 +192,5 @@ class Meta(Datatype, frozen=True):
 
     version_id: str | None = None
     last_updated: str | None = None
-    profile: tuple[str, ...] = ()
     security: tuple[Coding, ...] = ()
     tag: tuple[Coding, ...] = ()
-    source: str | None = None

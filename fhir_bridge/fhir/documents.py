@@ -127,11 +127,23 @@ def _read_lines(data: bytes, document: Document) -> None:
         if not line.strip():
             continue
         try:
-            _collect(line, document, number)
+            _read_line(line, document, number)
         except InputError as error:
             document.problems.append(error)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             document.problems.append(unreadable(error, str(Origin(document.name, number))))
+
+
+def _read_line(line: bytes, document: Document, number: int) -> None:
+    """A resource by itself, as most lines are, or what must be taken out of its envelope first."""
+    name = reading.resource_type(line) if line.startswith(b"{") else None
+    if name in VIEWS:
+        document.resources.append(reading.read(line, Origin(document.name, number)))
+    elif name is None or name in envelopes.NAMES:
+        _collect(line, document, number)
+    else:
+        envelopes.skim(line)
+        document.others[name] += 1
 
 
 def _collect(data: bytes, document: Document, line: int | None) -> None:

@@ -17,6 +17,9 @@ from fhir_bridge.fhir.views import VIEWS
 _DEEPEST = 16
 """Envelopes in envelopes beyond this are refused: each level is a pass over the bytes."""
 
+NAMES = frozenset({"Bundle", "Parameters"})
+"""The types that are no resource of their own."""
+
 _SUGGESTIONS = frozenset({"cards", "suggestions"})
 """A CDS Hooks response suggests in its cards; a suggestion is no order
 (https://cds-hooks.hl7.org/2.0/#suggestion)."""
@@ -46,7 +49,7 @@ class _Bundle(msgspec.Struct):
 _bundle = msgspec.json.Decoder(_Bundle).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_skim = msgspec.json.Decoder(msgspec.Raw).decode
+skim = msgspec.json.Decoder(msgspec.Raw).decode
 _entry = msgspec.json.Decoder(_Entry).decode
 
 
@@ -91,7 +94,7 @@ def _walk(raw: bytes, full_url: str | None, contents: Contents, depth: int) -> N
         for item in _items(raw):
             _walk(bytes(item), None, contents, depth + 1)
     elif opening != b"{":
-        _skim(raw)  # so that what is no JSON says so
+        skim(raw)  # so that what is no JSON says so
     else:
         _walk_object(raw, full_url, contents, depth)
 
@@ -113,7 +116,7 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
                 _walk(bytes(value), None, contents, depth + 1)
     else:
         if not depth and name not in VIEWS:
-            _skim(raw)  # nobody else will look whether it is whole
+            skim(raw)  # nobody else will look whether it is whole
         contents.parts.append(Part(raw, full_url, contents.count if depth else None, name))
         contents.count += 1
 

@@ -3,7 +3,6 @@ not."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -25,8 +24,10 @@ from fhir_bridge.fhir.views import (
     View,
 )
 
-_HEAD = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _TYPES = {name.lower(): name for name in VIEWS}
+_FRONT = 64
+"""Bytes that hold `{"resourceType":"…"` where a resource begins with it: split, they give the type in a third
+of the time that a pattern takes."""
 
 
 class _Peek(msgspec.Struct, rename="camel"):
@@ -42,8 +43,12 @@ def resource_type(raw: bytes) -> str | None:
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
-    head = _HEAD.match(raw)
-    name = head[1].decode() if head else _peek(raw).resource_type
+    head = raw[:_FRONT].split(b'"', 4)
+    in_front = len(head) == 5 and head[1] == b"resourceType" and head[3].isalpha()
+    if in_front and head[0].strip() == b"{" and head[2].strip() == b":":
+        name: str | None = head[3].decode()
+    else:
+        name = _peek(raw).resource_type
     if not name or not name.isalpha():
         return None
     return name if name in VIEWS else _TYPES.get(name.lower(), name)
@@ -56,16 +61,13 @@ def read(
 
     Raises InputError, naming the origin, for what is not a JSON object with a `resourceType`.
     """
-    head = _HEAD.match(raw)
-    reader = _readers.get(head[1]) if head else None
-    if reader is not None:
-        decode, is_suspect = reader
-        try:
-            view = decode(raw)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return _read_slowly(raw, origin, full_url, container)
-        if is_suspect is None or not is_suspect(view, raw):
-            return Resource(view, raw, origin, full_url, container)
+    try:
+        decode, name, is_suspect = _readers[raw[:_FRONT].split(b'"', 4)[3]]
+        view = decode(raw)
+    except (LookupError, msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _read_slowly(raw, origin, full_url, container)
+    if view.resource_type == name and (is_suspect is None or not is_suspect(view, raw)):
+        return Resource(view, raw, origin, full_url, container)
     return _read_slowly(raw, origin, full_url, container)
 
 
@@ -117,5 +119,6 @@ _SUSPECT: dict[type[View], Callable[[Any, bytes], bool]] = {
     ServiceRequest: _order,
 }
 _readers = {
-    name.encode(): (msgspec.json.Decoder(view).decode, _SUSPECT.get(view)) for name, view in VIEWS.items()
+    name.encode(): (msgspec.json.Decoder(view).decode, name, _SUSPECT.get(view))
+    for name, view in VIEWS.items()
 }

@@ -362,14 +362,6 @@ class EncounterDiagnosis(Datatype, frozen=True):
     condition: tuple[CodeableReference, ...] | CodeableReference = ()
 
 
-class EncounterParticipant(Datatype, frozen=True):
-    """Who took part."""
-
-    type: Concepts = ()
-    individual: Reference | None = None
-    actor: Reference | None = None  # R5
-
-
 class Encounter(View, frozen=True, kw_only=True):
     """https://hl7.org/fhir/R4/encounter.html"""
 
@@ -379,7 +371,6 @@ class Encounter(View, frozen=True, kw_only=True):
     service_type: CodeableConcept | tuple[CodeableReference, ...] | None = None  # R5: a list
     subject: Reference | None = None
     patient: Reference | None = None  # DSTU2
-    participant: tuple[EncounterParticipant, ...] = ()
     appointment: References | Reference = ()
     period: Period | None = None
     actual_period: Period | None = None  # R5
@@ -391,7 +382,6 @@ class Encounter(View, frozen=True, kw_only=True):
     admission: Hospitalization | None = None  # R5
     based_on: References = ()
     incoming_referral: References = ()  # STU3
-    service_provider: Reference | None = None
 
 
 class Condition(View, frozen=True, kw_only=True):
