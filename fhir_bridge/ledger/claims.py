@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk
+from fhir_bridge.ledger.content import read_content
 from fhir_bridge.ledger.records import Claimed, Patient
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import intents, patients, pauses
@@ -111,6 +112,7 @@ def _claimable(table: Any, now: datetime) -> ColumnElement[bool]:
 
 
 def _claimed(row: Any, asked: Claim) -> Claimed:
+    content = read_content(row.content)
     return Claimed(
         id=row.id,
         key=row.key,
@@ -119,9 +121,9 @@ def _claimed(row: Any, asked: Claim) -> Claimed:
         lane=row.lane,
         token=asked.token,
         lease_until=asked.lease_until,
-        request=row.request,
-        zones=tuple(row.zones.split()),
-        valid_until=row.valid_until,
+        request=bytes(content.task),
+        zones=content.zones,
+        valid_until=content.valid_until,
         first_attempt_at=row.first_attempt_at,
         tries=row.tries,
         patient=Patient(

@@ -24,7 +24,11 @@ _KIND = {"call": State.READY, "skip": State.SKIPPED, "reject": State.REJECTED}
 
 @dataclass(eq=False, slots=True)
 class KnownIntent:
-    """An intent while a batch is folded in; `id` is None until it is written, `due_at` aware UTC."""
+    """An intent while a batch is folded in.
+
+    `id` is None until it is written, `due_at` aware UTC, `held` the content it goes by as the ledger keeps
+    it.
+    """
 
     key: str
     source: str
@@ -38,6 +42,7 @@ class KnownIntent:
     due_at: datetime | None = None
     alarm: str | None = None
     alarm_reason: str | None = None
+    held: bytes | None = None
     content: Content | None = None
     decision: Standing | None = None
     standings: dict[str, Standing] = field(default_factory=dict)
@@ -179,7 +184,8 @@ def _join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
         at = known.by_member.setdefault((arrival.source, label), {})
         if at.get(intent.loss) is None:
             at[intent.loss] = intent
-            known.joined[(arrival.source, label, intent.loss)] = intent
+            if label != arrival.decision.subject.trigger:
+                known.joined[(arrival.source, label, intent.loss)] = intent
     key = arrival.decision.subject.intent
     provisional = _provisional(arrival.source, arrival.decision.subject.trigger)
     if key and intent.key == provisional and key not in known.by_key:
@@ -221,6 +227,9 @@ def _move(
     left = known.by_trigger.get(place)
     if left is not None and left is not intent:
         left.standings.pop(place[1], None)
+        if left.loss != intent.loss:
+            # While it stood there it belonged there by that; now the ledger has to be told to remember.
+            known.joined[(*place, left.loss)] = left
         if not left.undecided:
             pass
         elif left.standings:
@@ -244,6 +253,8 @@ def _decide(intent: KnownIntent, intake: Intake) -> bool:
     if not intent.undecided:
         _alarm(intent, winner)
         return False
+    if winner.content is None:
+        return False
     if (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint) and intent.reason not in (
         SUPERSEDED,
         MERGED,
@@ -259,7 +270,7 @@ def _decide(intent: KnownIntent, intake: Intake) -> bool:
     else:
         intent.due_at, intent.reason = None, winner.reason
     intent.trigger, intent.fingerprint, intent.decision = winner.trigger, winner.fingerprint, winner
-    intent.content = read_content(winner.content)
+    intent.held, intent.content = winner.content, read_content(winner.content)
     intent.identity = intent.content.identity
     intent.changed = True
     return True
@@ -287,9 +298,15 @@ def _alarm(intent: KnownIntent, winner: Standing) -> None:
         return
     if revokes(winner):
         alarm, reason = REVOKED_AFTER_SEND, winner.reason
-    elif winner.decision == "call" and read_content(winner.content).identity != intent.identity:
+    elif _calls_another(intent, winner):
         alarm, reason = PATIENT_CHANGED_AFTER_SEND, None
     else:
         return
     if (intent.alarm, intent.alarm_reason) != (alarm, reason):
         intent.alarm, intent.alarm_reason, intent.changed = alarm, reason, True
+
+
+def _calls_another(intent: KnownIntent, winner: Standing) -> bool:
+    if winner.decision != "call" or winner.content is None:
+        return False
+    return read_content(winner.content).identity != intent.identity

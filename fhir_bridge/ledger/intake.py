@@ -38,7 +38,7 @@ async def accept(
     changed = _intents_of(known)
     patient_ids = await crosswalk.take_in(connection, changed, intake.now)
     await _write_intents(connection, changed, patient_ids, intake.now, salt)
-    await _write_triggers(connection, known, intake.now)
+    await _write_triggers(connection, known, changed, intake.now)
     await _write_members(connection, known)
     await crosswalk.park_behind(connection, intake.now)
     return accepted
@@ -51,8 +51,9 @@ async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake:
     """
     by_id = await _intents_by_id(connection, ids)
     for row in await _fetch(connection, select(triggers), triggers.c.intent_id, ids):
-        if row.content is not None:
-            by_id[row.intent_id].standings[row.trigger] = _standing(row)
+        standing = _standing(row, by_id[row.intent_id])
+        if standing.content is not None:
+            by_id[row.intent_id].standings[row.trigger] = standing
     decided = [intent for intent in by_id.values() if intent.standings]
     for intent in decided:
         folding.decide_anew(intent, intake)
@@ -78,6 +79,8 @@ async def _known(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Kn
     for source, labels in _labels_by_source(arrivals).items():
         statement = select(members).where(members.c.source == source)
         member_rows += await _fetch(connection, statement, members.c.member, labels)
+        standing = select(triggers.c.intent_id).where(triggers.c.source == source)
+        touched.update(await _scalars(connection, standing, triggers.c.trigger, labels))
     touched.update(row.intent_id for row in member_rows)
     keys = {folding.key_of(arrival) for arrival in arrivals}
     touched.update(row.id for row in await _fetch(connection, select(intents.c.id), intents.c.key, keys))
@@ -87,7 +90,8 @@ async def _known(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Kn
         known.by_member.setdefault((row.source, row.member), {})[row.loss] = by_id[row.intent_id]
     for row in await _fetch(connection, select(triggers), triggers.c.intent_id, touched):
         intent = by_id[row.intent_id]
-        intent.standings[row.trigger] = _standing(row)
+        intent.standings[row.trigger] = _standing(row, intent)
+        known.by_member.setdefault((row.source, row.trigger), {})[intent.loss] = intent
         known.by_trigger[(row.source, row.trigger)] = intent
     return known
 
@@ -108,6 +112,12 @@ async def _fetch(
     return rows
 
 
+async def _scalars(
+    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
+) -> list[Any]:
+    return [row[0] for row in await _fetch(connection, statement, column, values)]
+
+
 def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
 
@@ -119,12 +129,15 @@ async def _intents_by_id(connection: AsyncConnection, ids: Collection[int]) -> d
             for name in ("id", "key", "source", "loss", "state", "reason", "trigger", "fingerprint")
         ),
         *(intents.c[name] for name in ("identity", "due_at", "alarm", "alarm_reason")),
+        intents.c.content.label("held"),
     ).with_for_update()
     rows = await _fetch(connection, columns, intents.c.id, ids)
     return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}) for row in rows}
 
 
-def _standing(row: Row[Any]) -> Standing:
+def _standing(row: Row[Any], intent: KnownIntent) -> Standing:
+    """What a trigger says; the content of the one that the intent goes by is kept there only."""
+    goes_by = (intent.trigger, intent.fingerprint) == (row.trigger, row.fingerprint)
     return Standing(
         trigger=row.trigger,
         resource_type=row.resource_type,
@@ -132,7 +145,7 @@ def _standing(row: Row[Any]) -> Standing:
         decision=row.decision,
         reason=row.reason,
         fingerprint=row.fingerprint,
-        content=row.content,
+        content=intent.held if row.content is None and goes_by else row.content,
     )
 
 
@@ -203,15 +216,11 @@ def _decided(intent: KnownIntent, patient_ids: dict[tuple[str, str], int], salt:
         "trigger": decision.trigger,
         "version_id": decision.version.version_id,
         "fingerprint": decision.fingerprint,
+        "content": decision.content,
         "identity": content.identity,
         "expression": content.expression,
-        "detail": content.detail,
-        "request": bytes(content.task) if calls else None,
-        "lineage": bytes(content.lineage),
         "patient_id": patient_ids[place] if calls else None,
         "lane": lane_of(content.phone_number, salt) if calls else None,
-        "zones": " ".join(content.zones),
-        "valid_until": content.valid_until,
     }
 
 
@@ -260,27 +269,37 @@ async def _update(connection: AsyncConnection, changed: Sequence[KnownIntent], n
         await connection.execute(update(intents).where(intents.c.id == intent.id).values(**values))
 
 
-async def _write_triggers(connection: AsyncConnection, known: Known, now: datetime) -> None:
-    rows = []
-    for (source, trigger), intent in known.moved.items():
-        standing = intent.standings[trigger]
-        rows.append(
-            {
-                "source": source,
-                "trigger": trigger,
-                "intent_id": intent.id,
-                "resource_type": standing.resource_type,
-                "version_id": standing.version.version_id,
-                "last_updated": standing.version.last_updated,
-                "decision": standing.decision,
-                "reason": standing.reason,
-                "fingerprint": standing.fingerprint,
-                "content": standing.content,
-                "changed_at": now,
-            }
-        )
+async def _write_triggers(
+    connection: AsyncConnection, known: Known, changed: Sequence[KnownIntent], now: datetime
+) -> None:
+    """What moved, and all that stand in an intent that changed: which of them it goes by may
+    have changed too.
+    """
+    places = dict(known.moved)
+    places |= {(i.source, label): i for i in changed if len(i.standings) > 1 for label in i.standings}
+    rows = [
+        _trigger_row(source, intent.standings[label], intent, now)
+        for (source, label), intent in places.items()
+    ]
     if rows:
         await connection.execute(upsert(connection, triggers), rows)
+
+
+def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: datetime) -> Json:
+    held = (intent.trigger, intent.fingerprint) == (standing.trigger, standing.fingerprint)
+    return {
+        "source": source,
+        "trigger": standing.trigger,
+        "intent_id": intent.id,
+        "resource_type": standing.resource_type,
+        "version_id": standing.version.version_id,
+        "last_updated": standing.version.last_updated,
+        "decision": standing.decision,
+        "reason": standing.reason,
+        "fingerprint": standing.fingerprint,
+        "content": None if held else standing.content,
+        "changed_at": now,
+    }
 
 
 async def _write_members(connection: AsyncConnection, known: Known) -> None:

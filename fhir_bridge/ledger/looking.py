@@ -10,13 +10,14 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination
+from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.operations import intent_id
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import attempts, inbox, intents, members, patients, triggers
 
 NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
-_SECRET = ("lease_token", "fingerprint", "content", "lane", "salt")
+_SECRET = ("lease_token", "fingerprint", "content", "lane")
 
 
 async def status(connection: AsyncConnection, now: datetime, only: list[str] | None = None) -> Status:
@@ -132,16 +133,29 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
         .where(or_(attempts.c.intent_id == row_id, attempts.c.patient_id == (intent.patient_id or -1)))
         .order_by(attempts.c.id)
     )
+    standing = (await connection.execute(of_intent)).all()
     person = (
         await connection.execute(select(patients).where(patients.c.id == intent.patient_id))
     ).one_or_none()
     return {
         **_plain(intent),
-        "zones": intent.zones.split(),
-        "triggers": [_plain(row) for row in await connection.execute(of_intent)],
-        "members": list((await connection.execute(chain)).scalars()),
+        **_content(intent.content),
+        "triggers": [_plain(row) for row in standing],
+        "members": sorted({*(await connection.execute(chain)).scalars(), *(row.trigger for row in standing)}),
         "patient": None if person is None else _plain(person),
         "attempts": [_plain(row) for row in await connection.execute(tried)],
+    }
+
+
+def _content(stored: bytes | None) -> dict[str, Any]:
+    """What the intent goes by; all of it absent once retention has cleared it."""
+    content = Content() if stored is None else read_content(stored)
+    return {
+        "request": msgspec.json.decode(content.task),
+        "detail": content.detail,
+        "zones": list(content.zones),
+        "valid_until": content.valid_until,
+        "lineage": msgspec.json.decode(content.lineage),
     }
 
 
@@ -153,6 +167,6 @@ def _plain(row: Any) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     if not isinstance(value, bytes):
         return value
-    if name in ("request", "lineage"):
+    if name == "request":
         return msgspec.json.decode(value)
     return _text(value)

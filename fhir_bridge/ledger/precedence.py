@@ -78,8 +78,9 @@ def _number(version_id: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one trigger says last. `decision` is `call`, `skip` or `reject`; `content` what the intent takes
-    over.
+    """What one trigger says last: `decision` is `call`, `skip` or `reject`.
+
+    `content` is what the intent takes over, None once retention has cleared it.
     """
 
     trigger: str
@@ -88,7 +89,7 @@ class Standing:
     decision: str
     reason: str | None
     fingerprint: str
-    content: bytes
+    content: bytes | None
 
 
 _STRENGTH = {"call": 2, "reject": 1, "skip": 0}
