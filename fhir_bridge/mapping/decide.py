@@ -10,7 +10,7 @@ from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
 from fhir_bridge.mapping.intent import subject_of
 from fhir_bridge.mapping.patient_request import patient_draft, patient_id
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
 from fhir_bridge.mapping.request import task_draft, valid_until
 from fhir_bridge.mapping.triggers import is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -90,12 +90,9 @@ def _ended(subject: Subject, verdict: Verdict, rule: str, recorder: Recorder) ->
 
 
 def _expression(element: Element) -> str:
-    """The FHIRPath of the element a person must look at, with its type in front."""
+    """The FHIRPath of the element a person must look at."""
     holder, path = element
-    kind = holder.partition("/")[0] if isinstance(holder, str) else holder.view.resource_type
-    if not path or path.startswith(f"{kind}."):
-        return path or kind
-    return f"{kind}.{path}"
+    return fhirpath(holder.partition("/")[0] if isinstance(holder, str) else holder.view.resource_type, path)
 
 
 def _note_sources(case: Case, recorder: Recorder) -> None:

@@ -1,4 +1,4 @@
-"""What mapping answers for a trigger, and where every value of the answer came from (mapping, sections 1 and 18)."""
+"""What mapping answers for a trigger, and where every value came from (mapping, sections 1 and 18)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Source(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lineage(msgspec.Struct, frozen=True, gc=False):
-    """Where one field came from: its elements, the rule's name, the map row or override used and its layer."""
+    """Where one field came from: its elements, the rule, the map row or override used and its layer."""
 
     field: str
     sources: tuple[Source, ...]
@@ -28,7 +28,7 @@ class Lineage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
-    """Something a person should know about the data: a stable code and the element it speaks of. Never a value."""
+    """Something a person should know about the data: a stable code and its element. Never a value."""
 
     code: str
     resource: str
@@ -41,8 +41,9 @@ class Subject:
 
     `intent` is the key of mapping, section 2 (None where no patient is known, so that no call can be meant);
     `members` are the labels of every member of the chain. `version_id` and `last_updated` are the trigger's.
-    `loss` is the part of the key that names the lost appointment and its lost start, None unless the intent is to
-    make a loss good: the ledger lets a chain take the intent of a known member, but never a loss that of its chain.
+    `loss` is the part of the key that names the lost appointment and its lost start, None unless the intent
+    is to make a loss good: the ledger lets a chain take the intent of a known member, but never a loss that
+    of its chain.
     """
 
     trigger: str
@@ -82,7 +83,7 @@ class Call(Decision):
 
 @dataclass(frozen=True, slots=True)
 class Skip(Decision):
-    """Rightly no call. `reason` is a code of mapping, section 3 or 4; `detail` the row or what was seen (codes only)."""
+    """Rightly no call. `reason`: a code of mapping, sections 3 and 4; `detail`: codes seen."""
 
     reason: str
     detail: str | None = None

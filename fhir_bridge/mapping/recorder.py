@@ -35,7 +35,7 @@ class Recorder:
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:
         """Remember something a person should know of an element: a stable code. Said once, however often it
         is seen."""
-        self._notes[Note(code, resource.label, path.removeprefix(f"{resource.view.resource_type}."))] = None
+        self._notes[Note(code, resource.label, fhirpath(resource.view.resource_type, path))] = None
 
     @property
     def lineage(self) -> tuple[Lineage, ...]:
@@ -48,11 +48,18 @@ class Recorder:
         return tuple(self._notes)
 
     def _source(self, holder: Resource[View] | str, path: str) -> Source:
-        """The element; a path that names the type again, as references' paths do, is told without it."""
         if isinstance(holder, str):
-            return Source(holder, path.removeprefix(f"{holder.partition('/')[0]}."))
+            return Source(holder, fhirpath(holder.partition("/")[0], path))
         known = self._labels.get(id(holder))
         if known is None:
-            known = holder.versioned_label, f"{holder.view.resource_type}."
+            known = holder.versioned_label, holder.view.resource_type
             self._labels[id(holder)] = known
-        return Source(known[0], path.removeprefix(known[1]))
+        return Source(known[0], fhirpath(known[1], path))
+
+
+def fhirpath(resource_type: str, path: str) -> str:
+    """The element's path with its resource's type in front: `Patient.name[0].family`; the type alone for the
+    whole resource. A path that has the type already, as those of references do, stays."""
+    if not path:
+        return resource_type
+    return path if path.startswith(f"{resource_type}.") else f"{resource_type}.{path}"

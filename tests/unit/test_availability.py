@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_left_out_and_noted(told: Callable[..., Told]) ->
     said = told(appointment(requestedPeriod=[{"start": "next week"}]), recorder=recorder)
     assert said["timeframe_availability"] is None
     assert [(note.code, note.path) for note in recorder.notes] == [
-        ("date-unreadable", "requestedPeriod[0].start")
+        ("date-unreadable", "Appointment.requestedPeriod[0].start")
     ]
 
 

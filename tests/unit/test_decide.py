@@ -58,7 +58,7 @@ def test_a_skip_tells_its_row_and_element(
     assert isinstance(found, Skip)
     assert (found.reason, found.detail) == ("already-booked", "booked")
     (entry,) = found.lineage
-    assert (entry.field, entry.rule, entry.sources[0].path) == ("decision", "row 11", "status")
+    assert (entry.field, entry.rule, entry.sources[0].path) == ("decision", "row 11", "Appointment.status")
 
 
 @pytest.mark.parametrize(

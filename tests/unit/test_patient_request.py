@@ -111,7 +111,7 @@ def test_the_address_left_out_by_policy_is_noted(
     without = {**marigold, "address": [{"city": "Springfield"}]}
     wire, recorder = drafted(proposed, without, profile=profile_of(incomplete_address="omit"))
     assert "address" not in wire
-    assert [(note.code, note.path) for note in recorder.notes] == [("address-incomplete", "address[0]")]
+    assert [(note.code, note.path) for note in recorder.notes] == [("address-incomplete", "Patient.address[0]")]
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_the_sites_own_identifier_is_the_task_apis_id(
     recorder = Recorder()
     assert patient_id(patient, site, recorder) == value
     assert [(note.code, note.path) for note in recorder.notes] == [
-        ("patient-id-invalid", "identifier[0].value")
+        ("patient-id-invalid", "Patient.identifier[0].value")
     ]
-    assert recorder.lineage[0].sources[0].path == "identifier[1].value"
+    assert recorder.lineage[0].sources[0].path == "Patient.identifier[1].value"
     assert patient_id(patient, us, recorder) is None
 
 
