@@ -23,7 +23,8 @@ FIELD = "patient.insurance"
 
 
 def insurance(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> Insurance | None:
-    """The insurances in force at `now`, the first in coordination of benefits in front; None without any."""
+    """The insurances in force at `now`, each told once, the first in coordination of benefits in front; None
+    without any."""
     kinds: dict[str, list[MemberInsurance]] = {"medical": [], "dental": [], "vision": []}
     for coverage in sorted(case.coverages, key=lambda found: found.view.order or 0):
         kind = _kind(coverage, profile, now)
@@ -35,6 +36,8 @@ def insurance(case: Case, profile: Profile, now: datetime, recorder: Recorder) -
         if kind not in kinds:
             recorder.note("coverage-type-unknown", coverage, "type")
             kind = UNKNOWN_KIND
+        if member in kinds[kind]:
+            continue
         kinds[kind].append(member)
         recorder.take(f"{FIELD}.{kind}[{len(kinds[kind]) - 1}]", "coverage", (coverage, ""))
     if not any(kinds.values()):
