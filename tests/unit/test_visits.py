@@ -131,7 +131,7 @@ def test_a_visit_whose_date_cannot_be_read_is_noted(told: Callable[..., Told]) -
 
 
 def test_a_display_that_no_person_says_gives_way_to_the_map(told: Callable[..., Told]) -> None:
-    """SNOMED CT calls the root of all its encounters a patient encounter procedure; people call it a visit."""
+    """SNOMED CT calls the root of all encounters a patient encounter procedure; people call it a visit."""
     root = {"system": SNOMED, "code": "308335008", "display": "Patient encounter procedure"}
     said = told(appointment(), encounter("2026-03-10", type=[concept("Patient encounter procedure", root)]))
     assert said["previous_visits"][0]["purpose"] == "visit"
