@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import json
 import os
-from dataclasses import dataclass
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import structlog
+from pydantic import SecretStr
 
+from fhir_bridge.cli.main import run
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import Call, Lineage, Reject, Skip, Source, Subject
+from fhir_bridge.sandbox.faults import FaultScript
+from fhir_bridge.sandbox.server import running_sandbox
+from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.task_api.models import PatientDraft, ScheduleAppointmentData, TaskDraft
 
 MONDAY = datetime(2026, 11, 23, 15, tzinfo=UTC)
@@ -85,3 +100,205 @@ def arrivals() -> Arrivals:
 def monday() -> datetime:
     """Monday 23 November 2026, 10:00 in New York, aware UTC: a moment at which people may be phoned."""
     return MONDAY
+
+
+PROGRAM = "from fhir_bridge.cli.main import main; main()"
+
+SETTINGS = """\
+[api]
+url = "{url}"
+project_id = "123e4567-e89b-12d3-a456-426614174000"
+key = "{key}"
+timeout = "{timeout}"
+
+[dispatch]
+calling_hours = "off"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output as JSON, line by line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """`fhir-bridge` in a folder of its own, `folder`, where bridge.toml and the ledger are."""
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
+        """Run a command in this process."""
+        self.capture.readouterr()
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = run(list(arguments))
+        captured = self.capture.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    def process(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-c", options.pop("program", PROGRAM), *arguments],
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def settings(self, url: str, more: str = "", *, key: str = "key", timeout: str = "5s") -> None:
+        """Write bridge.toml: the endpoint at `url`, calls at any hour, and `more`."""
+        text = SETTINGS.format(url=url, key=key, timeout=timeout)
+        (self.folder / "bridge.toml").write_text(text + more)
+
+
+@pytest.fixture
+def bridge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Bridge]:
+    """The command line, in an empty folder and without what the machine's environment sets."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("FHIR_BRIDGE_") or name in ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    yield Bridge(tmp_path, monkeypatch, capsys)
+    structlog.reset_defaults()
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """Writes FHIR about made-up people whom today somebody wants to see within three weeks."""
+
+    folder: Path
+
+    def patient(self, number: int = 1, **elements: Any) -> dict[str, Any]:
+        """Patient/p1 has the number +12125550101, and so on up to 99."""
+        return {
+            "resourceType": "Patient",
+            "id": f"p{number}",
+            "name": [{"family": "Sample", "given": ["Juniper"]}],
+            "birthDate": "1980-01-01",
+            "telecom": [{"system": "phone", "use": "mobile", "value": f"(212) 555-01{number:02}"}],
+            "address": [
+                {
+                    "line": ["12 Sample St"],
+                    "city": "New York",
+                    "state": "NY",
+                    "postalCode": "10001",
+                    "country": "US",
+                }
+            ],
+            **elements,
+        }
+
+    def appointment(self, number: int = 1, **elements: Any) -> dict[str, Any]:
+        """Appointment/a1 is a proposed one of Patient/p1."""
+        today = datetime.now(UTC).date()
+        window = {"start": str(today + timedelta(days=7)), "end": str(today + timedelta(days=20))}
+        return {
+            "resourceType": "Appointment",
+            "id": f"a{number}",
+            "status": "proposed",
+            "created": str(today),
+            "requestedPeriod": [window],
+            "participant": [{"actor": {"reference": f"Patient/p{number}"}, "status": "accepted"}],
+            **elements,
+        }
+
+    def write(self, name: str, *resources: dict[str, Any]) -> str:
+        """A file: one resource as it is, several as a Bundle; gives its name."""
+        whole = resources[0]
+        if len(resources) > 1:
+            entries = [{"resource": resource} for resource in resources]
+            whole = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(whole))
+        return name
+
+    def proposed(self, number: int = 1, **patient: Any) -> str:
+        """A Bundle of one person and their proposed appointment; gives the file's name."""
+        return self.write(
+            f"proposed-{number}.json", self.patient(number, **patient), self.appointment(number)
+        )
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    """Made-up people in the test's folder."""
+    return Hospital(tmp_path)
+
+
+@dataclass
+class EndpointThread:
+    """The sandbox on loopback, in a thread of its own, so that a command line can talk to it."""
+
+    settings: SandboxSettings
+    url: str = ""
+    _started: threading.Event = field(default_factory=threading.Event)
+    _stop: Callable[[], object] = lambda: None
+
+    def serve(self) -> None:
+        """Until stopped."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(done.set)
+        async with running_sandbox(self.settings) as sandbox:
+            self.url = sandbox.url
+            self._started.set()
+            await done.wait()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[EndpointThread]:
+        """Within, it takes requests at `url`."""
+        thread = threading.Thread(target=self.serve)
+        thread.start()
+        assert self._started.wait(10)
+        try:
+            yield self
+        finally:
+            self._stop()
+            thread.join()
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What it has seen."""
+        return dict(httpx.get(f"{self.url}/_sandbox/stats", trust_env=False).json())
+
+    @property
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks as it got them."""
+        found = httpx.get(f"{self.url}/_sandbox/tasks", trust_env=False).json()
+        return [task["request"] for task in found]
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., EndpointThread]]:
+    """Starts the emulated endpoint, with faults by line; it takes the key `key`."""
+    with contextlib.ExitStack() as running:
+
+        def start(*faults: str, **settings: Any) -> EndpointThread:
+            told = {"api_keys": (SecretStr("key"),), "call_seconds": None, **settings}
+            made = SandboxSettings(faults=FaultScript.parse(faults), **told)
+            return running.enter_context(EndpointThread(made).running())
+
+        yield start

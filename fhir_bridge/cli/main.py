@@ -67,6 +67,15 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. A reader of its output that went away, such as `head`, is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any of them."""
         with formatter.section("Commands"):
@@ -142,12 +151,6 @@ def run(arguments: list[str] | None = None) -> int:
         if error.hint:
             click.echo(f"  → {error.hint}", err=True)
         return error.exit_code
-    except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
-        # A reader such as `head` went away: no failure, but click makes it one, and Python would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         return _tell_fault(error)
     return result if isinstance(result, int) else 0

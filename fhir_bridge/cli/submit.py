@@ -130,9 +130,7 @@ def _print(result: Result, as_json: bool) -> None:
     print_status(status, Console(highlight=False))
     if waiting := status.states.get("ready"):
         kept = screen.counted(waiting, "intent")
-        click.echo(
-            f"{kept} not sent yet, kept in the ledger: `fhir-bridge worker` sends what is due", err=True
-        )
+        click.echo(f"{kept} not sent yet, but kept: `fhir-bridge worker` sends what is due", err=True)
 
 
 def _preview(run: MappingRun, inputs: Inputs, as_json: bool) -> int:

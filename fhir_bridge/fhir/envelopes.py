@@ -128,13 +128,21 @@ def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
         if target is not None and target.label is not None:
             contents.deleted[target.label] = entry.response.last_modified if entry.response else None
         contents.count += 1
-    elif entry.resource is None:
-        contents.count += 1
-    elif _opening(entry.resource) == b"{":
-        _walk(bytes(entry.resource), entry.full_url, contents, depth + 1)
-    else:  # kept for its complaint: no object, so no resource
-        contents.parts.append(Part(bytes(entry.resource), entry.full_url, contents.count))
-        contents.count += 1
+    elif entry.resource is None and (request is not None or entry.response is not None):
+        contents.count += 1  # as in the answer to a transaction (Bundle's invariant bdl-5)
+    elif entry.resource is not None and _opening(entry.resource) == b"{":
+        raw, seen = bytes(entry.resource), contents.count
+        _walk(raw, entry.full_url, contents, depth + 1)
+        if contents.count == seen and resource_type(raw) is None:
+            _keep_for_complaint(raw, entry.full_url, contents)
+    else:
+        _keep_for_complaint(bytes(entry.resource or b"null"), entry.full_url, contents)
+
+
+def _keep_for_complaint(raw: bytes, full_url: str | None, contents: Contents) -> None:
+    """What stands where a resource should, and is none: whoever reads it says so, with its number."""
+    contents.parts.append(Part(raw, full_url, contents.count))
+    contents.count += 1
 
 
 def _entries(raw: bytes) -> list[_Entry]:

@@ -8,6 +8,9 @@ first used.
 from __future__ import annotations
 
 import importlib
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,7 +54,26 @@ def validate(raw: bytes, place: str = "-") -> list[Issue]:
     model = _model(version, name)
     if model is None:
         return [Issue(f"{name}.resourceType", "unknown-resource-type", version)]
-    return [Issue(_path(name, location), kind, version) for location, kind in _errors(model, data)]
+    found = [(_path(name, location), kind) for location, kind in _errors(model, data)]
+    found += [(path, "duplicate-element") for path in _repeated(name, raw)]
+    return [Issue(path, kind, version) for path, kind in found]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its names and values in order, those that stand twice too."""
+
+
+def _repeated(name: str, raw: bytes) -> Iterator[str]:
+    """Each element that stands twice in its object: JSON readers do not agree on which of the two counts."""
+    rest: list[tuple[str, Any]] = [(name, json.loads(raw, object_pairs_hook=_Pairs))]
+    while rest:
+        path, value = rest.pop()
+        if isinstance(value, _Pairs):
+            counts = Counter(key for key, _ in value)
+            yield from (f"{path}.{key}" for key, count in counts.items() if count > 1)
+            rest += [(f"{path}.{key}", each) for key, each in value]
+        elif isinstance(value, list):
+            rest += [(f"{path}[{index}]", each) for index, each in enumerate(value)]
 
 
 @cache
