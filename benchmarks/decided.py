@@ -42,7 +42,7 @@ def resources_of(patients: int, seed: int = 1) -> list[Resource[View]]:
 def decided(
     resources: list[Resource[View]], seen: Callable[[Decision], None] = lambda decision: None
 ) -> list[Decided]:
-    """From resources read to a decision for every trigger among them; `seen` is told of each when it is made."""
+    """From resources read to a decision for every trigger among them; `seen` is told of each at once."""
     at_hand = AtHand(resources)
     found = []
     for trigger in triggers(at_hand, resources):

@@ -59,11 +59,9 @@ STATES = (
 SPECIALTIES = (("394579002", "Cardiology"), ("394583002", "Endocrinology"), ("394594003", "Ophthalmology"))
 SERVICES = (("124", "General Practice"), ("57", "Immunization"), ("165", "Cardiology"))
 REASONS = (("38341003", "Hypertension"), ("44054006", "Type 2 diabetes"), ("195967001", "Asthma"))
-AREAS = (
-    "201 202 203 205 206 207 208 209 210 212 213 214 215 216 217 218 219 224 225 228 229 231 234 239 240 248 "
-    "251 252 253 254 256 260 262 267 269 270 276 281 301 302 303 304 305 307 308 309 310 312 313 314 315 316"
-).split()
-"""With 555-0100 to 555-0199, which are nobody's, 5,200 made-up numbers, and other ones for every seed."""
+AREAS = tuple(area for first, end in ((201, 211), (212, 221), (223, 230), (301, 311), (312, 322), (401, 411))
+              for area in range(first, end))  # fmt: skip
+"""Of the US: with 555-0100 to 555-0199, which are nobody's, 5,600 numbers, and others for every seed."""
 US_NPI = "http://hl7.org/fhir/sid/us-npi"
 SNOMED = "http://snomed.info/sct"
 SERVICE_TYPE = "http://terminology.hl7.org/CodeSystem/service-type"

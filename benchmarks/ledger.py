@@ -72,7 +72,7 @@ def _taking_in(arrivals: Sequence[Arrival], folder: Path) -> Work:
 
 
 def _inserting(arrivals: Sequence[Arrival], contents: Sequence[bytes], folder: Path) -> Work:
-    """The same trigger, its bytes and its decision, as durable, in one table that keeps no account of anything."""
+    """The same trigger, its bytes and its decision, in a table that keeps account of nothing."""
     connection = sqlite3.connect(_empty(folder), isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

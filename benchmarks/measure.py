@@ -53,7 +53,7 @@ Work = Callable[[], object]
 
 
 def side_by_side(ours: Work, theirs: Work, rounds: int = 5) -> tuple[float, float]:
-    """Wall seconds of each, run turn by turn so that both meet the same noise: of the round with the median ratio."""
+    """Wall seconds of each in the round with the median ratio; run in turns, both meet the same noise."""
     return prepared(lambda: ours, lambda: theirs, rounds)
 
 

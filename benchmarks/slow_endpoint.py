@@ -1,4 +1,4 @@
-"""An endpoint that answers every POST after 50 ms with 201 and a new id: a process of its own, no bottleneck."""
+"""An endpoint that answers every POST after 50 ms with 201 and a new id, in a process of its own."""
 
 from __future__ import annotations
 

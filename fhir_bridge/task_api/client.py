@@ -14,12 +14,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, ValidationError
 
+from fhir_bridge.task_api.connections import Connections
 from fhir_bridge.task_api.endpoint import bearer, endpoint_url, proxy_for, tls_context
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass, outcome_of_answer, outcome_of_failure
 from fhir_bridge.task_api.patients import CreatePatientRequest
 from fhir_bridge.task_api.records import Patient, Task
 from fhir_bridge.task_api.tasks import TaskRequest
-from fhir_bridge.task_api.transport import EXTENSION, Progress, ProvingTransport
+from fhir_bridge.task_api.transport import EXTENSION, Progress
 from fhir_bridge.task_api.wire import NIL_ID, Received, Sent
 
 MAX_ANSWER = 4 * 1024 * 1024
@@ -77,7 +78,7 @@ class TaskApiClient:
             timeout=httpx.Timeout(timeout, connect=connect_timeout),
             follow_redirects=False,
             trust_env=False,
-            transport=ProvingTransport(
+            transport=Connections(
                 tls=tls_context(ca_bundle), proxy=proxy_for(url, proxy), max_connections=max_connections
             ),
         )
