@@ -282,6 +282,13 @@ def decide_anew(intent: KnownIntent, intake: Intake) -> None:
     _decide(intent, intake)
 
 
+def catch_up(intent: KnownIntent, intake: Intake) -> bool:
+    """Go by what was said while an intent was being sent or in doubt, now that it is ready again; True where
+    that changed it.
+    """
+    return _decide(intent, intake)
+
+
 def _due(intent: KnownIntent, before: State | None, intake: Intake) -> datetime:
     """A newer version neither shortens a retry's wait nor makes a hold longer."""
     if before is State.READY and intent.due_at:

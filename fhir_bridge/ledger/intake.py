@@ -49,18 +49,38 @@ async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake:
 
     One whose payloads retention has cleared stays as it is: only newer data can bring it back.
     """
+    decided = [intent for intent in await _with_standings(connection, ids) if intent.standings]
+    for intent in decided:
+        folding.decide_anew(intent, intake)
+    await _write_decided(connection, decided, intake.now, salt)
+    return len(decided)
+
+
+async def catch_up(connection: AsyncConnection, ids: Collection[int], now: datetime, salt: bytes) -> None:
+    """Let intents that came back unsent go by what was said while they were away: a newer version, or that
+    nobody must be called any more. Only those that are ready are looked at.
+    """
+    away = [intent for intent in await _with_standings(connection, ids) if intent.state is State.READY]
+    changed = [intent for intent in away if intent.standings and folding.catch_up(intent, Intake(now, now))]
+    await _write_decided(connection, changed, now, salt)
+
+
+async def _with_standings(connection: AsyncConnection, ids: Collection[int]) -> list[KnownIntent]:
+    """The intents with all that is still known of what their triggers last said."""
     by_id = await _intents_by_id(connection, ids)
     for row in await _fetch(connection, select(triggers), triggers.c.intent_id, ids):
         standing = _standing(row, by_id[row.intent_id])
         if standing.content is not None:
             by_id[row.intent_id].standings[row.trigger] = standing
-    decided = [intent for intent in by_id.values() if intent.standings]
-    for intent in decided:
-        folding.decide_anew(intent, intake)
-    patient_ids = await crosswalk.take_in(connection, decided, intake.now)
-    await _write_intents(connection, decided, patient_ids, intake.now, salt)
-    await crosswalk.park_behind(connection, intake.now)
-    return len(decided)
+    return list(by_id.values())
+
+
+async def _write_decided(
+    connection: AsyncConnection, decided: Sequence[KnownIntent], now: datetime, salt: bytes
+) -> None:
+    patient_ids = await crosswalk.take_in(connection, decided, now)
+    await _write_intents(connection, decided, patient_ids, now, salt)
+    await crosswalk.park_behind(connection, now)
 
 
 def _intents_of(known: Known) -> list[KnownIntent]:

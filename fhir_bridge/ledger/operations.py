@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
@@ -60,9 +60,12 @@ async def retry(connection: AsyncConnection, selection: Selection, act: Act, sal
     """Decide refused, parked, cancelled and waiting intents again from what their triggers last said.
 
     What calls is due now with a new deadline. Those behind a patient in doubt or refused stay parked until
-    that one is resolved; rejected and skipped ones change only when better data comes.
+    that one is resolved; rejected and skipped ones change only when better data comes. One that was cancelled
+    in doubt may have been called: it takes `resolve_resend`.
     """
-    chosen = select(intents.c.id).where(await matching(connection, selection), intents.c.state.in_(_RETRIED))
+    chosen = select(intents.c.id).where(
+        await matching(connection, selection), intents.c.state.in_(_RETRIED), ~_cancelled_in_doubt()
+    )
     ids = set((await connection.execute(chosen)).scalars())
     return await intake.decide_anew(connection, ids, Intake(act.at, act.at), salt)
 
@@ -83,21 +86,37 @@ async def resolve_sent(connection: AsyncConnection, key: str, task_id: str, act:
     return (await connection.execute(statement.values(**sent))).rowcount
 
 
-async def resolve_resend(connection: AsyncConnection, selection: Selection, act: Act) -> int:
-    """Nobody was called: intents in doubt become ready now; gives how many."""
-    statement = update(intents).where(
-        await matching(connection, selection), intents.c.state == State.IN_DOUBT
+async def resolve_resend(connection: AsyncConnection, selection: Selection, act: Act, salt: bytes) -> int:
+    """Nobody was called: intents in doubt, or cancelled while they were, become ready now; gives how many.
+
+    They go by what their triggers say by now: who was revoked meanwhile is not called after all.
+    """
+    statement = (
+        update(intents)
+        .where(await matching(connection, selection))
+        .where(or_(intents.c.state == State.IN_DOUBT, _cancelled_in_doubt()))
+        .values(
+            state=State.READY,
+            reason=None,
+            due_at=act.at,
+            called_at=None,
+            first_attempt_at=None,
+            alarm=None,
+            alarm_reason=None,
+            alarm_at=None,
+            changed_at=act.at,
+        )
+        .returning(intents.c.id)
     )
-    again = {
-        "state": State.READY,
-        "reason": None,
-        "due_at": act.at,
-        "called_at": None,
-        "first_attempt_at": None,
-    }
-    count = (await connection.execute(statement.values(**again, changed_at=act.at))).rowcount
+    ids = set((await connection.execute(statement)).scalars())
+    await intake.catch_up(connection, ids, act.at, salt)
     await crosswalk.park_behind(connection, act.at)
-    return count
+    return len(ids)
+
+
+def _cancelled_in_doubt() -> ColumnElement[bool]:
+    """Whether it was let be while nobody knew if the call was made: its number still counts as called."""
+    return and_(intents.c.state == State.CANCELLED, intents.c.called_at.is_not(None))
 
 
 async def resolve_patient(

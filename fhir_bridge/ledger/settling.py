@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, update
+from sqlalchemy import and_, bindparam, case, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import crosswalk
+from fhir_bridge.ledger import crosswalk, destination, intake
 from fhir_bridge.ledger.folding import RETRY
 from fhir_bridge.ledger.records import Defer, Park, Refusal, SettlePatient, SettleTask, Written
 from fhir_bridge.ledger.states import PatientState, State
@@ -59,7 +59,24 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     if written < len(rows) and late:
         await _settle_late(connection, late)
     await _finish_attempts(connection, attempts.c.intent_id, [(item.claimed.id, item) for item in settled])
+    await _catch_up(connection, [row for row in rows if row["state"] is State.READY])
     return [DONE] * len(settled)
+
+
+async def _catch_up(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """What is ready again was perhaps revoked or changed while it was being sent: nobody was called yet, so
+    it goes by that now, and there is nobody to tell.
+    """
+    if not rows:
+        return
+    ids = [row["of_id"] for row in rows]
+    again = and_(intents.c.id.in_(ids), intents.c.state == State.READY)
+    await connection.execute(
+        update(intents).where(again).values(alarm=None, alarm_reason=None, alarm_at=None)
+    )
+    salt = await destination.salt(connection)
+    assert salt is not None
+    await intake.catch_up(connection, ids, max(row["changed_at"] for row in rows), salt)
 
 
 def _task_row(item: SettleTask) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class SqlLedger:
     async def resolve_resend(self, selection: Selection, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "resolve-resend", _told(selection)) as connection:
-            return await operations.resolve_resend(connection, selection, act)
+            return await operations.resolve_resend(connection, selection, act, self._salt)
 
     async def resolve_patient(self, source: str, identity: str, created: str | None, act: Act) -> int:
         """See port.Operations."""

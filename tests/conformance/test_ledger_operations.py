@@ -22,6 +22,7 @@ TASK = "00000000-0000-4000-8000-000000000002"
 SENT = Outcome(OutcomeClass.ACCEPTED, 201, id=TASK)
 LOST = Outcome(OutcomeClass.UNKNOWN, 500, "http-500")
 REFUSED = Outcome(OutcomeClass.REFUSED, 422, "http-422", detail="no such project")
+BUSY = Outcome(OutcomeClass.NOT_PROCESSED, 503, "http-503")
 
 
 def act(at: datetime) -> Act:
@@ -266,3 +267,56 @@ async def test_no_phone_number_is_kept_outside_of_payloads(
 
 
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
+
+
+async def test_a_revocation_that_finds_it_being_sent_holds_when_nothing_was_processed(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The patient died while the endpoint was too busy to take the request: nobody is phoned, nobody told."""
+    await ready(ledger, arrivals, monday)
+    claimed = await begin(ledger, monday)
+    await ledger.accept([arrivals.skip("Appointment/0", "patient-deceased", version_id="2")], now=monday)
+    await settle(ledger, claimed, monday, BUSY)
+    shown = await ledger.show("Appointment/0")
+    assert (shown["state"], shown["reason"]) == (State.SKIPPED, "patient-deceased")
+    assert await claim(ledger, monday + MINUTE) == []
+    assert await ledger.worklist() == []
+
+
+async def test_what_changed_while_it_was_being_sent_is_sent_the_next_time(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A number mended during an attempt that was not processed is the number called by the next."""
+    await ready(ledger, arrivals, monday)
+    claimed = await begin(ledger, monday)
+    mended = arrivals.call("Appointment/0", phone="+12125559999", patient_id=patient(0), version_id="2")
+    await ledger.accept([mended], now=monday)
+    await settle(ledger, claimed, monday, BUSY)
+    (again,) = await claim(ledger, monday + MINUTE)
+    assert again.lane != claimed.lane
+    assert b"+12125559999" in again.request
+
+
+async def test_resending_goes_by_what_was_said_since(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Nobody was called, and meanwhile nobody is to be: resending calls nobody."""
+    await ready(ledger, arrivals, monday)
+    await settle(ledger, await begin(ledger, monday), monday, LOST)
+    await ledger.accept([arrivals.skip("Appointment/0", "entered-in-error", version_id="2")], now=monday)
+    assert await ledger.resolve_resend(Selection(state=State.IN_DOUBT), act(monday)) == 1
+    assert await state(ledger) == State.SKIPPED
+    assert await claim(ledger, monday + MINUTE) == []
+
+
+async def test_what_was_cancelled_in_doubt_is_not_retried_but_resent(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Retrying everything cancelled must not phone again who may have been phoned."""
+    await ready(ledger, arrivals, monday)
+    await settle(ledger, await begin(ledger, monday), monday, LOST)
+    assert await ledger.cancel(Selection(state=State.IN_DOUBT), act(monday)) == 1
+    assert await ledger.retry(Selection(state=State.CANCELLED), act(monday)) == 0
+    assert await state(ledger) == State.CANCELLED
+    assert await ledger.resolve_resend(Selection(key="Appointment/0"), act(monday)) == 1
+    assert await state(ledger) == State.READY
