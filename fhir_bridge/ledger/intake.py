@@ -80,6 +80,7 @@ async def _write_decided(
 ) -> None:
     patient_ids = await crosswalk.take_in(connection, decided, now)
     await _write_intents(connection, decided, patient_ids, now, salt)
+    await _write_triggers(connection, Known(), decided, now)
     await crosswalk.park_behind(connection, now)
 
 

@@ -320,3 +320,18 @@ async def test_what_was_cancelled_in_doubt_is_not_retried_but_resent(
     assert await state(ledger) == State.CANCELLED
     assert await ledger.resolve_resend(Selection(key="Appointment/0"), act(monday)) == 1
     assert await state(ledger) == State.READY
+
+
+async def test_what_another_trigger_said_is_kept_for_when_it_speaks_again(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """An order is overruled while it is being sent; when its appointment was an error, it calls after all."""
+    chain = {"intent": "ehr|Patient/p1|ServiceRequest/o1", "members": ("Appointment/a1", "ServiceRequest/o1")}
+    await ledger.accept([arrivals.call("ServiceRequest/o1", patient_id=patient(1), **chain)], now=monday)
+    claimed = await begin(ledger, monday)
+    await ledger.accept([arrivals.skip("Appointment/a1", "already-booked", **chain)], now=monday)
+    await settle(ledger, claimed, monday, BUSY)
+    assert await state(ledger, "ServiceRequest/o1") == State.SKIPPED
+    error = arrivals.skip("Appointment/a1", "entered-in-error", version_id="2", **chain)
+    await ledger.accept([error], now=monday)
+    assert await state(ledger, "ServiceRequest/o1") == State.READY
