@@ -31,6 +31,7 @@ def worker(config_file: str | None, drain: bool, concurrency: int | None) -> int
 
 async def _work(config_file: str | None, until: Until, concurrency: int | None) -> int:
     loaded = loaded_settings(config_file)
+    loaded.settings.endpoint()
     async with (
         ledger_of(loaded) as ledger,
         dispatcher_of(loaded.settings, ledger, concurrency=concurrency) as dispatcher,

@@ -117,6 +117,7 @@ class _Run:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._low = asyncio.Event()
         self._rescued_at: datetime | None = None
+        self._looked = False
         self._failure: BaseException | None = None
 
     async def work(self) -> None:
@@ -139,8 +140,11 @@ class _Run:
         now = self._clock()
         await self._rescue(now)
         gate = await self._sender.look(self._ledger)
-        if gate.probe_due(now, self._dispatcher.breaker):
-            await self._probe()
+        # Who starts a run after our key was refused may have corrected it: ask now, not at the next minute.
+        starts_stopped = gate.stopped_at is not None and not self._looked
+        self._looked = True
+        if starts_stopped or gate.probe_due(now, self._dispatcher.breaker):
+            await self._probe(at_once=starts_stopped)
             return False
         closed = gate.closed_because(now) is not None
         if not closed and await self._claim(now):
@@ -209,13 +213,13 @@ class _Run:
         if lost := await self._ledger.rescue(now):
             log.error("in-doubt-after-lease", count=lost)
 
-    async def _probe(self) -> None:
+    async def _probe(self, *, at_once: bool = False) -> None:
         """Ask whether the endpoint is alive and takes our key; only one worker at a time does."""
         breaker, mine = self._dispatcher.breaker, False
 
         def reserve(gate: Gate) -> Gate:
             nonlocal mine
-            mine = gate.probe_due(self._clock(), breaker)
+            mine = at_once or gate.probe_due(self._clock(), breaker)
             return gate.probed(self._clock(), breaker) if mine else gate
 
         await self._ledger.change_gate(reserve)
