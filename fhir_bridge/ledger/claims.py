@@ -14,9 +14,10 @@ from fhir_bridge.ledger import crosswalk
 from fhir_bridge.ledger.content import read_content
 from fhir_bridge.ledger.records import Claimed, Patient
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import intents, patients, pauses
+from fhir_bridge.ledger.tables import in_state, intents, patients, pauses
 
 LEASE_RAN_OUT = "lease-ran-out"
+_CLAIMED = ("id", "key", "source", "trigger", "lane", "content", "first_attempt_at", "tries", "patient_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +52,19 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
 async def _candidates(connection: AsyncConnection, asked: Claim) -> Sequence[Any]:
     of_patient = ("id", "identity", "state", "api_id", "request", "tries")
     first = intents.alias("first")
-    ahead = exists().where(
-        first.c.lane == intents.c.lane,
-        or_(
-            first.c.state == State.SENDING,
-            and_(
-                _wanted(first, asked),
-                or_(
-                    first.c.due_at < intents.c.due_at,
-                    and_(first.c.due_at == intents.c.due_at, first.c.id < intents.c.id),
-                ),
-            ),
-        ),
+    in_flight = exists().where(first.c.lane == intents.c.lane, in_state(first, State.SENDING))
+    earlier = or_(
+        first.c.due_at < intents.c.due_at,
+        and_(first.c.due_at == intents.c.due_at, first.c.id < intents.c.id),
     )
+    ahead = exists().where(first.c.lane == intents.c.lane, _wanted(first, asked), earlier)
     statement = (
-        select(intents, *(patients.c[name].label(f"patient_{name}_") for name in of_patient))
+        select(
+            *(intents.c[name] for name in _CLAIMED),
+            *(patients.c[name].label(f"patient_{name}_") for name in of_patient),
+        )
         .join(patients, patients.c.id == intents.c.patient_id)
-        .where(_wanted(intents, asked), _claimable(intents, asked.now), ~ahead)
+        .where(_wanted(intents, asked), _claimable(intents, asked.now), ~in_flight, ~ahead)
         .where(
             or_(
                 patients.c.state == PatientState.CREATED,
@@ -102,13 +99,13 @@ def _one_a_new_patient(rows: Sequence[Any]) -> Sequence[Any]:
 
 def _wanted(table: Any, asked: Claim) -> ColumnElement[bool]:
     paused = select(pauses.c.source)
-    wanted = and_(table.c.state == State.READY, table.c.due_at <= asked.now, table.c.source.not_in(paused))
+    wanted = and_(in_state(table, State.READY), table.c.due_at <= asked.now, table.c.source.not_in(paused))
     return wanted if asked.only is None else and_(wanted, table.c.key.in_(asked.only))
 
 
 def _claimable(table: Any, now: datetime) -> ColumnElement[bool]:
     free = or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
-    return and_(table.c.state == State.READY, table.c.due_at <= now, free)
+    return and_(in_state(table, State.READY), table.c.due_at <= now, free)
 
 
 def _claimed(row: Any, asked: Claim) -> Claimed:
@@ -139,7 +136,7 @@ def _claimed(row: Any, asked: Claim) -> Claimed:
 
 async def release(connection: AsyncConnection, token: str) -> int:
     """Give back what this worker claimed and did not start; gives how many."""
-    statement = update(intents).where(intents.c.state == State.READY, intents.c.lease_token == token)
+    statement = update(intents).where(in_state(intents, State.READY), intents.c.lease_token == token)
     return (await connection.execute(statement.values(lease_token=None, lease_until=None))).rowcount
 
 
@@ -148,11 +145,11 @@ async def rescue(connection: AsyncConnection, now: datetime) -> int:
     how many.
     """
     lost = {"lease_token": None, "lease_until": None, "changed_at": now}
-    statement = update(intents).where(intents.c.state == State.SENDING, intents.c.lease_until <= now)
+    statement = update(intents).where(in_state(intents, State.SENDING), intents.c.lease_until <= now)
     tasks = await connection.execute(
         statement.values(state=State.IN_DOUBT, reason=LEASE_RAN_OUT, due_at=None, **lost)
     )
-    people = update(patients).where(patients.c.state == PatientState.CREATING, patients.c.lease_until <= now)
+    people = update(patients).where(in_state(patients, PatientState.CREATING), patients.c.lease_until <= now)
     created = await connection.execute(
         people.values(state=PatientState.IN_DOUBT, error=LEASE_RAN_OUT, **lost)
     )
@@ -164,7 +161,7 @@ async def rescue(connection: AsyncConnection, now: datetime) -> int:
 async def next_due(connection: AsyncConnection, only: Collection[str] | None) -> datetime | None:
     """When the next ready intent of a source that is not paused is due, leased or not; None when none is."""
     statement = select(func.min(intents.c.due_at)).where(
-        intents.c.state == State.READY, intents.c.source.not_in(select(pauses.c.source))
+        in_state(intents, State.READY), intents.c.source.not_in(select(pauses.c.source))
     )
     if only is not None:
         statement = statement.where(intents.c.key.in_(only))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.folding import KnownIntent
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import intents, patients
+from fhir_bridge.ledger.tables import in_state, intents, patients
 
 _BEHIND = {PatientState.IN_DOUBT: "patient-in-doubt", PatientState.REFUSED: "patient-refused"}
 _SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
@@ -94,8 +94,8 @@ async def _bring_up_to_date(
 async def park_behind(connection: AsyncConnection, now: datetime) -> None:
     """Park every ready intent whose patient is in doubt or refused: it cannot be sent, and must be seen."""
     for state, reason in _BEHIND.items():
-        stuck = select(patients.c.id).where(patients.c.state == state)
-        statement = update(intents).where(intents.c.state == State.READY, intents.c.patient_id.in_(stuck))
+        stuck = select(patients.c.id).where(in_state(patients, state))
+        statement = update(intents).where(in_state(intents, State.READY), intents.c.patient_id.in_(stuck))
         await connection.execute(statement.values(**_given_up(reason, now)))
 
 

@@ -14,7 +14,7 @@ from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.operations import intent_id
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import attempts, inbox, intents, members, patients, triggers
+from fhir_bridge.ledger.tables import attempts, in_state, inbox, intents, members, patients, triggers
 
 NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
 _SECRET = ("lease_token", "fingerprint", "content", "lane")
@@ -27,7 +27,7 @@ async def status(connection: AsyncConnection, now: datetime, only: list[str] | N
     counts = select(intents.c.state, intents.c.reason, func.count()).group_by(
         intents.c.state, intents.c.reason
     )
-    due = select(func.min(intents.c.due_at)).where(intents.c.state == State.READY)
+    due = select(func.min(intents.c.due_at)).where(in_state(intents, State.READY))
     alarms = (
         select(intents.c.alarm, func.count()).where(intents.c.alarm.is_not(None)).group_by(intents.c.alarm)
     )

@@ -11,21 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.records import ReadBack, Sent
 from fhir_bridge.ledger.states import State
-from fhir_bridge.ledger.tables import intents
+from fhir_bridge.ledger.tables import in_state, intents
 
 
 async def take(connection: AsyncConnection, now: datetime, again_at: datetime, limit: int) -> list[Sent]:
     """The tasks to read back now; each is put off until `again_at`, so that no other worker asks as well."""
     due = (
         select(intents.c.id)
-        .where(intents.c.state == State.SENT, intents.c.poll_at <= now)
+        .where(in_state(intents, State.SENT), intents.c.poll_at <= now)
         .order_by(intents.c.poll_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     statement = (
         update(intents)
-        .where(intents.c.id.in_(due), intents.c.state == State.SENT, intents.c.poll_at <= now)
+        .where(intents.c.id.in_(due), in_state(intents, State.SENT), intents.c.poll_at <= now)
         .values(poll_at=again_at)
         .returning(intents.c.id, intents.c.key, intents.c.task_id)
     )

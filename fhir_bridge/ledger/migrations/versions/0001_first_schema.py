@@ -209,7 +209,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'sent'"),
         postgresql_where=sa.text("state = 'sent'"),
     )
-    op.create_index("ix_intents_state", "intents", ["state", "reason"], unique=False)
+    op.create_index("ix_intents_counts", "intents", ["reason", "state"], unique=False)
     op.create_table(
         "attempts",
         sa.Column("id", ROW_ID, nullable=False),
