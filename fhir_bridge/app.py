@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from fhir_bridge.case.case import Trigger
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.fhir import dates
+from fhir_bridge.fhir.views import TRIGGER_TYPES
 from fhir_bridge.intake.files import Inputs, read_inputs
 from fhir_bridge.mapping.decide import decide
-from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.decision import Decision, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.profiles.load import load_profile
@@ -58,13 +60,17 @@ class MappingRun:
         return [decision for _, decision in self._decided(inputs, blocked)]
 
     def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
-        """The same decisions as the ledger takes them in, each with its trigger's bytes."""
+        """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every
+        trigger that a history says is gone, for it may be waiting there to be called."""
         from fhir_bridge.ledger.records import Arrival
 
         source = self.profile.source.name
         return [
-            Arrival(source, decision, trigger.view.resource_type, trigger.raw)
-            for trigger, decision in self._decided(inputs, blocked)
+            *(
+                Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
+                for trigger, decision in self._decided(inputs, blocked)
+            ),
+            *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
         ]
 
     def _decided(self, inputs: Inputs, blocked: Blocked) -> Iterator[tuple[Trigger, Decision]]:
@@ -73,6 +79,25 @@ class MappingRun:
         for trigger in triggers(at_hand, inputs.resources):
             case = gather(at_hand, trigger, source=source)
             yield trigger, decide(case, self.profile, self.now, blocked)
+
+
+def _named(decision: Decision) -> Decision:
+    """The decision under its trigger's lasting name."""
+    subject = decision.subject
+    if subject.name in (None, subject.trigger):
+        return decision
+    return replace(decision, subject=replace(subject, trigger=subject.name))
+
+
+def _deleted(inputs: Inputs) -> Iterator[Skip]:
+    """What was deleted and not written again never was: the same Skip as for what was entered in error."""
+    there = {resource.label for resource in (*inputs.resources, *inputs.context)}
+    for label, deleted_at in inputs.deleted.items():
+        if label.partition("/")[0] in TRIGGER_TYPES and label not in there:
+            moment = dates.parse(deleted_at)
+            last_updated = moment.instant(UTC) if moment else None
+            subject = Subject(label, None, (label,), last_updated=last_updated)
+            yield Skip(subject, "entered-in-error", detail="deleted")
 
 
 def loaded_settings(
@@ -100,6 +125,8 @@ def resolution_rules(profile: Profile) -> ResolutionRules:
         patient_systems=frozenset(profile.systems.patient),
         system_aliases=profile.systems.aliases,
         replaces_extensions=frozenset(profile.triggers.replaces),
+        replacement_displays=profile.triggers.replaces_displays | profile.triggers.replaced_by_displays,
+        service_extensions=frozenset(profile.specialty.service_extensions),
     )
 
 

@@ -43,7 +43,8 @@ class Subject:
     `members` are the labels of every member of the chain. `version_id` and `last_updated` are the trigger's.
     `loss` is the part of the key that names the lost appointment and its lost start, None unless the intent
     is to make a loss good: the ledger lets a chain take the intent of a known member, but never a loss that
-    of its chain.
+    of its chain. `name` is the trigger's for keys: without an id it is printed as a URN or a place in a file,
+    and the next message may mean another by it. None: `trigger` lasts.
     """
 
     trigger: str
@@ -53,6 +54,7 @@ class Subject:
     version_id: str | None = None
     last_updated: datetime | None = None
     loss: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

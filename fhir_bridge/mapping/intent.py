@@ -25,6 +25,7 @@ def subject_of(case: Case, profile: Profile) -> Subject:
         version_id=trigger.version,
         last_updated=updated.instant(UTC) if updated else None,
         loss=loss_of(case, profile),
+        name=case.trigger_name,
     )
 
 

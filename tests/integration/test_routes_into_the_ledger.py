@@ -1,0 +1,136 @@
+"""The same work by different routes, and what takes it back: files decided and kept in a real ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_bridge.app import mapping_run
+from fhir_bridge.ledger.records import Accepted
+from fhir_bridge.ledger.store import SqlLedger, open_ledger
+
+NAMED_BY_IDENTIFIER = {"type": "ServiceRequest", "identifier": {"system": "urn:orders", "value": "R1"}}
+
+
+def patient(number: int = 1, **elements: Any) -> dict[str, Any]:
+    """Patient/p1 has the number +12125550101, and so on."""
+    return {
+        "resourceType": "Patient",
+        "id": f"p{number}",
+        "name": [{"family": "Sample", "given": ["Juniper"]}],
+        "birthDate": "1980-01-01",
+        "telecom": [{"system": "phone", "value": f"(212) 555-01{number:02}"}],
+        "address": [{"line": ["1 Elm Road"], "city": "Albany", "state": "NY", "postalCode": "12207"}],
+        **elements,
+    }
+
+
+def appointment(patient: int = 1, **elements: Any) -> dict[str, Any]:
+    """A proposed Appointment/a1; an element that is None is left out."""
+    own = {
+        "resourceType": "Appointment",
+        "id": "a1",
+        "status": "proposed",
+        "created": "2026-11-20T09:00:00Z",
+        "requestedPeriod": [{"start": "2026-12-01", "end": "2026-12-10"}],
+        "participant": [{"actor": {"reference": f"Patient/p{patient}"}, "status": "needs-action"}],
+        **elements,
+    }
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def order(**elements: Any) -> dict[str, Any]:
+    """ServiceRequest/o1: an active referral."""
+    return {
+        "resourceType": "ServiceRequest",
+        "id": "o1",
+        "status": "active",
+        "intent": "order",
+        "authoredOn": "2026-11-20",
+        "subject": {"reference": "Patient/p1"},
+        "requester": {"display": "Adam Careful"},
+        "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "3457005"}]}],
+        "code": {"text": "Cardiology"},
+        **elements,
+    }
+
+
+def version(number: int) -> dict[str, str]:
+    """The meta of a resource's n-th version, written on the n-th of November."""
+    return {"versionId": str(number), "lastUpdated": f"2026-11-{number:02}T09:00:00Z"}
+
+
+@dataclass
+class Door:
+    """The door of files: every call writes one and takes it in."""
+
+    ledger: SqlLedger
+    folder: Path
+    now: datetime
+    written: list[Path] = field(default_factory=list)
+
+    async def take(
+        self, *entries: dict[str, Any], kind: str = "collection", name: str = ""
+    ) -> list[Accepted]:
+        """One Bundle of resources, or of entries that are more than a resource."""
+        path = self.folder / (name or f"{len(self.written)}.json")
+        self.written.append(path)
+        parts = [one if one.keys() & {"resource", "request"} else {"resource": one} for one in entries]
+        path.write_text(json.dumps({"resourceType": "Bundle", "type": kind, "entry": parts}))
+        run = mapping_run(None, None, {}, self.now)
+        return await self.ledger.accept(run.arrivals(run.read([str(path)])), now=self.now)
+
+    async def ready(self) -> int:
+        """How many calls are waiting."""
+        return (await self.ledger.status(self.now)).states.get("ready", 0)
+
+
+@pytest.fixture
+async def door(tmp_path: Path, monday: datetime, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
+    """An empty ledger and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    project = "123e4567-e89b-12d3-a456-426614174000"
+    path = tmp_path / "ledger.db"
+    async with await open_ledger(path, api_url="http://127.0.0.1:1", project_id=project) as ledger:
+        yield Door(ledger, tmp_path, monday)
+
+
+async def test_one_place_in_two_files_of_one_name_is_two_appointments(door: Door) -> None:
+    """Nothing but its place names them; whoever comes second is called too."""
+    await door.take(patient(1), appointment(1, id=None), name="today.json")
+    await door.take(patient(2), appointment(2, id=None), name="today.json")
+    assert await door.ready() == 2
+
+
+async def test_a_urn_that_is_used_again_names_another_appointment(door: Door) -> None:
+    """Some systems put the same URNs into every message."""
+    for number in (1, 2):
+        entry = {"fullUrl": "urn:uuid:0", "resource": appointment(number, id=None)}
+        await door.take(patient(number), entry)
+    assert await door.ready() == 2
+
+
+async def test_what_is_deleted_at_the_source_is_not_called(door: Door) -> None:
+    """A history that tells of the deletion takes back what waits; what is written again later, calls."""
+    await door.take(patient(), appointment(meta=version(1)))
+    gone = {"request": {"method": "DELETE", "url": "Appointment/a1"}}
+    (accepted,) = await door.take(
+        {**gone, "response": {"lastModified": "2026-11-05T09:00:00Z"}}, kind="history"
+    )
+    assert (accepted.state, accepted.reason) == ("skipped", "entered-in-error")
+    await door.take(patient(), appointment(meta=version(7)))
+    assert await door.ready() == 1
+
+
+async def test_an_older_deletion_does_not_take_back_what_was_written_since(door: Door) -> None:
+    """A history read late."""
+    await door.take(patient(), appointment(meta=version(7)))
+    gone = {"request": {"method": "DELETE", "url": "Appointment/a1"}}
+    await door.take({**gone, "response": {"lastModified": "2026-11-05T09:00:00Z"}}, kind="history")
+    assert await door.ready() == 1
