@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
+
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -20,8 +22,7 @@ from fhir_bridge.fhir.views import (
 V = TypeVar("V", bound=View, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Link(Generic[V]):
+class Link(msgspec.Struct, Generic[V], frozen=True):
     """A reference followed: who refers, by which element, to what. `resource` is None where it is not at
     hand.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeVar, cast
+
+import msgspec
 
 from fhir_bridge.case.identity import digest, stable_name
 from fhir_bridge.case.links import Link
@@ -23,8 +24,7 @@ _ELEMENTS = ("subject", "patient", "beneficiary")
 """Where resources other than Appointments name their patient, DSTU2 to R5."""
 
 
-@dataclass(frozen=True, slots=True)
-class CasePatient:
+class CasePatient(msgspec.Struct, frozen=True):
     """The patient of a resource: how it is named, the record (None if not at hand), and who that is for a
     key."""
 

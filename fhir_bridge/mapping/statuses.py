@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest
@@ -11,8 +11,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import code
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """A status as FHIR's code. `spoken` is what a layer calls it instead ("to be rescheduled"), `note` an
     oddity."""
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
@@ -27,8 +29,7 @@ class Verdict:
     layer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What every row and gate looks at: a case, at an instant (aware), under the rules of its source."""
 
     case: Case

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
@@ -27,8 +29,7 @@ VISIT_EXCLUSION = "visit-exclusion"
 Part = tuple[Words, Resource[View]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """A visit that took place: its resource, when it began, and the element that says so."""
 
     resource: Resource[Encounter] | Resource[Appointment]

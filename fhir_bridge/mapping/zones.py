@@ -8,6 +8,8 @@ from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Address, Extension
 from fhir_bridge.fhir.dates import Moment, Precision
@@ -21,8 +23,7 @@ FOR_EVER, SINCE_EVER = 9000, 1
 """The years beyond which a date stands for no limit: 9999-12-31, and .NET's 0001-01-01."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(msgspec.Struct, frozen=True):
     """A moment as a clock on the wall shows it.
 
     `wall` is naive and to the minute, seconds of 59 and more rounded up; `letters` are the zone's (EST), or
