@@ -33,6 +33,11 @@ MONDAY = datetime(2026, 11, 23, 15, tzinfo=UTC)
 """Monday 23 November 2026, 10:00 in New York."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-scoreboard` writes tests/golden/scoreboard.json anew."""
+    parser.addoption("--update-scoreboard", action="store_true", help="write the scoreboard anew")
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """Third-party FHIR files to read (FHIR_BRIDGE_CORPORA, else ../shared/corpora beside the checkout)."""
