@@ -238,7 +238,7 @@ intents = Table(
         sqlite_where=text("state = 'sent'"),
         postgresql_where=text("state = 'sent'"),
     ),
-    # For counting. The reason comes first, so that SQLite does not walk all that is ready to update a few by id.
+    # For counting. The reason first, or SQLite walks all that is ready to update a few by id.
     Index("ix_intents_counts", "reason", "state"),
     Index("ix_intents_patient", "patient_id"),
 )
