@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
+import msgspec
+
 ORDINARY_SKIPS = frozenset(
     {
         "entered-in-error",
@@ -41,6 +43,10 @@ NO_REVOCATION = frozenset(
     }
 )
 """Skips that come of success or of time passing: after the call nobody must be told."""
+
+
+WITHDRAWN = frozenset({"revoked", "completed", "cancelled", "entered-in-error"})
+"""Statuses of an order that take its Appointments back (mapping, section 3, row 10)."""
 
 
 class Age(IntEnum):
@@ -100,9 +106,27 @@ def chosen(standings: Iterable[Standing]) -> Standing:
 
     First a Skip that speaks for the whole intent, else the Appointment's, else the order's. Among equals one
     that calls before one that asks for a person before one that is silent, then the newest. What was entered
-    in error never was, so it speaks only when alone. Raises ValueError when there is none.
+    in error never was, so it speaks only when alone. An Appointment whose orders are all withdrawn by now
+    calls nobody, though it came when they were active. Raises ValueError when there is none.
     """
-    return max(standings, key=_rank)
+    everyone = list(standings)
+    winner = max(everyone, key=_rank)
+    orders = [standing for standing in everyone if standing.resource_type != "Appointment"]
+    if winner.decision != "skip" and orders and all(map(_is_withdrawn, orders)):
+        return max(orders, key=_rank)
+    return winner
+
+
+class _Detail(msgspec.Struct):
+    detail: str | None = None
+
+
+def _is_withdrawn(order: Standing) -> bool:
+    """Whether an order says that nobody is wanted any more; one on hold, or a draft, does not say so."""
+    if order.decision != "skip" or order.reason != "not-active":
+        return order.decision == "skip" and order.reason in ("entered-in-error", "do-not-perform")
+    # The detail of `not-active` is the status; where retention has cleared it, nobody is called.
+    return not order.content or msgspec.json.decode(order.content, type=_Detail).detail in WITHDRAWN
 
 
 def _rank(standing: Standing) -> tuple[bool, bool, bool, int, float, str]:

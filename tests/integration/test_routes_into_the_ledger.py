@@ -134,3 +134,13 @@ async def test_an_older_deletion_does_not_take_back_what_was_written_since(door:
     gone = {"request": {"method": "DELETE", "url": "Appointment/a1"}}
     await door.take({**gone, "response": {"lastModified": "2026-11-05T09:00:00Z"}}, kind="history")
     assert await door.ready() == 1
+
+
+async def test_an_order_revoked_alone_takes_back_the_appointment_that_waits(door: Door) -> None:
+    """The second message holds the order only; its Appointment was proposed in the first."""
+    based = appointment(basedOn=[{"reference": "ServiceRequest/o1"}], meta=version(1))
+    await door.take(patient(), order(meta=version(1)), based)
+    assert await door.ready() == 1
+    (accepted,) = await door.take(patient(), order(status="revoked", meta=version(2)))
+    assert (accepted.state, accepted.reason) == ("skipped", "not-active")
+    assert await door.ready() == 0

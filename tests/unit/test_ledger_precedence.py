@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -104,3 +105,32 @@ def test_success_and_time_revoke_nothing(reason: str, expected: bool) -> None:
     """Only what means that nobody should have been called is an alarm."""
     assert revokes(standing("Appointment/a", "skip", reason)) is expected
     assert not revokes(APPOINTMENT)
+
+
+def order(name: str, reason: str, status: str = "") -> Standing:
+    """A skipped order; the detail of its content is its status."""
+    content = b'{"detail":"%s"}' % status.encode() if status else b""
+    return replace(standing(f"ServiceRequest/{name}", "skip", reason), content=content)
+
+
+@pytest.mark.parametrize(
+    "withdrawn",
+    [
+        order("o", "not-active", "revoked"),
+        order("o", "not-active", "completed"),
+        order("o", "not-active"),
+        order("o", "entered-in-error"),
+        order("o", "do-not-perform"),
+    ],
+)
+def test_an_order_that_is_withdrawn_takes_its_appointment_along(withdrawn: Standing) -> None:
+    """The Appointment was decided when the order was active; now nobody wants it."""
+    assert chosen([APPOINTMENT, withdrawn]) == withdrawn
+    assert chosen([REJECTED, withdrawn]) == withdrawn
+
+
+def test_an_appointment_is_wanted_while_one_of_its_orders_is() -> None:
+    """One of two orders revoked, or the only one on hold: the Appointment speaks."""
+    revoked, active = order("o", "not-active", "revoked"), standing("ServiceRequest/p", "call")
+    assert chosen([APPOINTMENT, revoked, active]) == APPOINTMENT
+    assert chosen([APPOINTMENT, order("o", "not-active", "on-hold")]) == APPOINTMENT
