@@ -19,6 +19,7 @@ from fhir_bridge.fhir.datatypes import (
     Annotation,
     CodeableConcept,
     CodeableReference,
+    Coding,
     HumanName,
     Identifier,
     Reference,
@@ -33,6 +34,7 @@ _CODES = frozenset({"status", "intent", "use", "decision"})
 _TEXT_OF: dict[type, str] = {
     CodeableConcept: "text",
     CodeableReference: "text",
+    Coding: "code",
     HumanName: "text",
     Annotation: "text",
     Identifier: "value",
@@ -41,7 +43,12 @@ _TEXT_OF: dict[type, str] = {
 """Where a bare text belongs that stands in place of one of these."""
 
 _ABSENT: Any = object()
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_YES = frozenset({"true", "yes", "y", "1", "t"})
 _NO = frozenset({"false", "no", "n", "0", "f"})
+
+_IN_DOUBT = {"doNotPerform": True, "active": False}
+"""What these count as where something stands there that nobody can read: no typing error phones anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
     FHIR's order:
 
     `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`,
-    `null-dropped`, `blank-dropped`, `code-case` for codes and names spelt in another case,
+    `number-for-truth`, `null-dropped`, `blank-dropped`, `code-case` for codes and names in another case,
     `deceased-unreadable`, and `element-dropped` where an element could not be read as anything. Raises
     `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
@@ -85,7 +92,7 @@ def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
     plain = {}
     for name, value in data.items():
         low = name.lower()
-        if low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in (None, "", [], {}):
+        if low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in _EMPTY:
             plain[name] = value
         elif isinstance(value, str) and re.match(r"\s*\d{4}", value):
             plain["deceasedDateTime"] = value
@@ -119,6 +126,13 @@ class _Mender:
             if known is None or (known != name and known in data):
                 continue
             mend = self.value(value, shapes[known], known)
+            if (
+                mend is _ABSENT
+                and known in _IN_DOUBT
+                and value not in _EMPTY
+                and not (isinstance(value, str) and value.isspace())
+            ):
+                mend = _IN_DOUBT[known]
             if mend is _ABSENT:
                 continue
             if known != name:
@@ -183,6 +197,9 @@ class _Mender:
         if isinstance(value, bool):
             if shape.truth:
                 return value
+        elif shape.truth and value in (0, 1):
+            self.note("number-for-truth")
+            return bool(value)
         elif isinstance(value, str):
             if shape.text:
                 return self._code(value) if name in _CODES else value
@@ -198,9 +215,9 @@ class _Mender:
 
     def _parsed(self, value: str, shape: _Shape) -> Any:
         """A number or truth value written as a string."""
-        if shape.truth and value.lower() in {"true", "false"}:
+        if shape.truth and value.lower() in _YES | _NO:
             self.note("string-for-number")
-            return value.lower() == "true"
+            return value.lower() in _YES
         if shape.whole and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
             self.note("string-for-number")
             return int(value)

@@ -67,6 +67,32 @@ def test_misspelt_active_and_do_not_perform_are_seen() -> None:
     assert reading(resource_type="ServiceRequest", donotperform="true").view.do_not_perform is True
 
 
+@pytest.mark.parametrize("written", ["no", "N", "0", 0, "inactive", "FALSE", {"value": False}])
+def test_active_in_any_form_but_yes_counts_as_inactive(written: Any) -> None:
+    """What stands there and cannot be read phones nobody."""
+    assert reading(active=written).view.active is False
+
+
+@pytest.mark.parametrize("written", ["yes", 1, "1", "Y", "true ", "perhaps", [True]])
+def test_do_not_perform_in_any_form_but_no_counts(written: Any) -> None:
+    """Where an order says something about not being carried out, only a plain no lets it be."""
+    assert reading(resource_type="ServiceRequest", doNotPerform=written).view.do_not_perform is True
+
+
+@pytest.mark.parametrize("written", [None, "", " ", [], {}])
+def test_an_empty_truth_value_says_nothing(written: Any) -> None:
+    """A blank is no denial."""
+    assert reading(active=written).view.active is None
+    assert not reading(resource_type="ServiceRequest", doNotPerform=written).view.do_not_perform
+
+
+@pytest.mark.parametrize("written", ["R", ["R"], [{"code": "R"}], {"code": "R"}])
+def test_a_security_label_is_read_in_any_form(written: Any) -> None:
+    """A bare text where a Coding should be is its code."""
+    meta = reading(meta={"security": written}).view.meta
+    assert meta is not None and [label.code for label in meta.security] == ["R"]
+
+
 @pytest.mark.parametrize("written", [{"status": "Booked"}, {"Status": "booked"}, {"status": " booked "}])
 def test_a_status_in_another_form_is_read(written: dict[str, str]) -> None:
     """ "Booked" is booked."""
