@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, folding
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
-from fhir_bridge.ledger.precedence import Standing, Version
+from fhir_bridge.ledger.known import known_of, with_standings
+from fhir_bridge.ledger.precedence import Standing
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
 from fhir_bridge.ledger.tables import inbox, intents, members, triggers
 from fhir_bridge.ledger.upserts import upsert
-
-_AT_ONCE = 5_000
-"""Values in one IN list: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
 
 MAY_BE_DECIDED = UNDECIDED | {State.CANCELLED}
 """By newer data while undecided, and by an operator's `retry` when cancelled."""
@@ -32,7 +29,7 @@ async def accept(
     connection: AsyncConnection, arrivals: Sequence[Arrival], intake: Intake, salt: bytes
 ) -> list[Accepted]:
     """Fold every arrival in, in order, and write what changed; one answer an arrival."""
-    known = await _known(connection, arrivals)
+    known = await known_of(connection, arrivals)
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
     changed = _intents_of(known)
@@ -49,7 +46,7 @@ async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake:
 
     One whose payloads retention has cleared stays as it is: only newer data can bring it back.
     """
-    decided = [intent for intent in await _with_standings(connection, ids) if intent.standings]
+    decided = [intent for intent in await with_standings(connection, ids) if intent.standings]
     for intent in decided:
         folding.decide_anew(intent, intake)
     await _write_decided(connection, decided, intake.now, salt)
@@ -60,19 +57,9 @@ async def catch_up(connection: AsyncConnection, ids: Collection[int], now: datet
     """Let intents that came back unsent go by what was said while they were away: a newer version, or that
     nobody must be called any more. Only those that are ready are looked at.
     """
-    away = [intent for intent in await _with_standings(connection, ids) if intent.state is State.READY]
+    away = [intent for intent in await with_standings(connection, ids) if intent.state is State.READY]
     changed = [intent for intent in away if intent.standings and folding.catch_up(intent, Intake(now, now))]
     await _write_decided(connection, changed, now, salt)
-
-
-async def _with_standings(connection: AsyncConnection, ids: Collection[int]) -> list[KnownIntent]:
-    """The intents with all that is still known of what their triggers last said."""
-    by_id = await _intents_by_id(connection, ids)
-    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, ids):
-        standing = _standing(row, by_id[row.intent_id])
-        if standing.content is not None:
-            by_id[row.intent_id].standings[row.trigger] = standing
-    return list(by_id.values())
 
 
 async def _write_decided(
@@ -88,89 +75,6 @@ def _intents_of(known: Known) -> list[KnownIntent]:
     everyone = [*known.by_key.values(), *known.by_trigger.values(), *known.moved.values()]
     everyone += [intent for at in known.by_member.values() for intent in at.values()]
     return [intent for intent in dict.fromkeys(everyone) if intent.changed]
-
-
-# -- reading --
-
-
-async def _known(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Known:
-    """The intents that the arrivals name or touch, with all that stands in them, locked until the commit."""
-    touched: set[int] = set()
-    member_rows: list[Row[Any]] = []
-    for source, labels in _labels_by_source(arrivals).items():
-        statement = select(members).where(members.c.source == source)
-        member_rows += await _fetch(connection, statement, members.c.member, labels)
-        standing = select(triggers.c.intent_id).where(triggers.c.source == source)
-        touched.update(await _scalars(connection, standing, triggers.c.trigger, labels))
-    touched.update(row.intent_id for row in member_rows)
-    keys = {folding.key_of(arrival) for arrival in arrivals}
-    touched.update(row.id for row in await _fetch(connection, select(intents.c.id), intents.c.key, keys))
-    by_id = await _intents_by_id(connection, touched)
-    known = Known(by_key={intent.key: intent for intent in by_id.values()})
-    for row in member_rows:
-        known.by_member.setdefault((row.source, row.member), {})[row.loss] = by_id[row.intent_id]
-    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, touched):
-        intent = by_id[row.intent_id]
-        intent.standings[row.trigger] = _standing(row, intent)
-        known.by_member.setdefault((row.source, row.trigger), {})[intent.loss] = intent
-        known.by_trigger[(row.source, row.trigger)] = intent
-    return known
-
-
-def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for arrival in arrivals:
-        found[arrival.source].update(folding.labels(arrival))
-    return found
-
-
-async def _fetch(
-    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
-) -> list[Row[Any]]:
-    rows: list[Row[Any]] = []
-    for part in _parts(sorted(values)):
-        rows += (await connection.execute(statement.where(column.in_(part)))).all()
-    return rows
-
-
-async def _scalars(
-    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
-) -> list[Any]:
-    return [row[0] for row in await _fetch(connection, statement, column, values)]
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
-
-
-async def _intents_by_id(connection: AsyncConnection, ids: Collection[int]) -> dict[int, KnownIntent]:
-    columns = select(
-        *(
-            intents.c[name]
-            for name in ("id", "key", "source", "loss", "state", "reason", "trigger", "fingerprint")
-        ),
-        *(intents.c[name] for name in ("identity", "due_at", "alarm", "alarm_reason")),
-        intents.c.content.label("held"),
-    ).with_for_update()
-    rows = await _fetch(connection, columns, intents.c.id, ids)
-    return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}) for row in rows}
-
-
-def _standing(row: Row[Any], intent: KnownIntent) -> Standing:
-    """What a trigger says; the content of the one that the intent goes by is kept there only."""
-    goes_by = (intent.trigger, intent.fingerprint) == (row.trigger, row.fingerprint)
-    return Standing(
-        trigger=row.trigger,
-        resource_type=row.resource_type,
-        version=Version(row.version_id, row.last_updated),
-        decision=row.decision,
-        reason=row.reason,
-        fingerprint=row.fingerprint,
-        content=intent.held if row.content is None and goes_by else row.content,
-    )
-
-
-# -- writing --
 
 
 async def _write_inbox(

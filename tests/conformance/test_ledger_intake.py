@@ -254,3 +254,23 @@ async def test_another_patient_after_sending_is_an_alarm(
     await take(ledger, monday, arrivals.call("Appointment/a", version_id="2", patient="Patient/other"))
     (item,) = await ledger.worklist(Selection())
     assert item.reason == "patient-changed-after-send"
+
+
+async def test_a_decision_that_had_to_wait_is_not_forgotten(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """An Appointment's call that a gate on its order overruled, by way of a retry, counts again
+    when that is lifted.
+    """
+    chain = {"intent": "ehr|p|o", "patient": "Patient/p", "members": ("ServiceRequest/o", "Appointment/a")}
+    order = "ServiceRequest/o"
+    appointment = arrivals.call("Appointment/a", task="The appointment's", **chain)
+    await take(ledger, monday, appointment, arrivals.call(order, task="The order's", **chain))
+    somebody = Act("tester", "because", monday)
+    await ledger.cancel(Selection(key="ehr|p|o"), somebody)
+    await take(ledger, monday, arrivals.skip(order, "patient-deceased", version_id="2", **chain))
+    await ledger.retry(Selection(key="ehr|p|o"), somebody)
+    assert await states(ledger, monday) == {"skipped": 1}
+    await take(ledger, monday, arrivals.call(order, version_id="3", task="The order's", **chain))
+    shown = await ledger.show("ehr|p|o")
+    assert (shown["state"], shown["request"]["task"]) == ("ready", "The appointment's")
