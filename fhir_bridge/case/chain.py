@@ -186,7 +186,8 @@ class Chains:
                     yield link
 
     def _replaces(self, appointment: Resource[Appointment]) -> Iterator[Link[Appointment]]:
-        """R5 `replaces`; in R4 the extension for it, or a vendor's own."""
+        """R5 `replaces`; in R4 the extension for it, or a vendor's own; supportingInformation with a display
+        that says so, in whichever direction."""
         for number, reference in enumerate(appointment.view.replaces):
             yield self._resolver.follow(
                 appointment, f"Appointment.replaces[{number}]", reference, Appointment
@@ -195,6 +196,11 @@ class Chains:
             if extension.value_reference and extension.url in self._resolver.rules.replaces_extensions:
                 path = f"Appointment.extension[{number}].value"
                 yield self._resolver.follow(appointment, path, extension.value_reference, Appointment)
+        displays = self._resolver.rules.replacement_displays
+        for number, reference in enumerate(appointment.view.supporting_information if displays else ()):
+            if (reference.display or "").casefold() in displays:
+                path = f"Appointment.supportingInformation[{number}]"
+                yield self._resolver.follow(appointment, path, reference, Appointment)
 
     @cached_property
     def _evidence(self) -> dict[int, list[tuple[str, str]]]:

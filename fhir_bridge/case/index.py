@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar, cast
 
 from fhir_bridge.case import editions
@@ -25,15 +26,19 @@ REPLACES = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Appointment.re
 class ResolutionRules:
     """What a source's layers say about references.
 
-    `base_urls` are the source's own bases; `patient_systems` the identifier systems that only patients have;
-    `system_aliases` leads from another name of a system to the one to be used; `replaces_extensions` are the
-    extensions by which an Appointment says which one it replaces.
+    `base_urls` are the source's own bases; `patient_systems` the identifier systems that only patients have,
+    `*` for a part that carries a tenant; `system_aliases` leads from another name of a system to the one to
+    be used; `replaces_extensions` are the extensions by which an Appointment says which one it replaces,
+    `replacement_displays` the displays, lower case, of supportingInformation that say so in either direction;
+    `service_extensions` are those of a serviceType that refer to the HealthcareService.
     """
 
     base_urls: frozenset[str] = frozenset()
     patient_systems: frozenset[str] = frozenset()
     system_aliases: Mapping[str, str] = field(default_factory=dict)
     replaces_extensions: frozenset[str] = frozenset({REPLACES})
+    replacement_displays: frozenset[str] = frozenset()
+    service_extensions: frozenset[str] = frozenset()
 
     def system(self, system: str | None) -> str | None:
         """The system under the one name that counts."""
@@ -41,8 +46,15 @@ class ResolutionRules:
 
     def is_patient_system(self, system: str | None) -> bool:
         """Whether only patients have identifiers of this system."""
-        name = self.system(system)
-        return name is not None and (name in self.patient_systems or system in self.patient_systems)
+        return system is not None and any(
+            _any_of(self.patient_systems).fullmatch(name) for name in (system, self.system(system) or "")
+        )
+
+
+@lru_cache(maxsize=64)
+def _any_of(systems: frozenset[str]) -> re.Pattern[str]:
+    """One pattern for all the systems; `*` stands for a part that carries a tenant."""
+    return re.compile("|".join(".*".join(map(re.escape, each.split("*"))) for each in systems) or r"(?!)")
 
 
 class Index:

@@ -35,12 +35,16 @@ def services(
     participants: Iterable[Participant],
     at_slots: Iterable[Resource[Slot]],
 ) -> tuple[Resource[HealthcareService], ...]:
-    """The services of an Appointment: its participants, R5 `serviceType`, the actors of its Slots'
-    Schedules."""
+    """The services of an Appointment: its participants, R5 `serviceType` or a vendor's extension of it, the
+    actors of its Slots' Schedules."""
     found = [one.service.resource for one in participants if one.service and one.service.resource]
     if isinstance(trigger.view, Appointment):
         named = [concept.target for concept in trigger.view.service_type if concept.target is not None]
         found += _all(resolver, trigger, "Appointment.serviceType", named, HealthcareService)
+        urls = resolver.rules.service_extensions
+        extensions = [each for concept in trigger.view.service_type for each in concept.extension if urls]
+        named = [each.value_reference for each in extensions if each.url in urls and each.value_reference]
+        found += _all(resolver, trigger, "Appointment.serviceType.extension", named, HealthcareService)
     for slot in at_slots:
         if slot.view.schedule is None:
             continue

@@ -91,6 +91,7 @@ class CodeableReference(Datatype, frozen=True):
     display: str | None = None
     identifier: Identifier | None = None
     type: str | None = None
+    extension: tuple[Extension, ...] = ()
 
     @property
     def words(self) -> CodeableConcept | None:

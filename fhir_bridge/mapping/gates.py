@@ -58,6 +58,10 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     patient = case.patient
     if patient is None or case.patient_merge_broken:
         return _unknown(look)
+    if mark := marked(patient.view.extension, look.profile.gates.placeholder_marks):
+        element = (patient, f"extension('{mark.url}')")
+        layer = _layer(look, "placeholder_marks")
+        return Verdict("patient-unresolved", (element,), wanted=True, layer=layer)
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look, patient):
             return verdict

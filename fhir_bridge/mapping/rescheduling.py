@@ -14,6 +14,7 @@ from fhir_bridge.mapping.places import place_name
 from fhir_bridge.mapping.practitioner import Seen, participants_of, party_name, taking_part
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.replacing import replaced
 from fhir_bridge.mapping.service import service_of_appointment
 from fhir_bridge.mapping.statuses import status_of
 from fhir_bridge.mapping.templates import render
@@ -33,14 +34,9 @@ def lost_appointment(case: Case, profile: Profile) -> Resource[Appointment] | No
     status = status_of(trigger, profile)
     if status is not None and status.code in profile.triggers.lost:
         return trigger  # type: ignore[return-value]
-    named = [(f"replaces[{i}]", reference) for i, reference in enumerate(view.replaces)]
-    urls = profile.triggers.replaces
-    named += [
-        (f"extension('{each.url}').value", each.value_reference)
-        for each in view.extension
-        if each.url in urls and each.value_reference
-    ]
-    links = (case.follow(trigger, path, reference, Appointment) for path, reference in named)
+    links = (
+        case.follow(trigger, path, reference, Appointment) for path, reference in replaced(view, profile)
+    )
     return next((link.resource for link in links if link and link.resource), None)
 
 

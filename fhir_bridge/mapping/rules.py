@@ -108,6 +108,8 @@ class Triggers(Section, frozen=True):
     order_intents: tuple[str, ...]
     awaiting_triage: tuple[Mark, ...]
     replaces: tuple[str, ...]
+    replaces_displays: frozenset[str]
+    replaced_by_displays: frozenset[str]
     reschedule_within_days: Count
     max_age_days: Count
 
@@ -138,6 +140,7 @@ class Gates(Section, frozen=True):
     do_not_call_marks: tuple[Mark, ...]
     test_codes: frozenset[str]
     test_marks: tuple[Mark, ...]
+    placeholder_marks: tuple[Mark, ...]
     restricted_codes: frozenset[str]
 
 
@@ -252,6 +255,7 @@ class Specialty(Section, frozen=True):
     most: int
     declined: frozenset[str]
     unnamed_types: frozenset[str]
+    service_extensions: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Raises ValueError for a template that cannot be filled."""

@@ -14,6 +14,7 @@ from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.recorder import Element
+from fhir_bridge.mapping.replacing import replaced, successor
 from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.schedulable import laboratory_code, order_class, unruled_codes
 from fhir_bridge.mapping.statuses import Status, status_of
@@ -52,10 +53,7 @@ def is_rescheduling(look: Look) -> bool:
     view = look.case.trigger.view
     if not isinstance(view, Appointment):
         return False
-    rules = look.profile.triggers
-    if look.status in rules.lost or view.replaces:
-        return True
-    return any(extension.url in rules.replaces for extension in view.extension)
+    return look.status in look.profile.triggers.lost or any(replaced(view, look.profile))
 
 
 def _entered_in_error(look: Look) -> Verdict | None:
@@ -169,8 +167,13 @@ def _booked_in_error(look: Look) -> Verdict | None:
 def _already_rebooked(look: Look) -> Verdict | None:
     if look.status not in look.profile.triggers.lost:
         return None
-    other = replacement(look.case, _appointment(look), look.profile, look.now)
-    return Verdict("already-rebooked", ((other, "status"),)) if other else None
+    lost = _appointment(look)
+    if other := replacement(look.case, lost, look.profile, look.now):
+        return Verdict("already-rebooked", ((other, "status"),))
+    if path := successor(lost.view, look.profile):
+        layer = look.profile.layer_of("triggers.replaced_by_displays")
+        return Verdict("already-rebooked", ((lost, path),), layer=layer)
+    return None
 
 
 def _lost_too_long_ago(look: Look) -> Verdict | None:

@@ -13,14 +13,18 @@ from fhir_bridge.mapping.recorder import Element
 
 
 def is_virtual(case: Case, profile: Profile) -> Element | None:
-    """The element that says the visit is virtual: R5's virtualService, a type by code or words, a place
-    that is one."""
+    """The element that says the visit is virtual: R5's virtualService, a type by code or words, of the
+    appointment or of a service that takes part, a place that is one."""
     trigger, view = case.trigger, case.trigger.view
     if isinstance(view, Appointment) and view.virtual_service:
         return trigger, "virtualService[0]"
     for concept, path in _types(view) if isinstance(view, Appointment) else ():
         if _says_so(concept, path, profile):
             return trigger, path
+    for service in case.services:
+        for index, concept in enumerate(service.view.type):
+            if _says_so(concept, f"type[{index}]", profile):
+                return service, f"type[{index}]"
     for place in case.locations:
         for kind, path in ((place.view.physical_type, "physicalType"), (place.view.form, "form")):
             if kind is not None and _coded(kind, profile):
