@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fhir_bridge.ledger.records import Status
-from fhir_bridge.mapping.reasons import REASONS
+from fhir_bridge.mapping.reasons import reason_of
 
 NEXT_STEP = {
     "rejected": "mend the data and send it again, or `cancel`",
@@ -58,8 +58,8 @@ ENDPOINT_TROUBLE = frozenset({"retry", "key-refused", "breaker-open", "endpoint-
 
 def meaning(reason: str) -> str | None:
     """What a reason of the ledger says, in plain words; None for one that says it by itself."""
-    if reason in REASONS:
-        return REASONS[reason].meaning
+    if known := reason_of(reason):
+        return known.meaning
     return REASON.get(reason) or next((said for code, said in _REASONS_LIKE if reason.startswith(code)), None)
 
 

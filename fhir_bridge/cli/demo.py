@@ -31,7 +31,7 @@ from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.profile import SourceFacts
-from fhir_bridge.mapping.reasons import REASONS
+from fhir_bridge.mapping.reasons import reason_of
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
@@ -133,7 +133,8 @@ def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
     counts = Counter(screen.outcome(decision) for decision in decisions)
     for told, count in sorted(counts.items()):
         kind, _, reason = told.partition(" ")
-        meaning = REASONS[reason].meaning if reason else "Somebody is to be called."
+        told_reason = reason_of(reason)
+        meaning = told_reason.meaning if told_reason else "Somebody is to be called."
         table.add_row(kind, reason, str(count), meaning)
     console.print(table)
 

@@ -19,7 +19,7 @@ from fhir_bridge.cli.map import exit_code
 from fhir_bridge.cli.options import files_argument, json_option, mapping_options, now_option
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import decision_data
-from fhir_bridge.mapping.reasons import REASONS
+from fhir_bridge.mapping.reasons import reason_of
 
 COLOURS = {"call": "bold green", "skip": "bold yellow", "reject": "bold red"}
 
@@ -70,7 +70,7 @@ def explain(
 def explanation(decision: Decision, project_id: str | None = None) -> dict[str, Any]:
     """The decision's data (mapping, section 18), with `meaning`, and each field's value in its lineage."""
     data = decision_data(decision, project_id)
-    reason = REASONS.get(data["reason"] or "")
+    reason = reason_of(data["reason"] or "", "reject" if data["decision"] == "reject" else "skip")
     if reason is not None:
         data["meaning"] = {"decided_by": reason.where, "meaning": reason.meaning, "to_change": reason.remedy}
         data["meaning"]["seen"] = getattr(decision, "detail", None)

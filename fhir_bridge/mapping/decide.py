@@ -8,6 +8,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
 from fhir_bridge.mapping.intent import subject_of
+from fhir_bridge.mapping.overrides import overridden
 from fhir_bridge.mapping.patient_request import patient_draft, patient_id
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
@@ -61,6 +62,8 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
     recorder.take("decision", "row 20", (case.trigger, "status"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
     draft = patient_draft(case, patient, admitted.named, callee, profile, now, recorder)
+    if profile.site.overrides:
+        task, draft = overridden(task, draft, admitted.scope, profile, recorder)
     return Call(
         subject,
         task=task,

@@ -28,7 +28,10 @@ class Lineage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
-    """Something a person should know about the data: a stable code and its element. Never a value."""
+    """Something a person should know about the data: a stable code and its element. Never a value.
+
+    `path` is a key of the layers where a rule of the site's own fails over the data.
+    """
 
     code: str
     resource: str

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_bridge.mapping import rules
+from fhir_bridge.mapping.expressions import SiteRules
 from fhir_bridge.mapping.terminology import Terminology
 
 
@@ -55,6 +57,8 @@ class Profile:
     referral: rules.Referral
     rescheduling: rules.Rescheduling
     context: rules.Context
+    overrides: Mapping[str, Any]
+    site: SiteRules = field(default_factory=SiteRules)
     layers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def layer_of(self, key: str) -> str:

@@ -80,6 +80,8 @@ _GATES = (
            "It calls once the Consent permits."),
     Reason("consent-missing", "skip", "section 4", "The site calls only with consent, and none is seen.",
            "Record the consent, or set consent to what the site's rule is."),
+    Reason("site-gate-failed", "reject", "section 17", "A gate of the site's own could not be asked.",
+           "Correct the expression named in `seen`: it must give true, false or nothing."),
     Reason("minor-without-guardian", "reject", "section 4", "A minor, and no guardian has a number.",
            "Add a guardian with a number: RelatedPerson or Patient.contact."),
     Reason("phone-missing", "reject", "section 4", "There is no phone number.",
@@ -92,5 +94,16 @@ _GATES = (
            "Complete it, or set incomplete_address = omit to send none."),
 )  # fmt: skip
 
+SITE = "site:"
+
 REASONS = {reason.code: reason for reason in (*_ROWS, *_GATES)}
-"""Reason code → what it means."""
+"""Reason code → what it means; those of a site's own gates, `site:NAME`, are told by `reason_of`."""
+
+
+def reason_of(code: str, kind: Literal["skip", "reject"] = "skip") -> Reason | None:
+    """What a reason means, a site's own too; `kind` is what the decision was. None for no reason of ours."""
+    if not code.startswith(SITE):
+        return REASONS.get(code)
+    name = code.removeprefix(SITE)
+    return Reason(code, kind, f"section 17, gates.{kind}.{name}", f"The site's own gate {name} holds.",
+                  "Nothing, unless the record or the site's rule is wrong.")  # fmt: skip

@@ -32,10 +32,23 @@ class Recorder:
         sources = tuple([self._source(holder, path) for holder, path in elements])
         self._lineage.append(Lineage(field, sources, rule, map_row, layer))
 
+    def retake(self, field: str, rule: str, *elements: Element, map_row: str, layer: str) -> None:
+        """Remember this of `field` instead of what was taken for it before."""
+        before = [entry.field for entry in self._lineage]
+        place = before.index(field) if field in before else len(before)
+        self.take(field, rule, *elements, map_row=map_row, layer=layer)
+        taken = self._lineage.pop()
+        self._lineage = [entry for entry in self._lineage if entry.field != field]
+        self._lineage.insert(place, taken)
+
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:
         """Remember something a person should know of an element: a stable code. Said once, however often it
         is seen."""
         self._notes[Note(code, resource.label, fhirpath(resource.view.resource_type, path))] = None
+
+    def note_key(self, code: str, resource: Resource[View], key: str) -> None:
+        """The same of a resource and a key of the layers, for instance an override that fails over it."""
+        self._notes[Note(code, resource.label, key)] = None
 
     @property
     def lineage(self) -> tuple[Lineage, ...]:

@@ -7,7 +7,7 @@ Mappings merge key by key from layer to layer, lists replace (`+key` extends the
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -115,12 +115,16 @@ class Triggers(Section, frozen=True):
 
 
 class Orders(Section, frozen=True):
-    """Which orders are scheduled with the patient (mapping, section 3, rows 7 and 8), by class."""
+    """Which orders are scheduled with the patient (mapping, section 3, rows 7 and 8), by class.
+
+    `rulings` are checked where the layers are read, so that an error names the key: each is a class or None.
+    """
 
     scheduled: frozenset[str]
     not_scheduled: frozenset[str]
     words: dict[str, tuple[str, ...]]
     endings: dict[str, tuple[str, ...]]
+    rulings: dict[str, Any]
 
 
 class Losses(Section, frozen=True):
@@ -133,7 +137,10 @@ class Losses(Section, frozen=True):
 
 
 class Gates(Section, frozen=True):
-    """Who must not be called (mapping, section 4)."""
+    """Who must not be called (mapping, section 4).
+
+    `skip` and `reject` hold a site's own gates as FHIRPath; checked and compiled where the layers are read.
+    """
 
     consent: Literal["opt-out", "opt-in"]
     consent_marks: tuple[Mark, ...]
@@ -142,6 +149,8 @@ class Gates(Section, frozen=True):
     test_marks: tuple[Mark, ...]
     placeholder_marks: tuple[Mark, ...]
     restricted_codes: frozenset[str]
+    skip: dict[str, Any]
+    reject: dict[str, Any]
 
 
 class People(Section, frozen=True):
@@ -359,3 +368,4 @@ class Rules(Section, frozen=True):
     referral: Referral
     rescheduling: Rescheduling
     context: Context
+    overrides: dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fhir_bridge.fhir.datatypes import CodeableConcept
+from fhir_bridge.fhir.datatypes import CodeableConcept, Coding
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import ServiceRequest
 from fhir_bridge.mapping.profile import Profile
@@ -18,13 +18,14 @@ from fhir_bridge.mapping.terminology import Word
 LOINC = "http://loinc.org"
 REFERRAL = "referral"
 LABORATORY = "laboratory"
+ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class OrderClass:
     """The classes of an order (`referral`, `imaging`, `laboratory`, …; empty: nothing tells), and what tells
-    them: `by` is type, category, code or words, `path` the element, `map_row` and `layer` the row of the
-    concept map."""
+    them: `by` is ruling, type, category, code or words, `path` the element, `map_row` and `layer` the row of
+    the concept map, or the ruling."""
 
     classes: frozenset[str] = frozenset()
     by: str = "nothing"
@@ -45,10 +46,12 @@ class OrderClass:
 
 
 def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass:
-    """The class of an order: by category, else by code, else by words; a ReferralRequest is a referral by its
-    type."""
+    """The class of an order: by the site's ruling, else by category, by code, by words; a ReferralRequest is
+    a referral by its type."""
     view = order.view
     categories, codes = _categories(view), _codes(view)
+    if ruled := _ruled(categories, "category", profile) or _ruled(codes, "code", profile):
+        return ruled
     found = _coded("order-category", categories, "category", profile) or _coded(
         "order-code", codes, "code", profile
     )
@@ -64,13 +67,25 @@ def laboratory_code(order: Resource[ServiceRequest], profile: Profile) -> Word |
     counts: a code that merely looks like one of its codes may be anything."""
     for concept in _codes(order.view):
         for coding in concept.coding:
-            if profile.terms.canonical(coding.system or "") != LOINC:
+            if profile.terms.canonical(coding.system or "") != LOINC or ruling(coding, profile):
                 continue
             kind = profile.terms.kind("order-code", coding)
             if kind is not None and kind.text == LABORATORY:
                 return kind
             if kind is None and LABORATORY in _classes((coding.display, concept.text), profile):
                 return Word(LABORATORY, f"words {coding.code}", profile.layer_of("orders.words"))
+    return None
+
+
+def ruling(coding: Coding, profile: Profile) -> tuple[str, str] | None:
+    """The key of `orders.rulings` that speaks of a coding, and its class; the most exact one wins."""
+    if not profile.orders.rulings or not coding.code:
+        return None
+    rules = {key: kind for key, kind in profile.orders.rulings.items() if kind is not None}
+    system = profile.terms.canonical(coding.system or "")
+    for key, pattern, code in _rulings(tuple(rules)):
+        if code in (coding.code, ANY) and pattern.fullmatch(system):
+            return key, rules[key]
     return None
 
 
@@ -106,6 +121,16 @@ def _coded(
     return OrderClass(frozenset(kind.text for kind in kinds), path, path, kinds[0].row, kinds[0].layer)
 
 
+def _ruled(concepts: Iterable[CodeableConcept], path: str, profile: Profile) -> OrderClass | None:
+    codings = (coding for concept in concepts for coding in concept.coding)
+    found = [ruled for coding in codings if (ruled := ruling(coding, profile))]
+    if not found:
+        return None
+    key = found[0][0]
+    layer = profile.layer_of(f"orders.rulings.{key}")
+    return OrderClass(frozenset(kind for _, kind in found), "ruling", path, f"ruling {key}", layer)
+
+
 def _worded(concepts: Iterable[CodeableConcept], path: str, profile: Profile) -> OrderClass | None:
     """The classes whose words stand in the concepts' texts and displays; None where none does."""
     classes = frozenset(_classes(_texts(concepts), profile))
@@ -126,6 +151,16 @@ def _classes(texts: Iterable[str | None], profile: Profile) -> set[str]:
     names, pattern = finder
     spoken = [words for text in texts if (words := said(text))]
     return {names[match.lastgroup or ""] for words in spoken for match in pattern.finditer(words.casefold())}
+
+
+@lru_cache(maxsize=16)
+def _rulings(keys: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    """The keys with their systems' patterns and their codes: exact codes first, then exact systems."""
+    parted = [(key, *key.rsplit("|", 1)) for key in keys]
+    parted.sort(key=lambda part: (part[2] == ANY, ANY in part[1]))
+    return tuple(
+        (key, re.compile(".*".join(map(re.escape, system.split(ANY)))), code) for key, system, code in parted
+    )
 
 
 @lru_cache(maxsize=16)

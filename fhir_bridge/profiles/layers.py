@@ -87,7 +87,8 @@ def _layer(name: str, file: Traversable, tree: object) -> Layer:
 def merge(layers: list[Layer]) -> tuple[Tree, dict[str, Layer]]:
     """The layers' trees as one, the later layer winning, and for each dotted key the layer that gave it.
 
-    Mappings merge key by key, everything else replaces; `+key` adds to the list `key`, each item once.
+    Mappings merge key by key, everything else replaces; `+key` adds to the list `key`, each item once, and
+    `-key` takes items out of it, each of which must be there.
     The keys come in the order in which they were last set. Raises MappingsError.
     """
     tree: Tree = {}
@@ -103,10 +104,12 @@ def _merge(
     for written, value in above.items():
         if not isinstance(written, str):
             raise layer.error((*path, str(written)), "a key is a text: put it in quotes")
-        here = (*path, written.removeprefix("+"))
+        here = (*path, written.lstrip("+-"))
         key = here[-1]
         if written.startswith("+"):
             below[key] = _extended(below.get(key), value, layer, (*path, written))
+        elif written.startswith("-"):
+            below[key] = _shortened(below.get(key), value, layer, (*path, written))
         elif isinstance(value, dict):
             if not isinstance(below.get(key), dict):
                 below[key] = {}
@@ -123,3 +126,11 @@ def _extended(below: object, more: object, layer: Layer, path: KeyPath) -> list[
     if not isinstance(below, list) or not isinstance(more, list):
         raise layer.error(path, "a plus extends a list by a list; here one of the two is none")
     return below + [item for item in more if item not in below]
+
+
+def _shortened(below: object, less: object, layer: Layer, path: KeyPath) -> list[Any]:
+    if not isinstance(below, list) or not isinstance(less, list):
+        raise layer.error(path, "a minus takes a list out of a list; here one of the two is none")
+    if strangers := [item for item in less if item not in below]:
+        raise layer.error(path, f"{strangers[0]} is not in the list; there are {', '.join(map(str, below))}")
+    return [item for item in below if item not in less]

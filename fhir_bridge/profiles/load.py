@@ -18,6 +18,7 @@ from fhir_bridge.profiles.countries import is_country
 from fhir_bridge.profiles.layers import Layer, merge, read_shipped, read_site
 from fhir_bridge.profiles.maps import MapFolders
 from fhir_bridge.profiles.overrides import check_names, facts_with, from_texts, rule_tree
+from fhir_bridge.profiles.site_rules import site_rules, with_fields_apart
 from fhir_bridge.spelling import did_you_mean
 
 SET = "--set"
@@ -50,7 +51,8 @@ def load_profile(
         Layer(in_source, None, rule_tree(source_rules)),
         Layer(SET, None, rule_tree(from_texts(overrides))),
     )
-    tree, origins = merge([*_layers(facts, site, root), *settings])
+    layers = (*_layers(facts, site, root), *settings)
+    tree, origins = merge([with_fields_apart(layer) for layer in layers])
     rules = rules_of(tree, origins)
     sections = {name: getattr(rules, name) for name in rules.__struct_fields__}
     country = facts.country or rules.place.country or facts.jurisdiction
@@ -59,6 +61,7 @@ def load_profile(
             facts, country=country, phone_region=facts.phone_region or rules.place.phone_region or country
         ),
         terms=Terminology(MapFolders(tuple(_map_folders(facts, site, root))), rules.systems.aliases),
+        site=site_rules(rules, origins),
         layers={key: layer.name for key, layer in origins.items()},
         **sections,
     )

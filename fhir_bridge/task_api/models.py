@@ -1,5 +1,6 @@
 """Every wire model under one name; importing it brings in no HTTP client."""
 
+from fhir_bridge.task_api.drafts import draft_fields, with_values
 from fhir_bridge.task_api.patients import CreatePatientRequest, Insurance, PatientDraft, PrimaryCareProvider
 from fhir_bridge.task_api.people import (
     Address,
@@ -77,5 +78,7 @@ __all__ = [
     "Visit",
     "WebhookEvent",
     "create_task_request",
+    "draft_fields",
     "problems",
+    "with_values",
 ]

@@ -119,6 +119,8 @@ def test_base_gives_every_key_and_explains_it() -> None:
     lines = text.splitlines()
     for section in msgspec.structs.fields(Rules):
         assert explained(lines, section.name, 0), f"{section.name} is not explained"
+        if not hasattr(section.type, "__struct_fields__"):
+            continue  # `overrides`, whose keys are the request's
         for field in msgspec.structs.fields(section.type):
             assert field.name in tree[section.name], f"base.yaml has no {section.name}.{field.name}"
     assert set(tree) == {section.name for section in msgspec.structs.fields(Rules)}
