@@ -26,8 +26,10 @@ def order_root(resolver: Resolver, order: Resource[ServiceRequest], patient: str
     if not (patient and code and requester and authored):
         return stable_name(order)
     sites = (view.body_site,) if isinstance(view.body_site, CodeableConcept) else view.body_site
-    details = _concepts((*view.order_detail, *sites, view.specialty, view.performer_type))
-    parts = (patient, code, requester, authored.date.isoformat(), details, _occurrence(view))
+    details = [concept for detail in view.order_detail for concept in detail.concepts]
+    told_apart = _concepts((*details, *sites, view.specialty, view.performer_type))
+    structure = (_named(view.body_structure) or "",) if view.body_structure else ()
+    parts = (patient, code, requester, authored.date.isoformat(), told_apart, *structure, _occurrence(view))
     return f"ServiceRequest~{digest(*parts)}"
 
 

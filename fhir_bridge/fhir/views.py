@@ -273,6 +273,32 @@ class Requester(Datatype, frozen=True):
         return self.agent or Reference(self.reference, self.type, self.identifier, self.display)
 
 
+class OrderParameter(Datatype, frozen=True):
+    """R5: one detail of an order, as far as it tells two orders apart."""
+
+    code: CodeableConcept | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_boolean: bool | None = None
+
+
+class OrderDetail(Datatype, frozen=True):
+    """ServiceRequest.orderDetail: a CodeableConcept up to R4B, in R5 a list of parameters."""
+
+    text: str | None = None
+    coding: tuple[Coding, ...] = ()
+    parameter: tuple[OrderParameter, ...] = ()
+
+    @property
+    def concepts(self) -> Concepts:
+        """What it says, from whichever version's place."""
+        said: list[CodeableConcept | None] = [CodeableConcept(text=self.text, coding=self.coding)]
+        for one in self.parameter:
+            plain = one.value_string if one.value_boolean is None else str(one.value_boolean)
+            said += (one.code, one.value_codeable_concept, CodeableConcept(text=plain))
+        return tuple(concept for concept in said if concept is not None)
+
+
 class Instruction(Datatype, frozen=True):
     """R5's ServiceRequest.patientInstruction."""
 
@@ -293,8 +319,9 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     service_requested: Concepts = ()  # ReferralRequest
     specialty: CodeableConcept | None = None  # ReferralRequest
     description: str | None = None  # ReferralRequest
-    order_detail: Concepts = ()
+    order_detail: tuple[OrderDetail, ...] = ()
     body_site: Concepts | CodeableConcept = ()  # DSTU2: one
+    body_structure: Reference | None = None  # R5
     subject: Reference | None = None
     patient: Reference | None = None  # DSTU2
     encounter: Reference | None = None
@@ -450,7 +477,7 @@ class Coverage(View, frozen=True, kw_only=True):
 
 
 class ConsentProvision(Datatype, frozen=True):
-    """The rule of a consent (R5: a list, without a type)."""
+    """R4's rule of a consent; in R5 a list of exceptions to `decision`, without a type."""
 
     type: str | None = None
     period: Period | None = None
@@ -464,7 +491,8 @@ class Consent(View, frozen=True, kw_only=True):
     category: Concepts = ()
     patient: Reference | None = None
     subject: Reference | None = None  # R5
-    date_time: str | None = None
+    policy_rule: CodeableConcept | str | None = None  # R4; STU3: a URI
+    period: Period | None = None  # STU3, R5
     decision: str | None = None  # R5
     provision: ConsentProvision | tuple[ConsentProvision, ...] | None = None
 

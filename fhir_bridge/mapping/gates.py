@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from fhir_bridge.fhir.datatypes import Meta
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Consent, Patient
+from fhir_bridge.fhir.views import Patient
+from fhir_bridge.mapping.consents import denial, in_force
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
-from fhir_bridge.mapping.periods import current
-from fhir_bridge.mapping.said import code, said
-from fhir_bridge.mapping.scope import Scope
-from fhir_bridge.mapping.site_gates import site_verdict
+from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.verdict import Look, Verdict
 
 
@@ -39,7 +37,6 @@ class Admitted:
     patient: Resource[Patient]
     callee: Callee
     named: Named
-    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,6 @@ class _Person:
     patient: Resource[Patient]
     callee: Callee | NoCallee
     blocked: Blocked
-    scope: Scope
 
 
 Gate = Callable[[_Person], Verdict | None]
@@ -62,16 +58,10 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     patient = case.patient
     if patient is None or case.patient_merge_broken:
         return _unknown(look)
-    if mark := marked(patient.view.extension, look.profile.gates.placeholder_marks):
-        element = (patient, f"extension('{mark.url}')")
-        layer = _layer(look, "placeholder_marks")
-        return Verdict("patient-unresolved", (element,), wanted=True, layer=layer)
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look, patient):
             return verdict
-    callee = callee_of(case, patient, look.profile, look.now)
-    scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
-    person = _Person(look, patient, callee, blocked, scope)
+    person = _Person(look, patient, callee_of(case, patient, look.profile, look.now), blocked)
     for gate in PERSON_GATES:
         if verdict := gate(person):
             return verdict
@@ -80,7 +70,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     if named is None or not named.complete:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
-    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named, scope)
+    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named)
 
 
 def _unknown(look: Look) -> Verdict:
@@ -148,20 +138,15 @@ def _do_not_call(person: _Person) -> Verdict | None:
 
 def _consent(person: _Person) -> Verdict | None:
     look, patient = person.look, person.patient
-    active = [consent for consent in look.case.consents if _in_force(consent, look)]
+    zone = look.profile.source.zone
+    active = [consent for consent in look.case.consents if in_force(consent.view, look.now, zone)]
     for consent in active:
-        if path := _denial(consent.view):
+        if path := denial(consent.view):
             return Verdict("consent-denied", ((consent, path),))
     rules = look.profile.gates
     if rules.consent != "opt-in" or active or marked(patient.view.extension, rules.consent_marks):
         return None
     return Verdict("consent-missing", ((patient, ""),), layer=_layer(look, "consent"))
-
-
-def _site(person: _Person) -> Verdict | None:
-    """The site's own: after every gate that skips, so that what nobody wants bothers nobody, and before what
-    a person would have to mend."""
-    return site_verdict(person.look, person.scope) if person.look.profile.site.gates else None
 
 
 def _nobody_to_call(person: _Person) -> Verdict | None:
@@ -191,7 +176,7 @@ def _address_incomplete(look: Look, patient: Resource[Patient]) -> Verdict | Non
 RECORD_GATES = (_deceased, _inactive, _test, _restricted)
 """The gates that need no more than the patient's record and the trigger."""
 
-PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _site, _nobody_to_call)
+PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _nobody_to_call)
 """The gates that ask who would be called."""
 
 
@@ -205,22 +190,6 @@ def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | 
             if coding.code is not None and coding.code.upper() in codes:
                 return f"meta.{name}[{index}]"
     return None
-
-
-def _in_force(consent: Resource[Consent], look: Look) -> bool:
-    view = consent.view
-    provisions = view.provision if isinstance(view.provision, tuple) else (view.provision,)
-    period = provisions[0].period if provisions and provisions[0] else None
-    return code(view.status) == "active" and current(period, look.now, look.profile.source.zone)
-
-
-def _denial(view: Consent) -> str | None:
-    """Where a Consent denies as a whole: R5's decision, R4's provision.type."""
-    if code(view.decision) == "deny":
-        return "decision"
-    provision = view.provision
-    denies = not isinstance(provision, tuple) and provision is not None and code(provision.type) == "deny"
-    return "provision.type" if denies else None
 
 
 def _layer(look: Look, key: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from fhir_bridge.case.case import Case
-from fhir_bridge.fhir.datatypes import CodeableConcept, Reference
+from fhir_bridge.fhir.datatypes import CodeableConcept, Identifier, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Coverage, Organization, Patient, RelatedPerson
+from fhir_bridge.fhir.views import Coverage, CoverageClass, Organization, Patient, RelatedPerson
 from fhir_bridge.mapping.addresses import address_country
+from fhir_bridge.mapping.contacts import NOT_FOR_MEMBERS, contacts_for
 from fhir_bridge.mapping.names import full_name
 from fhir_bridge.mapping.periods import over
 from fhir_bridge.mapping.phones import Phone, choose_phone
@@ -101,8 +102,14 @@ def _member(
 
 
 def _phone(company: Resource[Organization], profile: Profile, now: datetime) -> Phone | None:
-    place = next(iter(company.view.address), None)
-    return choose_phone(company.view.telecom, address_country(place, profile), profile, now)
+    """The company's own number, in R5 that of a contact of it."""
+    view = company.view
+    contacts = [each for _, each in contacts_for(view.contact, NOT_FOR_MEMBERS, profile, now)]
+    places = [*view.address, *(each.address for each in contacts if each.address)]
+    region = address_country(next(iter(places), None), profile)
+    listed = (view.telecom, *(each.telecom for each in contacts))
+    found = (choose_phone(telecom, region, profile, now) for telecom in listed)
+    return next((phone for phone in found if phone is not None), None)
 
 
 def _company(case: Case, coverage: Resource[Coverage]) -> Resource[Organization] | None:
@@ -126,17 +133,21 @@ def _member_id(view: Coverage, profile: Profile) -> str | None:
 
 def _class_value(view: Coverage, codes: frozenset[str]) -> str | None:
     for one in view.class_:
-        value = one.value if isinstance(one.value, str) or one.value is None else one.value.value
-        if _is_any(one.type, codes) and (words := said(value)):
+        if _is_any(one.type, codes) and (words := said(_value(one))):
             return words
     return said(view.grouping.group) if view.grouping else None
+
+
+def _value(one: CoverageClass) -> str | None:
+    """R4's text; R5's Identifier."""
+    return one.value.value if isinstance(one.value, Identifier) else one.value
 
 
 def _plan_name(view: Coverage, profile: Profile) -> str | None:
     """The plan's name; its value only where that is words, not a number."""
     for one in view.class_:
         if _is_any(one.type, profile.insurance.plan_codes):
-            value = one.value if isinstance(one.value, str) else None
+            value = _value(one)
             words = said(one.name) or (said(value) if value and " " in value.strip() else None)
             if words:
                 return words

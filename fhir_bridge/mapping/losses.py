@@ -19,6 +19,9 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.statuses import status_of
 
+CANCELLATION_DATE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Appointment.cancellationDate"
+"""R5's element in an R4 Appointment (https://hl7.org/fhir/R5/versions.html#extensions)."""
+
 ReasonOfLoss = tuple[CodeableConcept, str]
 """Why an appointment was lost, and the FHIRPath of where that stands."""
 
@@ -68,12 +71,16 @@ def loss_class(appointment: Resource[Appointment], profile: Profile) -> LossClas
 
 
 def lost_at(case: Case, appointment: Resource[Appointment], profile: Profile) -> tuple[datetime, str] | None:
-    """When the appointment was cancelled (aware UTC) and by what we know it: R5's cancellationDate, the first
-    cancelled version seen, the notification, or `created`, which it cannot precede. None where nothing tells.
+    """When the appointment was cancelled (aware UTC) and by what we know it: R5's cancellationDate (in R4 the
+    extension for it), the first cancelled version seen, the notification, or `created`, which it cannot
+    precede. None where nothing tells.
     """
     view, zone = appointment.view, profile.source.zone
     if moment := parse(view.cancellation_date):
         return moment.end_instant(zone), "cancellationDate"
+    for extension in view.extension:
+        if extension.url == CANCELLATION_DATE and (moment := parse(extension.value_date_time)):
+            return moment.end_instant(zone), f"extension('{CANCELLATION_DATE}').value"
     if case.first_cancelled_at is not None:
         return case.first_cancelled_at, "status"
     if case.reported_at is not None:

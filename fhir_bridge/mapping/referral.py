@@ -15,6 +15,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient, RelatedPerson, View
 from fhir_bridge.mapping.addresses import complete_address, ordered_addresses
 from fhir_bridge.mapping.concepts import Words, concept_words
+from fhir_bridge.mapping.contacts import NOT_FOR_CARE, contacts_for
 from fhir_bridge.mapping.npi import find_npi
 from fhir_bridge.mapping.phones import choose_phone, numbers
 from fhir_bridge.mapping.practitioner import display_of, is_practitioner, named_type, note_links, party_name
@@ -151,6 +152,8 @@ class Referring:
 
     def _addresses(self) -> Iterator[tuple[Resource[View], str, datatypes.Address]]:
         rules, party = self.profile.referral, self.party
+        if party.role is not None:
+            yield from self._of_contacts(party.role, party.role.view.contact)
         for place in party.locations:
             if place.view.address is not None and place.view.address.use != "home":
                 yield place, "address", place.view.address
@@ -158,12 +161,17 @@ class Referring:
             view = party.organization.view
             for index, address in self._ordered(view.address, rules.practice_address_uses):
                 yield party.organization, f"address[{index}]", address
-            for index, contact in enumerate(view.contact):
-                if contact.address is not None and contact.address.use != "home":
-                    yield party.organization, f"contact[{index}].address", contact.address
+            yield from self._of_contacts(party.organization, view.contact)
         if party.practitioner is not None:
             for index, address in self._ordered(party.practitioner.view.address, rules.address_uses):
                 yield party.practitioner, f"address[{index}]", address
+
+    def _of_contacts(
+        self, holder: Resource[View], contacts: tuple[ExtendedContactDetail, ...]
+    ) -> Iterator[tuple[Resource[View], str, datatypes.Address]]:
+        for index, contact in contacts_for(contacts, NOT_FOR_CARE, self.profile, self.now):
+            if contact.address is not None and contact.address.use != "home":
+                yield holder, f"contact[{index}].address", contact.address
 
     def _ordered(
         self, addresses: Sequence[datatypes.Address], uses: tuple[str, ...]
@@ -184,17 +192,33 @@ class Referring:
 
     def _telecoms(self) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
         party, rules = self.party, self.profile.referral
+        practice = rules.practice_phone_uses
         if party.role is not None:
-            yield from _numbers(
-                party.role, party.role.view.telecom, party.role.view.contact, rules.practice_phone_uses
-            )
+            yield from self._numbers(party.role, party.role.view.telecom, party.role.view.contact, practice)
         if party.practitioner is not None:
-            yield from _numbers(party.practitioner, party.practitioner.view.telecom, (), rules.phone_uses)
+            yield from self._numbers(
+                party.practitioner, party.practitioner.view.telecom, (), rules.phone_uses
+            )
         for place in party.locations:
-            yield from _numbers(place, place.view.telecom, place.view.contact, rules.practice_phone_uses)
+            yield from self._numbers(place, place.view.telecom, place.view.contact, practice)
         if party.organization is not None:
             view = party.organization.view
-            yield from _numbers(party.organization, view.telecom, view.contact, rules.practice_phone_uses)
+            yield from self._numbers(party.organization, view.telecom, view.contact, practice)
+
+    def _numbers(
+        self,
+        holder: Resource[View],
+        telecom: tuple[ContactPoint, ...],
+        contacts: tuple[ExtendedContactDetail, ...],
+        uses: Container[str],
+    ) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
+        """The holder's numbers, then its contacts'; of another use than these none, their places kept."""
+        listed = [("telecom", telecom)]
+        for index, contact in contacts_for(contacts, NOT_FOR_CARE, self.profile, self.now):
+            listed.append((f"contact[{index}].telecom", contact.telecom))
+        for path, points in listed:
+            kept = (point if (point.use or "") in uses else ContactPoint() for point in points)
+            yield holder, path, tuple(kept)
 
 
 def has_referral(case: Case, profile: Profile, recorder: Recorder) -> bool | None:
@@ -251,21 +275,6 @@ def _is_somebody_else(party: Party) -> bool:
     if named_type(reference) in ("Patient", "RelatedPerson", "Device"):
         return False
     return bool(said(reference.display) or reference.identifier)
-
-
-def _numbers(
-    holder: Resource[View],
-    telecom: tuple[ContactPoint, ...],
-    contacts: tuple[ExtendedContactDetail, ...],
-    uses: Container[str],
-) -> Iterator[tuple[Resource[View], str, tuple[ContactPoint, ...]]]:
-    """The holder's numbers, then those of its contacts; of another use than these none, their places kept."""
-    listed = [
-        ("telecom", telecom),
-        *((f"contact[{i}].telecom", each.telecom) for i, each in enumerate(contacts)),
-    ]
-    for path, points in listed:
-        yield holder, path, tuple(point if (point.use or "") in uses else ContactPoint() for point in points)
 
 
 def _as_text(address: datatypes.Address) -> str | None:
