@@ -15,6 +15,8 @@ from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
 from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.scope import Scope
+from fhir_bridge.mapping.site_gates import site_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 
 
@@ -37,6 +39,7 @@ class Admitted:
     patient: Resource[Patient]
     callee: Callee
     named: Named
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class _Person:
     patient: Resource[Patient]
     callee: Callee | NoCallee
     blocked: Blocked
+    scope: Scope
 
 
 Gate = Callable[[_Person], Verdict | None]
@@ -58,10 +62,16 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     patient = case.patient
     if patient is None or case.patient_merge_broken:
         return _unknown(look)
+    if mark := marked(patient.view.extension, look.profile.gates.placeholder_marks):
+        element = (patient, f"extension('{mark.url}')")
+        layer = _layer(look, "placeholder_marks")
+        return Verdict("patient-unresolved", (element,), wanted=True, layer=layer)
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look, patient):
             return verdict
-    person = _Person(look, patient, callee_of(case, patient, look.profile, look.now), blocked)
+    callee = callee_of(case, patient, look.profile, look.now)
+    scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
+    person = _Person(look, patient, callee, blocked, scope)
     for gate in PERSON_GATES:
         if verdict := gate(person):
             return verdict
@@ -70,7 +80,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     if named is None or not named.complete:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
-    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named)
+    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named, scope)
 
 
 def _unknown(look: Look) -> Verdict:
@@ -149,6 +159,12 @@ def _consent(person: _Person) -> Verdict | None:
     return Verdict("consent-missing", ((patient, ""),), layer=_layer(look, "consent"))
 
 
+def _site(person: _Person) -> Verdict | None:
+    """The site's own: after every gate that skips, so that what nobody wants bothers nobody, and before what
+    a person would have to mend."""
+    return site_verdict(person.look, person.scope) if person.look.profile.site.gates else None
+
+
 def _nobody_to_call(person: _Person) -> Verdict | None:
     """minor-without-guardian, phone-missing and phone-invalid: a person has at most one of the three."""
     callee = person.callee
@@ -176,7 +192,7 @@ def _address_incomplete(look: Look, patient: Resource[Patient]) -> Verdict | Non
 RECORD_GATES = (_deceased, _inactive, _test, _restricted)
 """The gates that need no more than the patient's record and the trigger."""
 
-PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _nobody_to_call)
+PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _site, _nobody_to_call)
 """The gates that ask who would be called."""
 
 
