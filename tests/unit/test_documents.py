@@ -148,7 +148,7 @@ def test_one_line_in_another_encoding_is_listed() -> None:
         (b"\xef\xbb\xbf", "empty", "test.json: "),
         (b'<Patient xmlns="http://hl7.org/fhir"/>', "xml", "test.json: "),
         (b'<?xml version="1.0"?><Bundle/>', "xml", "test.json: "),
-        (gzip.compress(b"{}"), "compressed", "test.json: "),
+        (gzip.compress(b"{}", mtime=0), "compressed", "test.json: "),
         (b"MSH|^~\\&|", "hl7v2", "test.json: "),
         (b'{"resourceType":\n  "Patient",,}', "not-json", "test.json:2:13: "),
         (b'{"resourceType": "Patient",\n', "not-json", "test.json:2:1: "),
