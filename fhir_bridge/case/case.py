@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import TypeVar, cast
 
 from fhir_bridge.case import places
@@ -13,6 +12,7 @@ from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.chain import Chain
 from fhir_bridge.case.identity import stable_name
 from fhir_bridge.case.links import Link, Participant, Party
+from fhir_bridge.case.once import once
 from fhir_bridge.case.patient import CasePatient
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
@@ -73,7 +73,7 @@ class Case:
 
     # -- the patient (mapping, section 5) --
 
-    @cached_property
+    @once
     def _subject(self) -> CasePatient | None:
         return self.at_hand.patients.of(self.trigger)
 
@@ -131,23 +131,23 @@ class Case:
 
     # -- the chain (mapping, section 2) --
 
-    @cached_property
+    @once
     def orders(self) -> tuple[Link[ServiceRequest], ...]:
         """The trigger itself as an order, else the orders it is based on (STU3 `incomingReferral`), in its
         words' order."""
         return self.at_hand.chains.orders_of(self.trigger)
 
-    @cached_property
+    @once
     def order(self) -> Link[ServiceRequest] | None:
         """The first order at hand, else the first named; None where there is none."""
         return next((link for link in self.orders if link.resource), next(iter(self.orders), None))
 
-    @cached_property
+    @once
     def chain(self) -> Chain:
         """The orders and Appointments that are one piece of work, and the root that names it."""
         return self.at_hand.chains.of(self.trigger, complete=self.chain_complete)
 
-    @cached_property
+    @once
     def other_appointments(self) -> tuple[Resource[Appointment], ...]:
         """The patient's Appointments at hand that are not in the chain."""
         inside = {id(one) for one in self.chain.appointments}
@@ -158,17 +158,17 @@ class Case:
         """The orders at hand that were placed in this encounter."""
         return self.at_hand.ordered_in(encounter)
 
-    @cached_property
+    @once
     def laboratory_evidence(self) -> tuple[tuple[str, str], ...]:
         """What proves that the order was laboratory work: (label, FHIRPath) pairs (mapping, section 3)."""
         return self.at_hand.chains.laboratory_evidence(self._order_at_hand)
 
-    @cached_property
+    @once
     def duplicate_triggers(self) -> tuple[str, ...]:
         """Where several contents of the trigger stand that no version orders; else empty."""
         return self.at_hand.places_of(self.trigger)
 
-    @cached_property
+    @once
     def duplicate_places(self) -> tuple[str, ...]:
         """Where several contents of the trigger, or of the patient, stand that no version orders; else
         empty."""
@@ -182,42 +182,42 @@ class Case:
         reference."""
         return None if reference is None else self.at_hand.parties.party(holder, path, reference)
 
-    @cached_property
+    @once
     def requester(self) -> Party | None:
         """Who asked for the order; None where no order is at hand or it does not say."""
         order = self._order_at_hand
         return self.at_hand.parties.requester(order) if order else None
 
-    @cached_property
+    @once
     def performers(self) -> tuple[Party, ...]:
         """Who is to perform the order (STU3 `recipient`)."""
         order = self._order_at_hand
         return self.at_hand.parties.performers(order) if order else ()
 
-    @cached_property
+    @once
     def participants(self) -> tuple[Participant, ...]:
         """The Appointment's participants in order; empty for an order."""
         if self.is_order:
             return ()
         return self.at_hand.parties.participants(cast("Resource[Appointment]", self.trigger))
 
-    @cached_property
+    @once
     def primary_care(self) -> tuple[Party, ...]:
         """The patient's `generalPractitioner`s."""
         return self.at_hand.parties.primary_care(self.patient) if self.patient else ()
 
-    @cached_property
+    @once
     def slots(self) -> tuple[Resource[Slot], ...]:
         """The Slots at hand that the Appointment names."""
         return places.slots(self.at_hand.resolver, self.trigger)
 
-    @cached_property
+    @once
     def services(self) -> tuple[Resource[HealthcareService], ...]:
         """The HealthcareServices at hand: participants, R5 `serviceType`, then the Slots' Schedules'
         actors."""
         return places.services(self.at_hand.resolver, self.trigger, self.participants, self.slots)
 
-    @cached_property
+    @once
     def locations(self) -> tuple[Resource[Location], ...]:
         """The places of care at hand: participants, the order's, then the services'."""
         order = self._order_at_hand

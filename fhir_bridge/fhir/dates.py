@@ -6,10 +6,11 @@ https://hl7.org/fhir/R4/datatypes.html#dateTime; what is mended: mapping, sectio
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Literal
+
+import msgspec
 
 Precision = Literal["year", "month", "day", "time"]
 
@@ -28,8 +29,7 @@ _SHAPE = re.compile(
 _STRICT_TAIL = re.compile(r"T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """A point or span of time as it was written.
 
     `value` is the first instant of it: aware where an offset was written, else naive, which is local time of
@@ -147,6 +147,8 @@ def _next(value: datetime, precision: Precision) -> datetime:
 def _utc(value: datetime, zone: tzinfo) -> datetime:
     """Aware UTC, held between EARLIEST and LATEST."""
     aware = value if value.tzinfo else value.replace(tzinfo=zone)
+    if 1 < value.year < 9999:
+        return aware.astimezone(UTC)
     try:
         return min(max(aware.astimezone(UTC), EARLIEST), LATEST)
     except OverflowError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding
 from fhir_bridge.mapping.profile import Profile
@@ -14,8 +15,7 @@ from fhir_bridge.mapping.texts import plain
 SNOMED_CT = "http://snomed.info/sct"
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """What a concept says: `text`, the `path` of the element it stood in, the map's row and layer if one
     had a say."""
 

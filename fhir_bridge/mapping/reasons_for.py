@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
@@ -20,8 +21,7 @@ UNTRUE = frozenset({"refuted", "entered-in-error"})
 """Condition.verificationStatus of what the patient does not have: http://hl7.org/fhir/condition-ver-status"""
 
 
-@dataclass(frozen=True, slots=True)
-class Reasons:
+class Reasons(msgspec.Struct, frozen=True):
     """Reads the reasons of any resource. What is restricted is left out, and noted if there is a recorder."""
 
     case: Case

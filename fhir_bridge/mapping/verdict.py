@@ -3,7 +3,6 @@ and 4)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -13,8 +12,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """An end to the matter: nobody is called. `wanted` says that somebody wanted this call, so a person must
     look.
 
