@@ -26,6 +26,13 @@ RULE_NAMES: Mapping[str, str] = {
 FACT_NAMES = ("jurisdiction", "timezone", "vendor")
 """Short names that are facts of the source."""
 
+VENDOR_NAMES: Mapping[str, str] = {
+    "athenaflow": "athenapractice",
+    "centricity": "athenapractice",
+    "cerner": "oracle-health",
+}
+"""Former or other name of a vendor's product → the name of its layer."""
+
 
 def check_names(names: Iterable[str], where: str) -> None:
     """Raises SettingsError for a short name there is none of, listing those there are.
@@ -43,14 +50,15 @@ def check_names(names: Iterable[str], where: str) -> None:
 
 
 def facts_with(facts: SourceFacts, overrides: Mapping[str, str]) -> SourceFacts:
-    """The source's facts with those the overrides set. Raises SettingsError for a zone there is none of."""
+    """The source's facts with those the overrides set, the vendor by its layer's name. Raises SettingsError
+    for a zone there is none of."""
     if jurisdiction := overrides.get("jurisdiction"):
         facts = replace(facts, jurisdiction=jurisdiction)
     if vendor := overrides.get("vendor"):
         facts = replace(facts, vendor=vendor)
     if timezone := overrides.get("timezone"):
         facts = replace(facts, zone=zone(timezone))
-    return facts
+    return replace(facts, vendor=facts.vendor and VENDOR_NAMES.get(facts.vendor, facts.vendor))
 
 
 def zone(name: str) -> ZoneInfo:

@@ -15,7 +15,7 @@ from stdnum import verhoeff
 from fhir_bridge.mapping.terminology import Terminology
 
 FOLDER = Path(__file__).parents[2] / "mappings" / "concept-maps"
-FILES = sorted(FOLDER.glob("*.json"))
+FILES = sorted(FOLDER.rglob("*.json"))
 WORDS = "https://fhir-bridge.dev/CodeSystem/words"
 SNOMED = "http://snomed.info/sct"
 NUCC = "http://nucc.org/provider-taxonomy"
@@ -85,6 +85,10 @@ OWNERS = {
     "nubc.org": "American Hospital Association",
     "nahdo.org": "National Association of Health Data Organizations",
     "HCPCS": "Centers for Medicare & Medicaid Services",
+    "mos.esante.gouv.fr": "Agence du Numérique en Santé",
+    "ihe-d.de": "IHE Deutschland",
+    "fhir.de": "HL7 Deutschland",
+    "NHSDataModelAndDictionary": "NHS England",
 }
 
 
@@ -96,6 +100,11 @@ class Row(NamedTuple):
     code: str
     target_system: str
     target: dict[str, str]
+
+
+def name_of(path: Path) -> str:
+    """The map's own name: a country's or vendor's map carries its layer's name behind."""
+    return path.stem if path.parent == FOLDER else f"{path.stem}-{path.parent.name}"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -116,18 +125,18 @@ ALL_ROWS = [row for path in FILES for row in rows(path)]
 WORD_ROWS = [row for row in ALL_ROWS if row.target_system == WORDS]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_is_a_valid_concept_map(path: Path) -> None:
     """Each file is a ConceptMap by FHIR R4B and carries what identifies and licenses it."""
     resource = ConceptMap.model_validate(load(path))
-    assert resource.id == path.stem
-    assert resource.url == f"https://fhir-bridge.dev/ConceptMap/{path.stem}"
+    assert resource.id == name_of(path)
+    assert resource.url == f"https://fhir-bridge.dev/ConceptMap/{name_of(path)}"
     assert resource.status == "active"
     for name in ("version", "name", "title", "description", "copyright"):
         assert getattr(resource, name), name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_names_no_code_twice(path: Path) -> None:
     """A code has one meaning in a map: no system comes in two groups, no code twice in one."""
     systems = [group["source"] for group in load(path)["group"]]
@@ -136,7 +145,7 @@ def test_names_no_code_twice(path: Path) -> None:
     assert [pair for pair, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_has_one_element_a_line(path: Path) -> None:
     """A changed word is a changed line, and nothing else moves."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("   {")]
@@ -161,7 +170,7 @@ def test_aliases_lead_to_systems_of_some_map() -> None:
         assert name in systems or any(system.startswith(name.rstrip("*")) for system in systems), name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_copyright_names_every_source(path: Path) -> None:
     """A map that uses somebody's codes says whose they are."""
     copyright_notice = load(path)["copyright"]
@@ -227,7 +236,7 @@ def can_be_said(map_name: str, words: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_words_can_be_said(path: Path) -> None:
     """Words are what one says on the telephone: no brackets, no digits, no codes, no stray capitals."""
     words = {row.target["display"] for row in rows(path) if row.target_system == WORDS}
