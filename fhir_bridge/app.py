@@ -161,7 +161,8 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
     settings = chosen.settings
     if settings.ledger.url is None and ("ledger", "url") in chosen.origins:
         raise SettingsError(f"{chosen.origins['ledger', 'url']}: ledger.url: its secret cannot be found")
-    async with ledger_at(settings.ledger_url(), settings.api.url, settings.api.project_id) as ledger:
+    api = settings.api
+    async with ledger_at(settings.ledger_url(), api.url, api.project_id, breaker_of(settings)) as ledger:
         yield ledger
 
 
@@ -188,7 +189,6 @@ async def dispatcher_of(
     """
     from fhir_bridge.dispatch.clock import utc_now
     from fhir_bridge.dispatch.dispatcher import Dispatcher
-    from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.task_api.client import TaskApiClient
 
     endpoint, api, network = settings.endpoint(), settings.api, settings.network
@@ -206,7 +206,6 @@ async def dispatcher_of(
         idempotency_header=dispatch.idempotency_header,
         safe_statuses=dispatch.retry_statuses,
     )
-    breaker = dispatch.breaker
     async with client:
         yield Dispatcher(
             ledger,
@@ -214,7 +213,7 @@ async def dispatcher_of(
             calling_rules(settings, dispatch),
             endpoint.project_id,
             clock or utc_now,
-            breaker=Breaker(breaker.failures, breaker.open_for, breaker.probe_every),
+            breaker=breaker_of(settings),
         )
 
 

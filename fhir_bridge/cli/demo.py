@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import MappingRun, dispatcher_of, ledger_at
+from fhir_bridge.app import MappingRun, breaker_of, dispatcher_of, ledger_at
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.explain import explanation, print_explanations
 from fhir_bridge.cli.look import print_states
@@ -98,7 +98,7 @@ async def _play(told: Sequence[Story], folder: Path) -> Outcome:
                 arrivals += story_arrivals(story)
                 seen(story.name)
         async with (
-            ledger_at(folder / "ledger.db", DESTINATION, PROJECT) as ledger,
+            ledger_at(folder / "ledger.db", DESTINATION, PROJECT, breaker_of(settings)) as ledger,
             dispatcher_of(settings, ledger, clock=clock) as dispatcher,
         ):
             await ledger.accept(arrivals, now=clock())
