@@ -168,15 +168,22 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
 
 @asynccontextmanager
 async def ledger_at(
-    location: str | Path, api_url: str | None, project_id: str | None
+    location: str | Path, api_url: str | None, project_id: str | None, breaker: Breaker
 ) -> AsyncIterator[SqlLedger]:
     """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
     from fhir_bridge.ledger.store import open_ledger
-    from fhir_bridge.logs import silence_values
 
-    silence_values()
-    async with await open_ledger(location, api_url=api_url, project_id=project_id) as ledger:
+    opened = await open_ledger(location, api_url=api_url, project_id=project_id, breaker=breaker)
+    async with opened as ledger:
         yield ledger
+
+
+def breaker_of(settings: Settings) -> Breaker:
+    """When the destination is given a rest, as the settings have it."""
+    from fhir_bridge.ledger.gate import Breaker
+
+    breaker = settings.dispatch.breaker
+    return Breaker(breaker.failures, breaker.open_for, breaker.probe_every)
 
 
 @asynccontextmanager
