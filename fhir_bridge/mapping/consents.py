@@ -31,7 +31,9 @@ def denial(view: Consent) -> str | None:
     if code(view.decision) == "deny":
         return "decision"
     provision = view.provision
-    if provision is not None and not isinstance(provision, tuple) and code(provision.type) == "deny":
+    # Only R4's root provision has a type, so one in a list is that root, out of form.
+    roots = provision if isinstance(provision, tuple) else (provision,)
+    if any(code(root.type) == "deny" for root in roots if root is not None):
         return "provision.type"
     return "policyRule" if _opts_out(view.policy_rule) else None
 

@@ -14,7 +14,7 @@ from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
-from fhir_bridge.mapping.said import said
+from fhir_bridge.mapping.said import code
 from fhir_bridge.mapping.scope import Scope
 from fhir_bridge.mapping.site_gates import site_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -95,10 +95,14 @@ def _unknown(look: Look) -> Verdict:
     return Verdict("patient-unresolved", (element,), wanted=True)
 
 
+_NO_DEATH = frozenset({None, "null", "none", "undefined", "n/a"})
+"""What stands for no date of death. A mask, or a date that is unknown, is one of somebody who died."""
+
+
 def _deceased(look: Look, patient: Resource[Patient]) -> Verdict | None:
     if patient.view.deceased_boolean:
         return Verdict("patient-deceased", ((patient, "deceasedBoolean"),))
-    if said(patient.view.deceased_date_time):
+    if code(patient.view.deceased_date_time) not in _NO_DEATH:
         return Verdict("patient-deceased", ((patient, "deceasedDateTime"),))
     return None
 
@@ -203,7 +207,7 @@ def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | 
     lists = {"security": meta.security, "tag": meta.tag if tags else ()}
     for name, codings in lists.items():
         for index, coding in enumerate(codings):
-            if coding.code is not None and coding.code.upper() in codes:
+            if (code(coding.code) or "").upper() in codes:
                 return f"meta.{name}[{index}]"
     return None
 

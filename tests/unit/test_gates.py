@@ -115,6 +115,7 @@ def consent(status: str = "active", **more: Any) -> Json:
         (None, None, ("consent-missing", False)),
         (consent(provision={"type": "deny"}), ("consent-denied", False), ("consent-denied", False)),
         (consent(provision={"type": "Deny"}), ("consent-denied", False), ("consent-denied", False)),
+        (consent(provision=[{"type": "deny"}]), ("consent-denied", False), ("consent-denied", False)),
         (consent(decision="deny"), ("consent-denied", False), ("consent-denied", False)),
         (consent("inactive", provision={"type": "deny"}), None, ("consent-missing", False)),
         (
@@ -170,3 +171,26 @@ def test_the_policy_may_omit_an_incomplete_address(
 ) -> None:
     """incomplete_address = omit."""
     assert asked(proposed, {**marigold, "address": []}, profile=profile_of(incomplete_address="omit")) is None
+
+
+@pytest.mark.parametrize("written", ["unknown", "XXXX-XX-XX", "TBC", "?", "last summer", "2020"])
+def test_a_date_of_death_that_nobody_can_read_is_one(
+    asked: Any, proposed: Json, marigold: Json, written: str
+) -> None:
+    """A mask hides when somebody died, not whether."""
+    assert asked(proposed, {**marigold, "deceasedDateTime": written}) == ("patient-deceased", False)
+
+
+@pytest.mark.parametrize("written", ["", " ", "null", "None", "n/a", "${deceased}"])
+def test_no_date_of_death_is_none(asked: Any, proposed: Json, marigold: Json, written: str) -> None:
+    """What software writes where it has nothing to write, and a template that was not filled."""
+    assert asked(proposed, {**marigold, "deceasedDateTime": written}) is None
+
+
+@pytest.mark.parametrize("meta", [{"security": [{"code": " R "}]}, {"tag": [{"code": "htest "}]}])
+def test_a_label_counts_with_blanks_around_it(asked: Any, proposed: Json, marigold: Json, meta: Json) -> None:
+    """A typing error opens no restricted record."""
+    assert asked(proposed, {**marigold, "meta": meta}) in (
+        ("restricted-record", False),
+        ("patient-test", False),
+    )
