@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fhir_bridge.dispatch.checks import Rules
     from fhir_bridge.dispatch.clock import Clock
     from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.records import Arrival
     from fhir_bridge.ledger.store import SqlLedger
 
@@ -172,7 +173,9 @@ async def ledger_at(
 ) -> AsyncIterator[SqlLedger]:
     """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
     from fhir_bridge.ledger.store import open_ledger
+    from fhir_bridge.logs import silence_values
 
+    silence_values()
     opened = await open_ledger(location, api_url=api_url, project_id=project_id, breaker=breaker)
     async with opened as ledger:
         yield ledger
