@@ -221,7 +221,7 @@ class Export:
             "generalPractitioner": [{"reference": f"Practitioner/d{number % self.practitioners}"}],
         }  # fmt: skip
 
-    def _area(self, number: int) -> str:
+    def _area(self, number: int) -> int:
         return AREAS[(number // 100 + self.seed * 7) % len(AREAS)]
 
     def _encounter(self, chance: random.Random, number: int) -> Json:
