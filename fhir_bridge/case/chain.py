@@ -14,7 +14,7 @@ from fhir_bridge.case.patient import Patients
 from fhir_bridge.case.resolution import Resolver
 from fhir_bridge.case.root import order_root
 from fhir_bridge.fhir import dates
-from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.datatypes import Identifier, Reference
 from fhir_bridge.fhir.references import parse, type_named
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -70,9 +70,8 @@ class Chains:
         appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
         appointments.sort(key=_age)
-        chain = Chain(
-            self._root(members, orders, appointments), tuple(sorted(_lasting(members))), tuple(appointments)
-        )
+        names = {_of_patient(name, identity) for name in _lasting(members) | self._numbers(orders)}
+        chain = Chain(self._root(members, orders, appointments), tuple(sorted(names)), tuple(appointments))
         self._known.update(((label, identity), chain) for label in members)
         return chain
 
@@ -101,6 +100,17 @@ class Chains:
                     members.add(label)
                     waiting.append(label)
         return members
+
+    def _numbers(self, orders: list[Resource[ServiceRequest]]) -> set[str]:
+        """The identifiers of orders, for an Appointment that comes alone may name its order by one. A number
+        that several orders at hand have, or that is a group's, names none of them."""
+        return {
+            self._patients.identifier_key(number)
+            for order in orders
+            for number in order.view.identifiers
+            if number.system and number.value and not _is_groups(number)
+            if len(self._resolver.index.identified(number.system, number.value)) == 1
+        }
 
     def _is_strangers(self, label: str, identity: str | None) -> bool:
         for node in self._nodes.get(label, ()):
@@ -221,6 +231,16 @@ class Chains:
 def _lasting(names: set[str]) -> set[str]:
     """The names without URNs that lead nowhere: the next message may mean something else by them."""
     return {name for name in names if not name.startswith("urn:")}
+
+
+def _of_patient(name: str, identity: str | None) -> str:
+    """An identifier may be a placeholder that many carry: it names a chain only of its patient."""
+    return f"{name} of {identity}" if name.startswith("identifier:") else name
+
+
+def _is_groups(number: Identifier) -> bool:
+    """Whether it is the placer's number of several orders (http://terminology.hl7.org/CodeSystem/v2-0203)."""
+    return number.type is not None and any(coding.code == "PGN" for coding in number.type.coding)
 
 
 def _may_be_order(reference: Reference) -> bool:

@@ -161,10 +161,10 @@ class Patients:
         named = (link.reference.identifier,) if link.reference.identifier else ()
         for identifier in (*own, *named):
             if identifier.value and self._resolver.rules.is_patient_system(identifier.system):
-                return self._identifier_key(identifier)
+                return self.identifier_key(identifier)
         if patient is not None:
             return next(
-                (self._identifier_key(one) for one in own if one.system and one.value), stable_name(patient)
+                (self.identifier_key(one) for one in own if one.system and one.value), stable_name(patient)
             )
         return self.reference_key(link) or f"{stable_name(link.holder)}#patient"
 
@@ -178,13 +178,14 @@ class Patients:
             is_own = target.base is None or target.base in self._resolver.index.bases
             return target.label if is_own else target.url
         if target is not None and target.value:
-            return self._identifier_key(Identifier(system=target.system, value=target.value))
+            return self.identifier_key(Identifier(system=target.system, value=target.value))
         identifier = link.reference.identifier
         if identifier is not None and identifier.value:
-            return self._identifier_key(identifier)
+            return self.identifier_key(identifier)
         return (target.url or target.id) if target is not None else None
 
-    def _identifier_key(self, identifier: Identifier) -> str:
+    def identifier_key(self, identifier: Identifier) -> str:
+        """What an identifier is known by, its system under the one name that counts; it shows neither."""
         system = self._resolver.rules.system(identifier.system)
         return f"identifier:{digest(system or '', identifier.value or '')}"
 

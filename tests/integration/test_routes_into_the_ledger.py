@@ -144,3 +144,28 @@ async def test_an_order_revoked_alone_takes_back_the_appointment_that_waits(door
     (accepted,) = await door.take(patient(), order(status="revoked", meta=version(2)))
     assert (accepted.state, accepted.reason) == ("skipped", "not-active")
     assert await door.ready() == 0
+
+
+@pytest.mark.parametrize(
+    "named", [NAMED_BY_IDENTIFIER, {"reference": "ServiceRequest?identifier=urn:orders|R1"}]
+)
+@pytest.mark.parametrize("order_first", [True, False])
+async def test_an_order_named_by_its_number_is_the_same_order(
+    door: Door, named: dict[str, Any], order_first: bool
+) -> None:
+    """The order comes in one message, and in another an Appointment that knows only its number."""
+    messages = [order(identifier=[{"system": "urn:orders", "value": "R1"}]), appointment(basedOn=[named])]
+    for message in messages if order_first else reversed(messages):
+        await door.take(patient(), message)
+    assert await door.ready() == 1
+
+
+async def test_a_number_that_many_carry_joins_nobody(door: Door) -> None:
+    """A placeholder, or the number of a group, is two orders' and two patients'."""
+    for number in (1, 2):
+        await door.take(patient(number), appointment(number, id=f"a{number}", basedOn=[NAMED_BY_IDENTIFIER]))
+    assert await door.ready() == 2
+    shared = [{"system": "urn:orders", "value": "0"}]
+    orders = [order(id=f"o{n}", code={"text": f"Care {n}"}, identifier=shared) for n in (1, 2)]
+    await door.take(patient(), *orders)
+    assert await door.ready() == 4
