@@ -58,7 +58,11 @@ class MappingRun:
 
         `blocked` is the site's do-not-call list.
         """
-        return [decision for _, decision in self._decided(inputs, blocked)]
+        return list(self.decisions(inputs, blocked))
+
+    def decisions(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> Iterator[Decision]:
+        """The same one by one, each decided when it is asked for."""
+        return (decision for _, decision in self._decided(inputs, blocked))
 
     def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
         """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every

@@ -25,6 +25,7 @@ COMMANDS = {
     "cancel": "fhir_bridge.cli.settle:cancel",
     "sandbox": "fhir_bridge.cli.sandbox:sandbox",
     "demo": "fhir_bridge.cli.demo:demo",
+    "mappings": "fhir_bridge.cli.mappings:mappings",
     "config": "fhir_bridge.cli.config:config",
 }
 """Command → module:attribute, in the order in which somebody meets them (intake, section 3)."""
@@ -43,6 +44,7 @@ SUMMARIES = {
     "cancel": "Make sure that nobody is called for an intent, from now on.",
     "sandbox": "Run the task API emulated on this machine.",
     "demo": "Watch a made-up hospital's appointments become tasks.",
+    "mappings": "Look at, try and write a site's own rules and words.",
     "config": "Look at the settings in force.",
 }
 

@@ -38,8 +38,8 @@ class Issue:
     version: Version
 
 
-def validate(raw: bytes, place: str = "-") -> list[Issue]:
-    """Check one resource against the version its elements show; empty where it conforms.
+def validate(raw: bytes, place: str = "-", version: Version | None = None) -> list[Issue]:
+    """Check one resource against a version, else the one its elements show; empty where it conforms.
 
     Raises InputError, naming `place`, for what is no JSON object with a resourceType.
     """
@@ -50,7 +50,7 @@ def validate(raw: bytes, place: str = "-") -> list[Issue]:
     name = data.get("resourceType")
     if not isinstance(name, str):
         raise InputError(f"{place}: not FHIR: an object without a resourceType", code="not-fhir")
-    version = guess(data)
+    version = version or guess(data)
     model = _model(version, name)
     if model is None:
         return [Issue(f"{name}.resourceType", "unknown-resource-type", version)]

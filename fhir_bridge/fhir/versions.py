@@ -30,6 +30,13 @@ _MARKS: dict[str, dict[Version, tuple[str, ...]]] = {
             *("serviceType.concept", "serviceType.reference", "reason.concept", "reason.reference"),
         ),
     },
+    "ConceptMap": {
+        "R4": ("sourceUri", "targetUri", "sourceCanonical", "group.element.target.equivalence"),
+        "R5": (
+            *("sourceScopeUri", "sourceScopeCanonical", "targetScopeUri", "targetScopeCanonical"),
+            *("group.element.target.relationship", "group.element.noMap"),
+        ),
+    },
     "Condition": {"STU3": ('clinicalStatus""', "context", "assertedDate"), "R5": ("participant",)},
     "Consent": {
         "STU3": ("except", "consentingParty", "securityLabel"),

@@ -46,6 +46,7 @@ def load_profile(
     check_names(overrides, SET)
     check_names(source_rules, in_source)
     facts = facts_with(facts, overrides)
+    site = Path(overrides["mappings"]) if overrides.get("mappings") else site
     root = mappings or shipped.mappings()
     settings = (
         Layer(in_source, None, rule_tree(source_rules)),

@@ -23,8 +23,8 @@ RULE_NAMES: Mapping[str, str] = {
 }
 """Short name → key of the layers."""
 
-FACT_NAMES = ("jurisdiction", "timezone", "vendor")
-"""Short names that are facts of the source."""
+FACT_NAMES = ("jurisdiction", "mappings", "timezone", "vendor")
+"""Short names that are facts of the source; `mappings` is its own layer's file."""
 
 VENDOR_NAMES: Mapping[str, str] = {
     "athenaflow": "athenapractice",
