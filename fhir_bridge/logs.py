@@ -9,8 +9,11 @@ import structlog
 
 from fhir_bridge.faults import location
 
-QUOTING = ("aiosqlite", "asyncio", "sqlalchemy.engine.Engine")
-"""Loggers of libraries that quote what they work on: statements with parameters, rows, arguments, results."""
+QUOTING = (
+    *("aiosqlite", "asyncio", "sqlalchemy.engine.Engine", "httpx"),
+    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+)
+"""Loggers of libraries that quote what they work on: parameters, rows, arguments, an answer's headers."""
 
 
 def set_up_logs(level: int = logging.INFO) -> None:
@@ -40,11 +43,13 @@ def silence_values() -> None:
 
 
 class WithoutValues(logging.Filter):
-    """Keeps of a record its first line before anything is put into it, and of an exception where it was."""
+    """Keeps of a record the words before its first value, and of an exception where it was raised."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True: the record stays, without its values."""
-        record.msg, record.args = str(record.msg).partition("\n")[0], ()
+        # httpcore puts its values into the text itself: `name.step key=value …`.
+        ends = " " if record.name.startswith("httpcore") else "\n"
+        record.msg, record.args = str(record.msg).partition(ends)[0].partition("%")[0], ()
         if record.exc_info and record.exc_info[1] is not None:
             record.msg += f": {location(record.exc_info[1])}"
         record.exc_info = record.exc_text = record.stack_info = None

@@ -64,6 +64,7 @@ def explain(
     else:
         print_explanations(told, Console(highlight=False))
     screen.tell_problems(inputs.problems)
+    screen.tell_without_trigger(inputs)
     return exit_code(inputs.nothing_readable, bool(inputs.problems), decisions)
 
 

@@ -53,6 +53,11 @@ def tell_counts(decisions: Iterable[Decision], inputs: Inputs) -> None:
     counts = Counter(outcome(decision) for decision in decisions)
     parts = [f"{name} {number}" for name, number in sorted(counts.items())]
     click.echo(f"triggers: {sum(counts.values())}" + (f" ({', '.join(parts)})" if parts else ""), err=True)
+    tell_without_trigger(inputs)
+
+
+def tell_without_trigger(inputs: Inputs) -> None:
+    """Which FILEs hold nothing to decide on (mapping, section 3, row 1)."""
     if inputs.without_trigger:
         names = ", ".join(inputs.without_trigger[:NAMES_SHOWN])
         more = len(inputs.without_trigger) - NAMES_SHOWN

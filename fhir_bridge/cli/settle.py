@@ -6,6 +6,7 @@ import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from uuid import UUID
 
 import click
 
@@ -82,7 +83,11 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
 @click.option("--patient", "patient", metavar="SOURCE/IDENTITY",
               help="Resolve a patient instead, for instance ehr/Patient/p1.")  # fmt: skip
 @click.option(
-    "--created", "patient_id", metavar="ID", help="With --patient: the endpoint has them as this id."
+    "--created",
+    "patient_id",
+    metavar="ID",
+    type=click.UUID,
+    help="With --patient: the endpoint has them as this id.",
 )
 @because
 @click.pass_obj
@@ -93,7 +98,7 @@ def resolve(
     task_id: str | None,
     resend: bool,
     patient: str | None,
-    patient_id: str | None,
+    patient_id: UUID | None,
     because: str,
 ) -> int:
     """Say what became of a request whose answer was lost.
@@ -106,8 +111,11 @@ def resolve(
     fhir-bridge resolve --state in_doubt --source ehr --resend --because "vendor: nothing arrived"
     fhir-bridge resolve --patient ehr/Patient/p1 --created 7c1e… --because "vendor looked it up"
     """
+    if patient_id is not None and patient is None:
+        raise click.UsageError("--created goes with --patient SOURCE/IDENTITY")
     if patient is not None:
-        return _resolve_patient(config_file, patient, patient_id, resend, because)
+        created = str(patient_id) if patient_id else None
+        return _resolve_patient(config_file, patient, created, resend, because)
     if bool(task_id) == resend:
         raise click.UsageError("say --sent TASK_ID or --resend")
     if task_id:

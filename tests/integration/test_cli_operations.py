@@ -1,0 +1,261 @@
+"""`status`, `worklist`, `show`, `retry`, `resolve`, `cancel`: what an operator sees and does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+VENDOR_ID = "7c1e0000-0000-4000-8000-000000000001"
+BECAUSE = ("--because", "the vendor says so")
+
+
+@pytest.fixture
+def refused(bridge: Any, hospital: Any, endpoint: Any) -> Any:
+    """One intent sent, one refused for what the endpoint says, one rejected for its data."""
+    running = endpoint("status-before POST /v1/task code=400 nth=1")
+    bridge.settings(running.url, "max_in_flight = 1\n")
+    rejected = hospital.write("r.json", hospital.patient(3, telecom=[]), hospital.appointment(3))
+    for file in (hospital.proposed(1), hospital.proposed(2), rejected):
+        bridge("submit", file)
+    return running
+
+
+@pytest.fixture
+def in_doubt(bridge: Any, hospital: Any, endpoint: Any) -> Any:
+    """An intent whose answer was lost, though the endpoint has the task."""
+    running = endpoint("drop-after POST /v1/task nth=1")
+    bridge.settings(running.url)
+    bridge("submit", hospital.proposed())
+    return running
+
+
+@pytest.fixture
+def patient_in_doubt(bridge: Any, hospital: Any, endpoint: Any) -> Any:
+    """A patient whose creation was answered by nobody, and the intent that waits for them."""
+    running = endpoint("drop-before POST /v1/patient nth=1")
+    bridge.settings(running.url)
+    bridge("submit", hospital.proposed())
+    return running
+
+
+def states(bridge: Any) -> dict[str, int]:
+    """What `status --json` counts."""
+    return dict(bridge("status", "--json").json["states"])
+
+
+# -- looking --
+
+
+def test_status_has_the_keys_that_tools_rely_on(bridge: Any, refused: Any) -> None:
+    """Counts by state and reason; exit code 1 where something waits for a person."""
+    ran = bridge("status", "--json")
+    assert ran.code == 1
+    assert {"states", "reasons", "oldest_due", "inbox", "patients", "alarms"} <= set(ran.json)
+    assert ran.json["states"] == {"sent": 1, "refused": 1, "rejected": 1}
+    assert ran.json["reasons"] == {"http-400": 1, "phone-missing": 1}
+    assert ran.json["oldest_due"] is None
+
+
+def test_status_of_an_empty_ledger_is_all_well(bridge: Any, endpoint: Any) -> None:
+    """No intents, nothing due."""
+    bridge.settings(endpoint().url)
+    ran = bridge("status")
+    assert (ran.code, ran.out.split()) == (0, ["0", "intents"])
+    assert bridge("worklist").out == "nothing waits for a person\n"
+    assert bridge("worklist", "--json").json == []
+
+
+def test_status_says_what_to_do_within_80_columns(bridge: Any, refused: Any) -> None:
+    """Each state that waits for a person, each reason, in plain words."""
+    ran = bridge("status")
+    said = " ".join(ran.out.split())
+    assert "mend the data" in said
+    assert "the endpoint finds the request wrong" in said
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_the_work_list_keeps_keys_whole(bridge: Any, hospital: Any, refused: Any) -> None:
+    """However long a key is, it stands on one line, so that it can be copied."""
+    name = "x" * 64
+    long = {"participant": [{"actor": {"reference": f"Patient/{name}"}, "status": "accepted"}]}
+    people = hospital.patient(4, id=name, telecom=[]), hospital.appointment(4, id=name, **long)
+    bridge("submit", hospital.write("long.json", *people))
+    ran = bridge("worklist")
+    assert ran.code == 0
+    assert f"  Appointment/{name}  intent default|Patient/{name}|Appointment/{name}\n" in ran.out
+    assert "refused  http-400  since 20" in ran.out
+    assert "look at Patient.telecom" in ran.out
+    assert "→ the endpoint finds the request wrong" in ran.out
+
+
+def test_the_work_list_is_filtered_and_limited(bridge: Any, refused: Any) -> None:
+    """By state, reason and source; a state that is none is usage."""
+    for filters, number in (
+        (["--state", "refused"], 1),
+        (["--reason", "phone-missing"], 1),
+        (["--source", "elsewhere"], 0),
+        (["--limit", "1"], 1),
+        ([], 2),
+    ):
+        assert len(bridge("worklist", "--json", *filters).json) == number, filters
+    ran = bridge("worklist", "--state", "lost")
+    assert ran.code == 2
+    assert "in_doubt" in ran.err
+
+
+def test_show_has_decision_patient_attempts_and_both_sides(bridge: Any, refused: Any) -> None:
+    """By trigger, key, or a beginning of the key; for people without JSON's brackets."""
+    whole = bridge("show", "Appointment/a1", "--json").json
+    assert whole["state"] == "refused"
+    assert whole["answer"] == "scripted fault"
+    assert [(each["call"], each["status"]) for each in whole["attempts"]] == [
+        ("create_patient", 201),
+        ("create_task", 400),
+    ]
+    assert bridge("show", whole["key"], "--json").json == whole
+    assert bridge("show", "default|Patient/p1", "--json").json == whole
+    ran = bridge("show", "Appointment/a1")
+    assert ran.code == 0
+    assert "zones            America/New_York\n" in ran.out
+    assert "scripted fault" in ran.out
+    assert "city: New York" in ran.out
+    assert not set("[{") & set(ran.out.replace("[0]", ""))
+
+
+def test_show_of_what_is_not_there_is_usage(bridge: Any, refused: Any) -> None:
+    """None and several: exit code 2, saying how to go on."""
+    none = bridge("show", "Appointment/zzz")
+    assert (none.code, none.out) == (2, "")
+    assert "no intent Appointment/zzz" in none.err
+    several = bridge("show", "default|")
+    assert several.code == 2
+    assert "means several intents" in several.err
+
+
+# -- settling --
+
+
+def test_retry_sends_what_was_refused_once_more(bridge: Any, hospital: Any, refused: Any) -> None:
+    """One by its trigger, with the reason kept; a worker sends it."""
+    ran = bridge("retry", "Appointment/a1", *BECAUSE)
+    assert (ran.code, ran.out) == (0, "1 intent to be sent again\n")
+    assert states(bridge) == {"sent": 1, "ready": 1, "rejected": 1}
+    assert bridge("worker", "--drain").code == 1
+    assert states(bridge) == {"sent": 2, "rejected": 1}
+    assert refused.stats["tasks"] == 2
+
+
+def test_retry_by_filter(bridge: Any, refused: Any) -> None:
+    """All that fit; none is exit code 1 and says that nothing changed."""
+    assert bridge("retry", "--state", "refused", *BECAUSE).out == "1 intent to be sent again\n"
+    ran = bridge("retry", "--state", "parked", *BECAUSE)
+    assert (ran.code, ran.out) == (1, "0 intents to be sent again\n")
+    assert "nothing changed" in ran.err
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel", "resolve"])
+def test_an_act_needs_to_be_told_on_what(bridge: Any, refused: Any, command: str) -> None:
+    """An intent or a filter, and not both; nothing happens without."""
+    more = {"cancel": ["--yes"], "resolve": ["--resend"], "retry": []}[command]
+    for arguments in ([], ["Appointment/a1", "--state", "refused"]):
+        ran = bridge(command, *arguments, *more, *BECAUSE)
+        assert (ran.code, ran.out) == (2, "")
+        assert "INTENT" in ran.err
+    assert states(bridge) == {"sent": 1, "refused": 1, "rejected": 1}
+
+
+def test_an_act_asks_why_where_it_was_not_told(bridge: Any, refused: Any) -> None:
+    """The reason is kept in the audit; nobody to ask is an interruption, and nothing is done."""
+    ran = bridge("retry", "Appointment/a1", stdin=b"number corrected\n")
+    assert ran.code == 0
+    assert "Why" in ran.out
+    assert bridge("cancel", "Appointment/a1", "--yes").code == 130
+    assert states(bridge) == {"sent": 1, "ready": 1, "rejected": 1}
+
+
+def test_what_is_cancelled_stays_so_until_a_retry(bridge: Any, hospital: Any, refused: Any) -> None:
+    """Neither by a retrying worker nor by the same file again; `retry` takes it back."""
+    ran = bridge("cancel", "--state", "refused", "--yes", *BECAUSE)
+    assert (ran.code, ran.out) == (0, "1 intent cancelled\n")
+    bridge("submit", hospital.proposed(1))
+    assert states(bridge) == {"sent": 1, "cancelled": 1, "rejected": 1}
+    assert bridge("cancel", "Appointment/a2", "--yes", *BECAUSE).code == 1, "what was sent cannot be"
+    assert bridge("retry", "Appointment/a1", *BECAUSE).code == 0
+    bridge("worker", "--drain")
+    assert refused.stats["tasks"] == 2
+
+
+def test_cancel_asks_before_it_does(bridge: Any, refused: Any) -> None:
+    """No is no."""
+    ran = bridge("cancel", "Appointment/a1", *BECAUSE, stdin=b"n\n")
+    assert ran.code == 130
+    assert states(bridge)["refused"] == 1
+
+
+def test_what_is_in_doubt_is_resolved_as_sent(bridge: Any, in_doubt: Any) -> None:
+    """With the endpoint's id; nothing is sent again."""
+    assert states(bridge) == {"in_doubt": 1}
+    assert bridge("worker", "--drain").code == 1
+    ran = bridge("resolve", "Appointment/a1", "--sent", "7c1e", *BECAUSE)
+    assert (ran.code, ran.out) == (0, "1 intent resolved as sent\n")
+    assert bridge("show", "Appointment/a1", "--json").json["task_id"] == "7c1e"
+    assert in_doubt.stats["tasks"] == 1
+
+
+def test_what_is_in_doubt_is_sent_again_only_by_resolve(bridge: Any, hospital: Any, in_doubt: Any) -> None:
+    """Neither `retry` nor the same file does it; `resolve --resend` does."""
+    assert bridge("retry", "Appointment/a1", *BECAUSE).code == 1
+    bridge("submit", hospital.proposed())
+    bridge("worker", "--drain")
+    assert (states(bridge), in_doubt.stats["tasks"]) == ({"in_doubt": 1}, 1)
+    assert bridge("resolve", "--state", "in_doubt", "--resend", *BECAUSE).code == 0
+    bridge("worker", "--drain")
+    assert (states(bridge), in_doubt.stats["tasks"]) == ({"sent": 1}, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["Appointment/a1"],
+        ["Appointment/a1", "--sent", "7c1e", "--resend"],
+        ["--state", "in_doubt", "--sent", "7c1e"],
+        ["--patient", "Patient", "--resend"],
+        ["--patient", "default/Patient/p1"],
+        ["--patient", "default/Patient/p1", "--created", VENDOR_ID, "--resend"],
+        ["--patient", "default/Patient/p1", "--created", "7c1e"],
+        ["--patient", "default/Patient/nobody", "--resend"],
+    ],
+)
+def test_resolving_says_exactly_what_became_of_it(bridge: Any, in_doubt: Any, arguments: list[str]) -> None:
+    """Anything less, or more, is usage, and changes nothing."""
+    ran = bridge("resolve", *arguments, *BECAUSE)
+    assert (ran.code, ran.out) == (2, "")
+    assert states(bridge) == {"in_doubt": 1}
+
+
+@pytest.mark.parametrize("found", [["--created", VENDOR_ID], ["--resend"]])
+def test_a_patient_in_doubt_is_resolved_as_the_work_list_says(
+    bridge: Any, patient_in_doubt: Any, found: list[str]
+) -> None:
+    """What waited for them is sent then, to the id the vendor gave or to a patient created anew."""
+    listed = bridge("worklist").out
+    assert "patient default/Patient/p1\n" in listed
+    assert "resolve --patient" in listed
+    assert states(bridge) == {"parked": 1}
+    ran = bridge("resolve", "--patient", "default/Patient/p1", *found, *BECAUSE)
+    assert (ran.code, ran.out) == (0, "1 intent of this patient to be sent\n")
+    assert bridge("worker", "--drain").code == 0
+    [task] = patient_in_doubt.tasks
+    assert (task["patient_id"] == VENDOR_ID) == (found[0] == "--created")
+
+
+def test_the_audit_knows_who_did_what_and_why(bridge: Any, refused: Any) -> None:
+    """Every act leaves a row; the ledger's file shows it."""
+    import sqlite3
+
+    bridge("retry", "Appointment/a1", "--because", "number corrected at the endpoint")
+    with sqlite3.connect(bridge.folder / "fhir-bridge.db") as database:
+        rows = database.execute("select * from audit").fetchall()
+    database.close()
+    assert any("number corrected at the endpoint" in map(str, row) for row in rows)
