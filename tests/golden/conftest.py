@@ -51,7 +51,13 @@ def read_story(folder: Path) -> Story:
     return Story(folder, told, expected)
 
 
-STORIES = [read_story(path.parent) for path in sorted(FIXTURES.glob("*/story.toml"))]
+def number(folder: Path) -> tuple[int, str]:
+    """What stories are ordered by: the number their folder's name begins with."""
+    return int(folder.name.partition("-")[0]), folder.name
+
+
+FOLDERS = sorted((path.parent for path in FIXTURES.glob("*/story.toml")), key=number)
+STORIES = [read_story(folder) for folder in FOLDERS]
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ FICTION = re.compile(
     r"|\+442079460\d{3}"  # Ofcom's London numbers for drama
     r"|\+493023125\d{3}"  # the Bundesnetzagentur's Berlin numbers for drama
     r"|\+3319900\d{4}"  # Arcep's numbers for audiovisual works
+    r"|\+6125550\d{4}"  # the ACMA's Sydney numbers for creative works
 )
 
 NOBODY = {"+1 012 555 0104"}
