@@ -33,4 +33,4 @@ def stable_name(resource: Resource[View]) -> str:
 
 
 def _text(resource: Resource[View]) -> str:
-    return resource.raw.decode(errors="replace")
+    return (resource.lasting or resource.raw).decode(errors="replace")

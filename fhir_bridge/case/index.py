@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from typing import TypeVar, cast
 
 from fhir_bridge.case import editions
+from fhir_bridge.case.urns import with_lasting_texts
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import reading
 from fhir_bridge.fhir.references import base_of
@@ -70,7 +71,7 @@ class Index:
         self._urls: dict[str, list[Resource[View]]] = {}
         self._contained: dict[int, dict[str, Resource[View]]] = {}
         self._newest: dict[str, Found] = {}
-        for resource in resources:
+        for resource in with_lasting_texts(resources):
             self._versions.setdefault(_name(resource), []).append(resource)
             if resource.full_url:
                 self._urls.setdefault(_normal(resource.full_url), []).append(resource)

@@ -27,7 +27,8 @@ class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False):
     """One resource that was read. Compared by identity: two readings are two resources.
 
     `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to
-    read it (mapping, section 16), for instance `code-case`.
+    read it (mapping, section 16), for instance `code-case`. `lasting` are the bytes it is known by in
+    every message where it has no id and its own name others by URNs; None: its own.
     """
 
     view: V
@@ -36,6 +37,7 @@ class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False):
     full_url: str | None = None
     container: Resource[View] | None = None
     notes: tuple[str, ...] = ()
+    lasting: bytes | None = None
 
     @property
     def label(self) -> str:

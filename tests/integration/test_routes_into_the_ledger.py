@@ -116,6 +116,19 @@ async def test_a_urn_that_is_used_again_names_another_appointment(door: Door) ->
     assert await door.ready() == 2
 
 
+async def test_a_message_sent_again_with_new_urns_is_no_second_call(door: Door) -> None:
+    """Many systems make new UUIDs whenever they write a message; two patients' are still two."""
+    for sending, number in ((1, 1), (2, 1), (3, 2)):
+        person, visit = f"urn:uuid:{sending}-person", f"urn:uuid:{sending}-visit"
+        known_by = [{"system": "urn:oid:1.2.3", "value": f"mrn-{number}"}]
+        actor = {"actor": {"reference": person}, "status": "needs-action"}
+        await door.take(
+            {"fullUrl": person, "resource": patient(number, id=None, identifier=known_by)},
+            {"fullUrl": visit, "resource": appointment(id=None, participant=[actor])},
+        )
+    assert await door.ready() == 2
+
+
 async def test_what_is_deleted_at_the_source_is_not_called(door: Door) -> None:
     """A history that tells of the deletion takes back what waits; what is written again later, calls."""
     await door.take(patient(), appointment(meta=version(1)))
