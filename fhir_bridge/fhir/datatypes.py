@@ -7,6 +7,8 @@ frozen.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -195,3 +197,6 @@ class Meta(Datatype, frozen=True):
     last_updated: str | None = None
     security: tuple[Coding, ...] = ()
     tag: tuple[Coding, ...] = ()
+    # Labels keep people out: a resource that spells them so is mended (mapping, section 16).
+    misspelt_1: Any = msgspec.field(default=None, name="Security")
+    misspelt_2: Any = msgspec.field(default=None, name="Tag")

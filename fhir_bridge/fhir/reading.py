@@ -3,6 +3,7 @@ not."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -91,32 +92,58 @@ def _read_slowly(
     return Resource(view, raw, origin, full_url, container, notes)
 
 
+_CAPITAL = re.compile(rb'"[A-Z]\w*"\s*:')
+"""The name of an element with a capital in front: FHIR has none."""
+
+_SETTLED = frozenset(
+    {"booked", "arrived", "checked-in", "fulfilled", "entered-in-error", "completed", "revoked"}
+)
+"""A trigger with one of these never calls, however its other elements are spelt."""
+
+Suspect = Callable[[Any, bytes], bool]
+
+
 def _with_status(view: Any, raw: bytes) -> bool:
     """Whether a status is not in FHIR's form, or none is there but one under another spelling."""
     status = view.status
     return b'"Status"' in raw if status is None else not status.islower() or " " in status
 
 
-def _order(view: Any, raw: bytes) -> bool:
-    return view.misspelt_1 is not None or view.misspelt_2 is not None or _with_status(view, raw)
+def _misspelt(kind: type[View]) -> Callable[[Any], bool]:
+    """Whether a view holds an element that decides about a call under another spelling."""
+    names = [name for name in kind.__struct_fields__ if name.startswith("misspelt_")]
+    found: Callable[[Any], Any] = attrgetter(*names)
+    as_it_should_be = None if len(names) == 1 else (None,) * len(names)
+    return lambda view: found(view) != as_it_should_be
 
 
-_misspelt = attrgetter(*(name for name in Patient.__struct_fields__ if name.startswith("misspelt_")))
-_as_it_should_be = (None,) * sum(name.startswith("misspelt_") for name in Patient.__struct_fields__)
+def _trigger_or_consent(kind: type[View]) -> Suspect:
+    """What may decide about a call is looked at whole: a capital may stand anywhere in it."""
+    misspelt = _misspelt(kind)
+
+    def is_suspect(view: Any, raw: bytes) -> bool:
+        if view.status in _SETTLED:
+            return False
+        return _with_status(view, raw) or misspelt(view) or _CAPITAL.search(raw) is not None
+
+    return is_suspect
+
+
+_misspelt_patient = _misspelt(Patient)
 
 
 def _patient(view: Any, raw: bytes) -> bool:
-    return bool(_misspelt(view) != _as_it_should_be)
+    """There are more of them than of open triggers, so only what keeps people out is looked for."""
+    meta = view.meta
+    labels = meta is not None and (meta.misspelt_1 is not None or meta.misspelt_2 is not None)
+    return labels or _misspelt_patient(view)
 
 
-# What decides about a call and stands there under another spelling, a view would drop (mapping, section 16).
-_SUSPECT: dict[type[View], Callable[[Any, bytes], bool]] = {
-    Appointment: _with_status,
-    Consent: _with_status,
+_SUSPECT: dict[type[View], Suspect] = {
+    **{kind: _trigger_or_consent(kind) for kind in (Appointment, Consent, ServiceRequest)},
     Coverage: _with_status,
     Encounter: _with_status,
     Patient: _patient,
-    ServiceRequest: _order,
 }
 _readers = {
     name.encode(): (msgspec.json.Decoder(view).decode, name, _SUSPECT.get(view))

@@ -98,6 +98,10 @@ class Patient(View, frozen=True, kw_only=True):
     misspelt_5: Any = msgspec.field(default=None, name="DeceasedDateTime")
     misspelt_6: Any = msgspec.field(default=None, name="deceaseddatetime")
     misspelt_7: Any = msgspec.field(default=None, name="Active")
+    misspelt_8: Any = msgspec.field(default=None, name="BirthDate")
+    misspelt_9: Any = msgspec.field(default=None, name="birthdate")
+    misspelt_10: Any = msgspec.field(default=None, name="Meta")
+    misspelt_11: Any = msgspec.field(default=None, name="Extension")
 
 
 class RelatedPerson(View, frozen=True, kw_only=True):
@@ -255,6 +259,8 @@ class Appointment(View, frozen=True, kw_only=True):
     subject: Reference | None = None  # R5
     recurrence_template: tuple[RecurrenceTemplate, ...] = ()  # R5
     participant: tuple[AppointmentParticipant, ...] = ()
+    misspelt_1: Any = msgspec.field(default=None, name="cancelationreason")
+    misspelt_2: Any = msgspec.field(default=None, name="cancellationreason")
 
 
 class Requester(Datatype, frozen=True):
@@ -348,8 +354,7 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     based_on: References = ()
     replaces: References = ()
     requisition: Identifier | None = None
-    misspelt_1: Any = msgspec.field(default=None, name="DoNotPerform")
-    misspelt_2: Any = msgspec.field(default=None, name="donotperform")
+    misspelt_1: Any = msgspec.field(default=None, name="donotperform")
 
 
 class EncounterClass(Datatype, frozen=True):
@@ -495,6 +500,7 @@ class Consent(View, frozen=True, kw_only=True):
     period: Period | None = None  # STU3, R5
     decision: str | None = None  # R5
     provision: ConsentProvision | tuple[ConsentProvision, ...] | None = None
+    misspelt_1: Any = msgspec.field(default=None, name="policyrule")
 
 
 class DiagnosticReport(View, frozen=True, kw_only=True):
