@@ -47,6 +47,8 @@ class Story:
 def read_story(folder: Path) -> Story:
     """The story of one folder. Raises OSError or ValueError where it is not whole."""
     told = tomllib.loads((folder / "story.toml").read_text(encoding="utf-8"))
+    if "mappings" in told:
+        told["set"]["mappings"] = str(folder / told["mappings"])
     expected = json.loads((folder / "expected" / "decisions.json").read_text(encoding="utf-8"))
     return Story(folder, told, expected)
 
