@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -166,3 +170,23 @@ def test_it_starts_without_what_only_sending_needs(bridge: Any, hospital: Any) -
         assert "fhir_bridge.mapping.decide" in loaded
         slow = {"sqlalchemy", "httpx", "structlog", "fhir.resources", "alembic", "uvicorn", "starlette"}
         assert not loaded & slow, command
+
+
+def test_a_bar_shows_progress_on_a_terminal_only(bridge: Any, hospital: Any) -> None:
+    """Where standard error is a file there is not one control character in it."""
+    files = [hospital.proposed(number) for number in range(1, 60)]
+    assert not set("\r\x1b") & set(bridge("map", *files).err)
+    terminal, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from fhir_bridge.cli.main import main; main()", "map", *files],
+            cwd=bridge.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        process.wait(60)
+        assert b"reading" in os.read(terminal, 100_000)
+    finally:
+        os.close(theirs)
+        os.close(terminal)
