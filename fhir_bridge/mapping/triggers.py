@@ -14,7 +14,7 @@ from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.recorder import Element
-from fhir_bridge.mapping.replacing import replaced, successor
+from fhir_bridge.mapping.replacing import replaced, superseding
 from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.schedulable import laboratory_code, order_class, unruled_codes
 from fhir_bridge.mapping.statuses import Status, status_of
@@ -170,10 +170,8 @@ def _already_rebooked(look: Look) -> Verdict | None:
     lost = _appointment(look)
     if other := replacement(look.case, lost, look.profile, look.now):
         return Verdict("already-rebooked", ((other, "status"),))
-    if path := successor(lost.view, look.profile):
-        layer = look.profile.layer_of("triggers.replaced_by_displays")
-        return Verdict("already-rebooked", ((lost, path),), layer=layer)
-    return None
+    element = superseding(look.case, lost, look.profile)
+    return Verdict("already-rebooked", (element,)) if element else None
 
 
 def _lost_too_long_ago(look: Look) -> Verdict | None:

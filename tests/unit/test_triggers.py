@@ -312,6 +312,28 @@ def test_row_19_takes_the_newest_date_but_not_a_servers_load(
     assert decided({**order, **change}) == expected
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, (17, "already-rebooked")),
+        ({"status": "noshow"}, (17, "already-rebooked")),
+        ({"status": "entered-in-error"}, None),
+        ({"cancelationReason": {"text": "Booked by mistake"}}, None),
+        ({"replaces": [{"reference": "Appointment/elsewhere"}]}, None),
+    ],
+)
+def test_row_17_leaves_the_call_to_what_replaced_it_though_that_was_lost_too(
+    decided: Any, proposed: Json, change: Json, expected: Any
+) -> None:
+    """One visit that was lost twice is one call; what was never meant replaces nothing."""
+    second = lost(proposed, id="a2", replaces=[{"reference": "Appointment/a1"}])
+    assert decided(lost(proposed), {**second, **change}) == expected
+    assert (
+        decided({**second, **change, "status": "cancelled", "cancelationReason": None}, lost(proposed))
+        is None
+    )
+
+
 def test_row_20_reschedules_what_was_lost_and_what_replaces(
     case_of: CaseOf, us: Profile, now: datetime, proposed: Json, order: Json
 ) -> None:
