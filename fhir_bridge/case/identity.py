@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 from fhir_bridge.fhir.resource import Resource
@@ -13,6 +14,14 @@ def digest(*parts: str) -> str:
     return sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
+_UNFILLED = re.compile(r"[${}<>]|^\s*$")
+
+
+def names_something(id_: str | None) -> bool:
+    """Whether an id is one: a template that nobody filled (`${id}`, `<id>`) is the same for everybody."""
+    return id_ is not None and _UNFILLED.search(id_) is None
+
+
 def stable_name(resource: Resource[View]) -> str:
     """`Type/id`, within a container `Type/id#fragment`; for a resource without an id its fullUrl on a server,
     else its first identifier, else its contents.
@@ -22,7 +31,7 @@ def stable_name(resource: Resource[View]) -> str:
     view = resource.view
     if resource.container is not None:
         return f"{stable_name(resource.container)}#{view.id or digest(_text(resource))}"
-    if view.id:
+    if names_something(view.id):
         return resource.label
     if resource.full_url is not None and resource.full_url.startswith("http"):
         return resource.full_url

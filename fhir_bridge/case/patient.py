@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from fhir_bridge.case.identity import digest, stable_name
+from fhir_bridge.case.identity import digest, names_something, stable_name
 from fhir_bridge.case.links import Link
 from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
 from fhir_bridge.fhir import references
@@ -155,7 +155,7 @@ class Patients:
         """Who this is, the same in every message: the record's Type/id, else a patient's identifier, else
         the reference itself. A record that is contained or has no id is known by its identifier, if it has
         one."""
-        if patient is not None and patient.view.id and patient.container is None:
+        if patient is not None and names_something(patient.view.id) and patient.container is None:
             return patient.label
         own = patient.view.identifiers if patient is not None else ()
         named = (link.reference.identifier,) if link.reference.identifier else ()

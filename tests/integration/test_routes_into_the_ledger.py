@@ -129,6 +129,18 @@ async def test_a_message_sent_again_with_new_urns_is_no_second_call(door: Door) 
     assert await door.ready() == 2
 
 
+async def test_an_id_that_is_an_unfilled_template_is_nobodys(door: Door) -> None:
+    """Two people are two patients and two calls, though an interface left the same `${id}` in both."""
+    actor = {"actor": {"reference": "Patient/${id}"}, "status": "needs-action"}
+    accepted = []
+    for number in (1, 2):
+        visit = appointment(id="${id}", participant=[actor], comment=f"Room {number}")
+        accepted += await door.take(patient(number, id="${id}"), visit)
+    assert await door.ready() == 2
+    people = {each.key.split("|")[1] for each in accepted}
+    assert len(people) == 2
+
+
 async def test_what_is_deleted_at_the_source_is_not_called(door: Door) -> None:
     """A history that tells of the deletion takes back what waits; what is written again later, calls."""
     await door.take(patient(), appointment(meta=version(1)))
