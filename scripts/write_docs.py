@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import version_names
 
 from fhir_bridge.cli.main import group
 from fhir_bridge.mapping.reasons import REASONS
@@ -15,7 +16,7 @@ WIDTH = 100
 
 def pages() -> dict[str, str]:
     """File name → what the page must say."""
-    return {"cli.md": command_line(), "reasons.md": reasons()}
+    return {"cli.md": command_line(), "reasons.md": reasons(), "versions.md": version_names.page()}
 
 
 def command_line() -> str:

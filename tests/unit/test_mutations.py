@@ -270,12 +270,12 @@ SLOPPY = (
 
 def contained(document: Json) -> Json:
     """The Patient inside of whatever refers to it."""
-    found = {f"{one['resourceType']}/{one.get('id')}": one for one in inside(document)}
+    found = {f"{one.get('resourceType')}/{one.get('id')}": one for one in inside(document)}
     for resource in found.values():
         for label, patient in found.items():
             text = json.dumps(resource)
-            if patient["resourceType"] == "Patient" and f'"{label}"' in text and resource is not patient:
-                fragment = f"#{patient['id']}"
+            if label.startswith("Patient/") and f'"{label}"' in text and resource is not patient:
+                fragment = f"#{patient.get('id')}"
                 inner = json.loads(text.replace(f'"{label}"', f'"{fragment}"'))
                 resource.clear()
                 resource.update(inner | {"contained": [*inner.get("contained", []), patient]})
@@ -330,9 +330,9 @@ def unprotected(story: Story, documents: list[Json]) -> list[Place]:
         if resource["resourceType"] == "Consent":
             continue
         label = f"{resource['resourceType']}/{resource.get('id')}"
-        held = {element.partition("(")[0] for holder, element in known if holder == label} | WHO_IS_WHO
+        held = {element.partition("(")[0].lower() for holder, element in known if holder == label}
         for name in resource:
-            if name not in held:
+            if name.lower() not in held and name not in WHO_IS_WHO:
                 free.append((resource, name))
                 free += [place for place in below(resource[name]) if place[1] not in WHO_IS_WHO]
     return free
