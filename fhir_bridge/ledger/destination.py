@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.tables import destination, pauses
 from fhir_bridge.ledger.upserts import upsert
@@ -28,6 +29,9 @@ async def belongs_to(
     Raises SettingsError (exit 3) for another one, and where a new ledger is told of none.
     """
     row = (await connection.execute(select(destination))).one_or_none()
+    if row is None:
+        await hold(connection, Lock.DESTINATION)
+        row = (await connection.execute(select(destination))).one_or_none()
     url = api_url.rstrip("/") if api_url else row and row.api_url
     project = project_id.lower() if project_id else row and row.project_id
     if not url or not project:
@@ -58,19 +62,21 @@ async def salt(connection: AsyncConnection) -> bytes | None:
     return found
 
 
-async def gate(connection: AsyncConnection) -> Gate:
-    """What holds requests back now; locked until the commit where the transaction may write."""
-    row = (
-        await connection.execute(select(*(destination.c[name] for name in _GATE)).with_for_update())
-    ).one_or_none()
+async def gate(connection: AsyncConnection, *, locked: bool = False) -> Gate:
+    """What holds requests back now; `locked` until the commit, for who is about to change it."""
+    statement = select(*(destination.c[name] for name in _GATE))
+    row = (await connection.execute(statement.with_for_update() if locked else statement)).one_or_none()
     sources = (await connection.execute(select(pauses.c.source))).scalars()
     held: dict[str, Any] = dict(row._mapping) if row else {}
     return Gate(**held, paused_sources=frozenset(sources))
 
 
 async def change(connection: AsyncConnection, of: Callable[[Gate], Gate]) -> Gate:
-    """Change the row by a pure function of what it is; written only where that differs."""
+    """Change the row by a pure function of what it is; locked and written only where that differs."""
     before = await gate(connection)
+    if of(before) == before:
+        return before
+    before = await gate(connection, locked=True)
     now = of(before)
     if now != before:
         values = {name: value for name, value in asdict(now).items() if name in _GATE}

@@ -12,12 +12,16 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fhir_bridge.errors import LedgerError, SettingsError
+from fhir_bridge.ledger import postgres
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing."""
 
 WRITES = {"ledger_writes": True}
 """Execution options of a connection whose transaction may write."""
+
+READS = {"postgresql_readonly": True}
+"""The same of one that must not: the database refuses it a lock as well."""
 
 
 def ledger_url(location: str | Path) -> URL:
@@ -56,7 +60,8 @@ def make_file(path: Path) -> None:
 def open_engine(url: URL) -> AsyncEngine:
     """An engine whose writing transactions begin IMMEDIATE on SQLite, so that no read-then-write is lost."""
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
+        postgres.require_driver()
+        return create_async_engine(url, pool_pre_ping=True, **postgres.arguments(url))
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", prepare_sqlite)
     event.listen(engine.sync_engine, "begin", begin_sqlite)

@@ -13,6 +13,7 @@ from fhir_bridge.ledger import crosswalk, folding
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
 from fhir_bridge.ledger.known import known_of, with_standings
+from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.precedence import Standing
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
@@ -29,6 +30,8 @@ async def accept(
     connection: AsyncConnection, arrivals: Sequence[Arrival], intake: Intake, salt: bytes
 ) -> list[Accepted]:
     """Fold every arrival in, in order, and write what changed; one answer an arrival."""
+    for source in sorted({arrival.source for arrival in arrivals}):
+        await hold(connection, Lock.INTAKE, source)
     known = await known_of(connection, arrivals)
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)

@@ -14,9 +14,17 @@ from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.operations import intent_id
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import attempts, in_state, inbox, intents, members, patients, triggers
+from fhir_bridge.ledger.tables import (
+    NEEDS_A_PERSON,
+    attempts,
+    in_state,
+    inbox,
+    intents,
+    members,
+    patients,
+    triggers,
+)
 
-NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
 _SECRET = ("lease_token", "fingerprint", "content", "lane")
 
 
@@ -73,7 +81,7 @@ async def worklist(
     connection: AsyncConnection, selection: Selection, limit: int | None = None
 ) -> list[WorkItem]:
     """What needs a person, longest waiting first: intents, alarms, patients in doubt or refused."""
-    wanted = or_(intents.c.state.in_(NEEDS_A_PERSON), intents.c.alarm.is_not(None))
+    wanted = or_(in_state(intents, *NEEDS_A_PERSON), intents.c.alarm.is_not(None))
     statement = select(intents).where(wanted).order_by(intents.c.changed_at, intents.c.id).limit(limit)
     for column in ("state", "reason", "source"):
         if (value := getattr(selection, column)) is not None:

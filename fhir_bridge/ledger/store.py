@@ -25,9 +25,11 @@ from fhir_bridge.ledger import (
     looking,
     operations,
     polling,
+    postgres,
 )
 from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.engine import WRITES, ledger_url, make_file, open_engine
+from fhir_bridge.ledger.collisions import CollidedError, done_again, gave_up
+from fhir_bridge.ledger.engine import READS, WRITES, ledger_url, make_file, open_engine
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
 from fhir_bridge.ledger.records import (
@@ -97,6 +99,7 @@ class SqlLedger:
 
     # -- intake --
 
+    @done_again
     async def accept(
         self,
         arrivals: Sequence[Arrival],
@@ -111,12 +114,14 @@ class SqlLedger:
 
     # -- dispatch --
 
+    @done_again
     async def claim(self, asked: Claim) -> list[Claimed]:
         """See port.Dispatches."""
         async with self._writing() as connection:
             gate = await destination.gate(connection)
             return [] if gate.closed_because(asked.now) else await claims.claim(connection, asked)
 
+    @done_again
     async def write(self, batch: Sequence[Write]) -> list[Written]:
         """See port.Dispatches. What the database refuses in a batch is tried alone, so it takes nothing else
         along.
@@ -129,11 +134,13 @@ class SqlLedger:
                 return [exchanges.refused(batch[0])]
             return [(await self.write([item]))[0] for item in batch]
 
+    @done_again
     async def release(self, token: str) -> int:
         """See port.Dispatches."""
         async with self._writing() as connection:
             return await claims.release(connection, token)
 
+    @done_again
     async def rescue(self, now: datetime) -> int:
         """See port.Dispatches."""
         async with self._writing() as connection:
@@ -149,16 +156,19 @@ class SqlLedger:
         async with self._reading() as connection:
             return await destination.gate(connection)
 
+    @done_again
     async def change_gate(self, of: Callable[[Gate], Gate]) -> Gate:
         """See port.Dispatches."""
         async with self._writing() as connection:
             return await destination.change(connection, of)
 
+    @done_again
     async def take_polls(self, now: datetime, again_at: datetime, limit: int) -> list[Sent]:
         """See port.Dispatches."""
         async with self._writing() as connection:
             return await polling.take(connection, now, again_at, limit)
 
+    @done_again
     async def record_polls(self, read: Sequence[ReadBack], now: datetime) -> None:
         """See port.Dispatches."""
         async with self._writing() as connection:
@@ -181,47 +191,56 @@ class SqlLedger:
         async with self._reading() as connection:
             return await looking.show(connection, named)
 
+    @done_again
     async def retry(self, selection: Selection, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "retry", str(_told(selection))) as connection:
             return await operations.retry(connection, selection, act, self._salt)
 
+    @done_again
     async def cancel(self, selection: Selection, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "cancel", _told(selection)) as connection:
             return await operations.cancel(connection, selection, act)
 
+    @done_again
     async def resolve_sent(self, key: str, task_id: str, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "resolve-sent", f"{key} as {task_id}") as connection:
             return await operations.resolve_sent(connection, key, task_id, act)
 
+    @done_again
     async def resolve_resend(self, selection: Selection, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "resolve-resend", _told(selection)) as connection:
             return await operations.resolve_resend(connection, selection, act, self._salt)
 
+    @done_again
     async def resolve_patient(self, source: str, identity: str, created: str | None, act: Act) -> int:
         """See port.Operations."""
         told = f"{source} {identity} {f'as {created}' if created else 'again'}"
         async with self._acting(act, "resolve-patient", told) as connection:
             return await operations.resolve_patient(connection, source, identity, created, act)
 
+    @done_again
     async def acknowledge(self, key: str, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "acknowledge", key) as connection:
             return await operations.acknowledge(connection, key)
 
+    @done_again
     async def pause(self, source: str, act: Act) -> None:
         """See port.Operations."""
         async with self._acting(act, "pause", source or "everything") as connection:
             await destination.pause(connection, source, act)
 
+    @done_again
     async def resume(self, source: str, act: Act) -> bool:
         """See port.Operations."""
         async with self._acting(act, "resume", source or "everything") as connection:
             return await destination.resume(connection, source)
 
+    @done_again
     async def block(self, kind: str, value: str, act: Act) -> None:
         """See port.Operations."""
         hidden = blocking.hidden(kind, value, self._salt)
@@ -250,8 +269,7 @@ async def _transaction(engine: AsyncEngine, *, writes: bool = True) -> AsyncIter
     """A transaction; the database's errors come out without their parameters, for those hold PHI."""
     try:
         async with engine.connect() as connection:
-            if writes:
-                await connection.execution_options(**WRITES)
+            await connection.execution_options(**(WRITES if writes else READS))
             async with connection.begin():
                 yield connection
     except IntegrityError as error:
@@ -259,10 +277,11 @@ async def _transaction(engine: AsyncEngine, *, writes: bool = True) -> AsyncIter
             f"the ledger refused a row: {type(error.orig).__name__}", code="ledger-refused"
         ) from None
     except DBAPIError as error:
-        raise LedgerError(
+        kind = CollidedError if gave_up(getattr(error.orig, "sqlstate", None)) else LedgerError
+        raise kind(
             f"the ledger cannot be used: {_named(error)}",
             code="ledger-unavailable",
-            hint="Check disk space and permissions, and that no other program holds the file locked.",
+            hint="Check that the database runs, its disk space and permissions, and that nothing locks it.",
         ) from None
 
 
@@ -289,7 +308,8 @@ async def open_ledger(
     audit_key: bytes | None = None,
     breaker: Breaker = BREAKER,
 ) -> SqlLedger:
-    """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file.
+    """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file; one on
+    PostgreSQL is refused until `ledger upgrade` was run.
 
     It belongs to this endpoint and project from its first use on; where the settings leave one open, it is
     taken as it is. Raises SettingsError for another destination, or none at first use, LedgerError where it
@@ -302,6 +322,8 @@ async def open_ledger(
         await asyncio.to_thread(upgrade_sqlite, path)
     engine = open_engine(url)
     try:
+        if engine.dialect.name == "postgresql":
+            await postgres.require_reachable(engine)
         async with _transaction(engine) as connection:
             at = now or datetime.now(UTC)
             salt = await destination.belongs_to(connection, api_url, project_id, at)

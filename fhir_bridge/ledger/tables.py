@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Payload(TypeDecorator[bytes]):
-    """Bytes that may name a patient: cleared by retention, and what encryption at rest covers."""
+    """Bytes that may name a patient: cleared by retention, kept as the ledger's cipher has it."""
 
     impl = LargeBinary
     cache_ok = True
@@ -99,6 +99,10 @@ destination = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
     # Breaker, stop and pause: read by every worker before it claims, so all obey.
+NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
+
+_WORKLIST = text(" OR ".join([*(f"state = '{state}'" for state in NEEDS_A_PERSON), "alarm IS NOT NULL"]))
+
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("open_until", Instant),
     Column("paused_until", Instant),
@@ -251,6 +255,14 @@ triggers = Table(
     Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
     Column("resource_type", String, nullable=False),
     Column("version_id", String),
+    # What waits for a person, longest waiting first.
+    Index(
+        "ix_intents_worklist",
+        "changed_at",
+        "id",
+        sqlite_where=_WORKLIST,
+        postgresql_where=_WORKLIST,
+    ),
     Column("last_updated", Instant),
     Column("decision", String, nullable=False),
     Column("reason", String),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.engine import BUSY_TIMEOUT, begin_sqlite, prepare_sqlite
+from fhir_bridge.ledger.migrate import migrate
 from fhir_bridge.ledger.tables import REVISION
 
 
@@ -55,18 +55,13 @@ def _revision(path: Path) -> str | None:
 
 
 def _run_migrations(path: Path) -> None:
-    from alembic import command
-    from alembic.config import Config
     from sqlalchemy import create_engine, event
 
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT})
     event.listen(engine, "connect", prepare_sqlite)
     event.listen(engine, "begin", begin_sqlite)
-    config = Config()
-    config.set_main_option("script_location", str(files("fhir_bridge.ledger").joinpath("migrations")))
     try:
         with engine.connect().execution_options(ledger_writes=True) as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
     finally:
         engine.dispose()

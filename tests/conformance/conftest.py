@@ -10,7 +10,7 @@ import pytest
 
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 
-DATABASES = ("sqlite",)
+DATABASES = ("sqlite", "postgresql")
 DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
 
 Opener = Callable[[], Awaitable[SqlLedger]]
@@ -21,7 +21,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty ledger may be made: a file path or a SQLAlchemy URL."""
     if request.param == "sqlite":
         return str(tmp_path / "ledger.db")
-    raise ValueError(request.param)
+    database: Callable[[], str] = request.getfixturevalue("postgres_database")
+    return database()
 
 
 @pytest.fixture
