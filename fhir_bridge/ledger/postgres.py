@@ -1,0 +1,137 @@
+"""A ledger on PostgreSQL: how it is connected to, brought to the newest schema, and asked which it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fhir_bridge.errors import LedgerError, SettingsError
+from fhir_bridge.ledger.locks import Lock, hold_now
+from fhir_bridge.ledger.migrate import migrate
+from fhir_bridge.ledger.tables import REVISION, metadata
+
+UPGRADE = "Run `fhir-bridge ledger upgrade`."
+
+_SESSION = {
+    # A server set otherwise could lose, in a power cut, the attempt that was committed before the call.
+    "synchronous_commit": "on",
+    # A worker whose plug was pulled keeps its locks until the server notices: within a minute.
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_CONNECT_TIMEOUT = 10
+
+
+def arguments(url: URL) -> dict[str, Any]:
+    """What every engine on PostgreSQL is made with. The URL's own `options` are added to ours, and win."""
+    own = url.query.get("options", "")
+    options = [f"-c {name}={value}" for name, value in _SESSION.items()]
+    connect: dict[str, Any] = {"options": " ".join([*options, own if isinstance(own, str) else ""])}
+    if "connect_timeout" not in url.query:
+        connect["connect_timeout"] = _CONNECT_TIMEOUT
+    return {
+        "connect_args": connect,
+        "hide_parameters": True,
+        # Each statement sees what was committed before it, which is what the locks and the WHEREs count on.
+        "isolation_level": "READ COMMITTED",
+    }
+
+
+def require_driver() -> None:
+    """Raises SettingsError where psycopg is not installed."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise SettingsError(
+            "a ledger on PostgreSQL needs the driver psycopg, which cannot be loaded here",
+            code="no-driver",
+            hint="Install fhir-bridge with it: pip install 'fhir-bridge[postgres]'.",
+        ) from None
+
+
+def upgrade_postgres(url: URL) -> tuple[str | None, str]:
+    """Create or upgrade the tables, in one transaction; gives the schema it found (None: none) and has now.
+
+    Of several at once one does it, the others wait and find it done. Raises LedgerError where the database
+    cannot be reached, holds another program's tables or a newer release's, or lets this user make no tables.
+    """
+    require_driver()
+    engine = create_engine(url, **arguments(url))
+    try:
+        with engine.connect() as connection, connection.begin():
+            hold_now(connection, Lock.UPGRADE)
+            before = revision(connection)
+            if before != REVISION:
+                refuse_newer(before)
+                migrate(connection)
+            return before, REVISION
+    except OperationalError as error:
+        raise unreachable(url, error) from None
+    except DBAPIError as error:
+        raise LedgerError(
+            f"the ledger cannot be upgraded: {getattr(error.orig, 'sqlstate', None)}",
+            code="ledger-not-upgraded",
+            hint="The user in ledger.url must own the schema, or be allowed to make tables in it.",
+        ) from None
+    finally:
+        engine.dispose()
+
+
+async def require_reachable(engine: AsyncEngine) -> None:
+    """Raises LedgerError where the database does not answer, or its tables are not this release's."""
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(require_newest)
+    except OperationalError as error:
+        raise unreachable(engine.url, error) from None
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema's revision; None where there is no table at all. Raises LedgerError for other tables."""
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if not {"alembic_version", "destination"} <= tables:
+        strangers = sorted(tables - set(metadata.tables))
+        raise LedgerError(
+            f"the database holds another program's tables: {', '.join(strangers[:3])}",
+            code="ledger-foreign",
+            hint="Give the ledger a database, or a schema, of its own.",
+        )
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def require_newest(connection: Connection) -> None:
+    """Raises LedgerError, with what to run, for a ledger that is not at this release's schema."""
+    found = revision(connection)
+    refuse_newer(found)
+    if found != REVISION:
+        has = "no tables yet" if found is None else f"schema {found}, this release needs {REVISION}"
+        raise LedgerError(f"the ledger has {has}", code="ledger-not-upgraded", hint=UPGRADE)
+
+
+def refuse_newer(found: str | None) -> None:
+    """Raises LedgerError for the schema of a newer release."""
+    if found is not None and found > REVISION:
+        raise LedgerError(
+            f"the ledger was written by a newer release (schema {found}, this release knows {REVISION})",
+            code="ledger-newer",
+            hint="Upgrade fhir-bridge on this machine.",
+        )
+
+
+def unreachable(url: URL, error: OperationalError) -> LedgerError:
+    """What to say of a database that does not answer or lets nobody in; never a password."""
+    said = str(error.orig).strip().splitlines()[-1:]
+    return LedgerError(
+        f"the ledger's database {url.database} at {url.host or 'the local socket'} cannot be reached: "
+        + "".join(said),
+        code="ledger-unreachable",
+        hint="Check ledger.url, its user and password, and that the server runs.",
+    )
