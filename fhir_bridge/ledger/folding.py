@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fhir_bridge.ledger import states
 from fhir_bridge.ledger.content import Content, read_content
-from fhir_bridge.ledger.precedence import Age, Standing, age, chosen, revokes
+from fhir_bridge.ledger.precedence import PERSON_SKIPS, Age, Standing, age, chosen, revokes
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import State
 
@@ -143,7 +143,7 @@ def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> 
 
     A loss takes only an intent of its own. Anything else takes what its chain touches, a loss that calls
     before the chain's first call: an order that comes alone must not be called beside its lost appointment.
-    A loss that is skipped takes nobody's place.
+    A loss that is skipped takes nobody's place, unless nobody may call the person.
     """
     subject = arrival.decision.subject
     found = [intent for intent in known.touched(arrival) if intent.source == arrival.source]
@@ -151,12 +151,27 @@ def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> 
     if same_key:
         found.append(same_key)
     if subject.loss:
-        found = [intent for intent in found if intent.loss == subject.loss]
+        found = [intent for intent in found if _is_same_loss(intent.loss, subject.loss)]
     else:
-        found = [intent for intent in found if not (intent.loss and intent.state is State.SKIPPED)]
+        found = [intent for intent in found if not _is_mere_loss(intent)]
         if current and current.loss and current in found:
             return current
     return max(found, key=_standing_before, default=None)
+
+
+def _is_mere_loss(intent: KnownIntent) -> bool:
+    """Whether it is a loss that is skipped for its own sake, and not because nobody may call the person."""
+    return bool(intent.loss) and intent.state is State.SKIPPED and intent.reason not in PERSON_SKIPS
+
+
+def _is_same_loss(known: str, lost: str) -> bool:
+    """Whether both are the loss of one appointment at one start; a start that was taken out, or put in, when
+    it was lost already (Appointment's invariant app-3 lets it be missing) makes no other loss of it.
+    """
+    if not known or known == lost:
+        return known == lost
+    (name, _, start), (other, _, other_start) = known.rpartition("@"), lost.rpartition("@")
+    return name == other and not (start and other_start)
 
 
 def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, float]:
@@ -197,7 +212,7 @@ def _gives_way(other: KnownIntent, intent: KnownIntent, current: KnownIntent | N
     """Whether an unsent intent of the same chain is the same call: two first calls, or a first
     call and a loss.
     """
-    if other.state is None or not other.undecided or (intent.loss and intent.state is State.SKIPPED):
+    if other.state is None or not other.undecided or _is_mere_loss(intent):
         return False
     return not other.loss or (other is current and bool(intent.loss))
 

@@ -31,6 +31,19 @@ ORDINARY_SKIPS = frozenset(
 intent.
 """
 
+PERSON_SKIPS = frozenset(
+    {
+        "patient-deceased",
+        "patient-inactive",
+        "patient-test",
+        "restricted-record",
+        "do-not-call",
+        "consent-denied",
+        "consent-missing",
+    }
+)
+"""Skips that speak of the person: of a lost appointment, they stop the call of its order too."""
+
 NO_REVOCATION = frozenset(
     {
         "already-booked",

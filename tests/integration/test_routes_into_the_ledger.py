@@ -141,6 +141,34 @@ async def test_an_id_that_is_an_unfilled_template_is_nobodys(door: Door) -> None
     assert len(people) == 2
 
 
+async def test_a_loss_whose_start_is_taken_out_is_the_same_loss(door: Door) -> None:
+    """Some systems clear the slot some time after the cancellation."""
+    lost = appointment(status="cancelled", start="2026-12-02T15:00:00Z", end="2026-12-02T16:00:00Z")
+    await door.take(patient(), {**lost, "meta": version(1)})
+    await door.take(patient(), {**appointment(status="cancelled"), "meta": version(2)})
+    assert await door.ready() == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_appointment_lost_to_death_stops_the_call_of_its_order(door: Door, together: bool) -> None:
+    """The order is still active when the cancellation says why; nobody rings a dead person's phone."""
+    code = {
+        "system": "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason",
+        "code": "pat-dec",
+    }
+    died = appointment(
+        status="cancelled",
+        start="2026-12-02T15:00:00Z",
+        cancelationReason={"coding": [code]},
+        basedOn=[{"reference": "ServiceRequest/o1"}],
+    )
+    for message in [[order(), died]] if together else [[order()], [died]]:
+        await door.take(patient(), *message)
+    assert await door.ready() == 0
+    await door.take(patient(), order(note=[{"text": "once more"}]))
+    assert await door.ready() == 0
+
+
 async def test_what_is_deleted_at_the_source_is_not_called(door: Door) -> None:
     """A history that tells of the deletion takes back what waits; what is written again later, calls."""
     await door.take(patient(), appointment(meta=version(1)))
