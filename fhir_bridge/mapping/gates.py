@@ -126,7 +126,7 @@ def _test(look: Look, patient: Resource[Patient]) -> Verdict | None:
 def _restricted(look: Look, patient: Resource[Patient]) -> Verdict | None:
     for resource in (patient, look.case.trigger):
         if path := _labelled(resource.view.meta, look.profile.gates.restricted_codes, tags=False):
-            return Verdict("restricted-record", ((resource, path),))
+            return Verdict("restricted-record", ((resource, path),), layer=_layer(look, "restricted_codes"))
     return None
 
 
@@ -140,7 +140,7 @@ def _do_not_call(person: _Person) -> Verdict | None:
         )
     if isinstance(callee, NoCallee):
         return (
-            Verdict(callee.reason, ((callee.holder, callee.path),))
+            Verdict(callee.reason, ((callee.holder, callee.path),), layer=_layer(look, "do_not_call_marks"))
             if callee.reason == "do-not-call"
             else None
         )

@@ -231,7 +231,11 @@ _APPOINTMENT_ROWS = tuple((number, row) for number, about, row in TABLE if about
 
 
 def _by_status(look: Look, reason: str) -> Verdict:
-    return Verdict(reason, ((look.case.trigger, "status"),), look.status)
+    """A verdict on the status; with the layer that reads the written one as another, if one does."""
+    trigger = look.case.trigger
+    key = f"triggers.{'order' if look.case.is_order else 'appointment'}_status_map"
+    layer = look.profile.layer_of(key) if code(trigger.view.status) != look.status else None
+    return Verdict(reason, ((trigger, "status"),), look.status, layer=layer)
 
 
 def _class_of_loss(look: Look) -> Verdict | None:

@@ -107,6 +107,19 @@ def test_canvas_keeps_booked_appointments_under_other_names(
     assert decided("medplum", {**proposed, "status": status}, marigold) == "call"
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "layers"),
+    [("canvas", "proposed", ["vendor canvas"]), ("canvas", "booked", [None]), ("hapi", "booked", [None])],
+)
+def test_what_a_layer_reads_as_booked_names_the_layer(
+    proposed: Json, marigold: Json, now: datetime, name: str, status: str, layers: list[str | None]
+) -> None:
+    """Who asks why a proposed one is booked is told who says so."""
+    decision = decide(case(vendor(name), {**proposed, "status": status}, marigold), vendor(name), now)
+    assert isinstance(decision, Skip) and decision.reason == "already-booked"
+    assert [each.layer for each in decision.lineage] == layers
+
+
 def test_canvas_names_the_appointment_that_took_anothers_place(
     decided: Any, proposed: Json, marigold: Json
 ) -> None:
