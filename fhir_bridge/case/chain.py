@@ -58,18 +58,19 @@ class Chains:
         """The chain a trigger belongs to. Appointments of another patient are not in it, whatever they
         point to."""
         patient = self._patients.of(trigger)
-        identity = patient.identity if patient else None
-        chain = self._known.get((stable_name(trigger), identity)) or self._find(trigger, identity)
+        identity, name = patient.identity if patient else None, stable_name(trigger)
+        chain = self._known.get((name, identity)) or self._find(trigger, name, identity)
         return replace(chain, complete=True) if complete else chain
 
-    def _find(self, trigger: Resource[View], identity: str | None) -> Chain:
+    def _find(self, trigger: Resource[View], name: str, identity: str | None) -> Chain:
         """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
-        members = self._members(stable_name(trigger), identity)
+        members = self._members(name, identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
         nodes += [] if any(node is trigger for node in nodes) else [trigger]
         appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
-        appointments.sort(key=_age)
+        if len(appointments) > 1:
+            appointments.sort(key=_age)
         names = {_of_patient(name, identity) for name in _lasting(members) | self._numbers(orders)}
         chain = Chain(self._root(members, orders, appointments), tuple(sorted(names)), tuple(appointments))
         self._known.update(((label, identity), chain) for label in members)
@@ -127,7 +128,9 @@ class Chains:
     ) -> str:
         """The oldest order at hand, else an order that is only named, else the oldest Appointment."""
         if orders:
-            oldest = min(orders, key=lambda order: (_instant(order.view.authored_on), order.label))
+            oldest = orders[0]
+            if len(orders) > 1:
+                oldest = min(orders, key=lambda order: (_instant(order.view.authored_on), order.label))
             patient = self._patients.of(oldest)
             return order_root(self._resolver, oldest, patient.identity if patient else None)
         named = sorted(_lasting(members & self._named_orders))

@@ -66,8 +66,8 @@ class Patients:
         if not links:
             return None
         link = links[0]
-        people = {self._identity(each, each.resource) for each in links}
-        notes = (*link.notes, *((SEVERAL,) if len(people) > 1 else ()))
+        several = len(links) > 1 and len({self._identity(each, each.resource) for each in links}) > 1
+        notes = (*link.notes, SEVERAL) if several else link.notes
         if link.resource is None:
             return CasePatient(link, None, False, self._identity(link, None), notes)
         patient, whole = self._merged(cast("Resource[Patient]", link.resource))

@@ -12,11 +12,10 @@ from fhir_bridge.mapping.said import said
 def moment_at(resource: Resource[View], path: str, text: str | None, recorder: Recorder) -> Moment | None:
     """The moment the element at `path` says, None where it says none. Noted: `date-unreadable`,
     `time-without-zone` (it is local time of the source), and what had to be mended."""
-    if said(text) is None:
-        return None
     moment = parse(text)
     if moment is None:
-        recorder.note("date-unreadable", resource, path)
+        if said(text) is not None:
+            recorder.note("date-unreadable", resource, path)
         return None
     for code in moment.noted:
         recorder.note(code, resource, path)

@@ -26,6 +26,7 @@ def said(text: str | None) -> str | None:
     return words
 
 
+@lru_cache(maxsize=65_536)
 def code(written: str | None) -> str | None:
     """A code of FHIR's own, in FHIR's own case (section 16); None where nothing, or a template token, stands.
 
@@ -38,7 +39,7 @@ def code(written: str | None) -> str | None:
 
 def _is_mask(words: str) -> bool:
     """Whether nothing but filler stands there: no letter and no digit, or three and more of X alone."""
-    if words.isalpha() and words[0] not in "xX":
+    if words[:1].isalnum() and words[0] not in "xX":
         return False
     letters = [letter for letter in words if letter.isalnum()]
     return not letters or (len(letters) > 2 and all(letter in "xX" for letter in letters))
