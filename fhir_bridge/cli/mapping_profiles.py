@@ -134,7 +134,8 @@ def _named(written: str, settings: Settings) -> Profile:
                 f"{key!r} is no source of bridge.toml, no country, no YAML file and no KEY=VALUE",
                 hint="write it like US, vendor=epic, site.yaml or the name of a source",
             )
-    return profile_of(settings.source(source if source in settings.sources else None), overrides)
+    known = settings if source in settings.sources else Settings()
+    return profile_of(known.source(source if known is settings else None), overrides)
 
 
 def _data(row: Effective | None) -> dict[str, Any] | None:
@@ -172,7 +173,7 @@ def _print_table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Non
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
     for row in rows:
         table.add_row(*map(Text, row))
     Console(highlight=False).print(table)

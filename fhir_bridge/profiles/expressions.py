@@ -14,6 +14,8 @@ from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped
 from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
 from fhirpathpy import apply_parsed_path
 from fhirpathpy.engine.invocations import invocation_registry
+from fhirpathpy.engine.invocations.misc import to_string
+from fhirpathpy.engine.nodes import ResourceNode
 from fhirpathpy.models import models
 from fhirpathpy.parser import parse
 from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
@@ -81,8 +83,9 @@ class Compiled:
         """What it gives, as plain values; see `Expression`. The version's model is that of the trigger's own
         elements. Raises ExpressionError."""
         try:
-            options = {"userInvocationTable": _clock(now)}
-            values = {**CONSTANTS, **dict.fromkeys(TRIGGER, trigger), **variables}
+            options = {"userInvocationTable": {**_clock(now), "toString": {"fn": _to_string}}}
+            typed = {name: list(map(_node, held)) for name, held in variables.items()}
+            values = {**CONSTANTS, **dict.fromkeys(TRIGGER, trigger), **typed}
             model = MODELS[guess(trigger)]
             found = apply_parsed_path(trigger, self._tree, values, model, options)  # type: ignore[no-untyped-call]
             return [_plain(each) for each in found]
@@ -96,6 +99,18 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float | list | dict):
         return value
     return str(value.normalize()) if isinstance(value, Decimal) else str(value)
+
+
+def _node(resource: Any) -> Any:
+    """A resource as fhirpathpy knows its own: `ofType(Practitioner)` finds it."""
+    return ResourceNode.create_node(resource)  # type: ignore[no-untyped-call]
+
+
+def _to_string(found: list[Any]) -> Any:
+    """fhirpathpy says True where FHIRPath says true."""
+    if len(found) == 1 and isinstance(found[0], bool):
+        return "true" if found[0] else "false"
+    return to_string(None, found)  # type: ignore[no-untyped-call]
 
 
 def _clock(now: datetime) -> Mapping[str, Mapping[str, Callable[[Any], Any]]]:

@@ -21,6 +21,7 @@ from fhir_bridge.fhir.datatypes import Coding
 from fhir_bridge.fhir.validation import Issue, validate
 from fhir_bridge.mapping.terminology import Terminology
 from fhir_bridge.profiles.maps import Target
+from fhir_bridge.profiles.unmapped import MET
 from fhir_bridge.spelling import did_you_mean
 
 WORDS = "https://fhir-bridge.dev/CodeSystem/words"
@@ -196,6 +197,9 @@ class _Reading:
                 if target.get(name):
                     self._refuse(f"{path}.target[{index}].{name}", "a meaning with conditions is not read")
         meant = [target for target in targets if msgspec.convert(_plain(target), Target).maps]
+        if targets and not meant and str(targets[0].get("comment", "")).startswith(MET):
+            self.result.left_out.append((path, f"{code}: not filled in yet"))
+            return None
         if element.get("noMap") or not meant:
             return {"code": code, "target": [{"equivalence": "unmatched"}]}
         found = self._meaning(meant[0], target_system)

@@ -112,7 +112,7 @@ def _check_rulings(orders: Orders, origins: Origins) -> None:
         layer = origins[f"orders.rulings.{key}"]
         if "|" not in key or not key.rpartition("|")[2].strip():
             raise layer.error(("orders", "rulings", key), 'a ruling\'s key is "system|code"')
-        if kind is not None and kind not in known:
-            near = did_you_mean(kind, known)
+        if kind is not None and (not isinstance(kind, str) or kind not in known):
+            near = did_you_mean(str(kind), known)
             problem = f"there is no class {kind}{near}; there are {', '.join(sorted(known))}"
             raise layer.error(("orders", "rulings", key), problem)

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from fhir_bridge.fhir.datatypes import Coding
 from fhir_bridge.mapping.terminology import Group, Row, Terminology
 
+MET = "Met in "
+"""What the comment of a row that is not filled in yet begins with."""
+
 
 class Missed(NamedTuple):
     """A code that a map was asked for in vain; the system under the name the maps use."""
@@ -77,5 +80,5 @@ def _skeleton(name: str, heard: Listening) -> dict[str, Any]:
 
 def _element(missed: Missed, count: int, display: str | None) -> dict[str, Any]:
     times = "1 trigger" if count == 1 else f"{count} triggers"
-    target = {"equivalence": "unmatched", "comment": f"Met in {times}."}
+    target = {"equivalence": "unmatched", "comment": f"{MET}{times}."}
     return {"code": missed.code, **({"display": display} if display else {}), "target": [target]}
