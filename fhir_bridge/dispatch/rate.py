@@ -13,10 +13,11 @@ class RateLimit:
         self._interval = 1 / per_second if per_second else 0.0
         self._next = 0.0
 
-    async def wait(self) -> None:
-        """Return when it is this request's turn."""
+    async def wait(self) -> bool:
+        """Return when it is this request's turn; False where none had to be waited for."""
         if not self._interval:
-            return
+            return False
         now = time.monotonic()
         self._next = max(self._next, now) + self._interval
         await asyncio.sleep(self._next - self._interval - now)
+        return True

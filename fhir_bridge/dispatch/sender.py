@@ -90,15 +90,19 @@ class Sender:
             await self._create_task(claimed, draft, patient_id)
 
     async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
+        """Asked before a turn is waited for and after it: a pause or the evening may have come meanwhile."""
+        if await self._held_back(claimed, phone_number):
+            return False
+        return not (await self.rate.wait() and await self._held_back(claimed, phone_number))
+
+    async def _held_back(self, claimed: Claimed, phone_number: str) -> bool:
         now = self.clock()
         verdict = check(claimed, phone_number, now, self.rules)
         if verdict is None and (closed := self._closed_for(claimed, now)):
             verdict = Defer(claimed, now, closed, now)
         if verdict is not None:
             await self.writes.put(verdict)
-            return False
-        await self.rate.wait()
-        return True
+        return verdict is not None
 
     def _closed_for(self, claimed: Claimed, now: datetime) -> str | None:
         return "paused" if claimed.source in self.gate.paused_sources else self.gate.closed_because(now)
@@ -140,6 +144,9 @@ class Sender:
             return
         dispatch = self.rules.dispatch
         now = self.clock()
+        if closed := self._closed_for(claimed, now):
+            await self.writes.put(Defer(claimed, now, closed, now))
+            return
         begun = await self.writes.put(StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap))
         if not begun.done:
             await self._give_back(claimed, begun)
@@ -172,6 +179,8 @@ class Sender:
         elif refused.refusal is Refusal.RECENTLY_CALLED and refused.called_at is not None:
             due_at = refused.called_at + self.rules.dispatch.min_gap
             await self.writes.put(Defer(claimed, due_at, Refusal.RECENTLY_CALLED, now))
+        elif refused.refusal is Refusal.PAUSED:
+            await self.writes.put(Defer(claimed, now, Refusal.PAUSED, now))
         else:
             await self.writes.put(Defer(claimed, now + _SOON, PATIENT_BUSY, now))
 

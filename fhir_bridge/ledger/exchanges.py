@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination, settling, starting
 from fhir_bridge.ledger.gate import Breaker, Gate, after
+from fhir_bridge.ledger.locks import Lock, hold, locks_rows
 from fhir_bridge.ledger.records import (
     Defer,
     Park,
@@ -24,6 +26,7 @@ from fhir_bridge.ledger.records import (
     Write,
     Written,
 )
+from fhir_bridge.ledger.tables import intents, patients
 
 _WRITERS: dict[type[Any], Any] = {
     SettleTask: settling.settle_tasks,
@@ -38,6 +41,7 @@ _WRITERS: dict[type[Any], Any] = {
 
 async def write(connection: AsyncConnection, batch: Sequence[Write], breaker: Breaker) -> list[Written]:
     """Write a batch in one transaction; one answer each, in the batch's order."""
+    await _take_turn(connection, batch)
     answers: dict[int, Written] = {}
     for kind, writer in _WRITERS.items():
         places = [place for place, item in enumerate(batch) if type(item) is kind]
@@ -47,6 +51,23 @@ async def write(connection: AsyncConnection, batch: Sequence[Write], breaker: Br
     settled = [item for item in batch if isinstance(item, SettleTask | SettlePatient)]
     await _note_outcomes(connection, settled, breaker)
     return [answers[place] for place in range(len(batch))]
+
+
+async def _take_turn(connection: AsyncConnection, batch: Sequence[Write]) -> None:
+    """Lock all that the batch is about, lowest first, before anything is asked of it.
+
+    A statement that had to wait for a row answers as of when it began: it would not see that the number was
+    called, blocked or paused meanwhile. And two batches that wait for each other would both be in vain.
+    """
+    if not locks_rows(connection.dialect):
+        return
+    if any(isinstance(item, StartPatient | StartTask) for item in batch):
+        await hold(connection, Lock.START)
+    people = {i.claimed.patient.id for i in batch if isinstance(i, StartPatient | SettlePatient)}
+    for table, ids in ((intents, {item.claimed.id for item in batch}), (patients, people)):
+        if ids:
+            rows = select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id).with_for_update()
+            await connection.execute(rows)
 
 
 async def _note_outcomes(

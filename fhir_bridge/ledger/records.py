@@ -92,7 +92,7 @@ class StartPatient:
 @dataclass(frozen=True, slots=True)
 class StartTask:
     """Commit the attempt to create the task; nothing was sent yet. No two to one number from
-    `gap_since` on.
+    `gap_since` on; with an `interval`, no two tasks of this ledger nearer to one another, on average.
     """
 
     claimed: Claimed
@@ -156,6 +156,7 @@ class Refusal(StrEnum):
     LOST = "lost"
     BLOCKED = "do-not-call"
     RECENTLY_CALLED = "recently-called"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
