@@ -8,16 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.case import Trigger
+from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.fhir import dates
-from fhir_bridge.fhir.views import TRIGGER_TYPES
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 from fhir_bridge.intake.files import Inputs, read_inputs
+from fhir_bridge.mapping.conformance import Checked, Validation, advised
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from fhir_bridge.ledger.store import SqlLedger
 
 
+VALIDATION = "validation"
+"""The one key of a source, besides its rules, that `--set` takes: whether its FHIR is checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class MappingRun:
     """One call of a command that maps: whose rules, at which instant (aware UTC)."""
@@ -43,6 +49,7 @@ class MappingRun:
     profile: Profile
     now: datetime
     project_id: str | None = None
+    validation: Validation = "off"
 
     def read(
         self,
@@ -83,7 +90,21 @@ class MappingRun:
         at_hand = AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
         for trigger in triggers(at_hand, inputs.resources):
             case = gather(at_hand, trigger, source=source)
-            yield trigger, decide(case, self.profile, self.now, blocked)
+            decision = decide(case, self.profile, self.now, blocked)
+            yield trigger, decision if self.validation == "off" else self._advised(case, decision)
+
+    def _advised(self, case: Case, decision: Decision) -> Decision:
+        """The decision after a check of the trigger and its patient against the standard."""
+        patient = None if case.patient is None else checked(case.patient)
+        return advised(decision, checked(case.trigger), patient, strict=self.validation == "strict")
+
+
+def checked(resource: Resource[View]) -> Checked:
+    """What does not conform in a resource, by fhir.resources."""
+    from fhir_bridge.fhir.validation import validate
+
+    found = validate(resource.raw, str(resource.origin))
+    return Checked(resource, [(issue.element, issue.type) for issue in found])
 
 
 def _named(decision: Decision) -> Decision:
@@ -152,8 +173,18 @@ def run_with(
 ) -> MappingRun:
     """The same with settings at hand. On `demand_source` an unclear source raises UsageError."""
     settings = loaded.settings
-    profile = profile_of(settings.source(source, demand=demand_source), overrides)
-    return MappingRun(profile, now or datetime.now(UTC), settings.api.project_id)
+    chosen = settings.source(source, demand=demand_source)
+    rules = {key: value for key, value in overrides.items() if key != VALIDATION}
+    validation = _validation(overrides.get(VALIDATION, chosen.settings.validation))
+    profile = profile_of(chosen, rules)
+    return MappingRun(profile, now or datetime.now(UTC), settings.api.project_id, validation)
+
+
+def _validation(text: str) -> Validation:
+    """Raises SettingsError for what is none of its values."""
+    if text not in get_args(Validation):
+        raise SettingsError(f"--set {VALIDATION}: must be one of {', '.join(get_args(Validation))}")
+    return cast("Validation", text)
 
 
 @asynccontextmanager

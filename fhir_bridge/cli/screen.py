@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.files import Inputs
+from fhir_bridge.mapping.conformance import PREFIX
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import kind
 
@@ -48,12 +49,22 @@ def tell_problems(problems: Iterable[InputError]) -> None:
         click.echo(f"unreadable: {problem}{hint}", err=True)
 
 
-def tell_counts(decisions: Iterable[Decision], inputs: Inputs) -> None:
-    """How many triggers became what, and which FILEs had none."""
+def tell_counts(decisions: Sequence[Decision], inputs: Inputs) -> None:
+    """How many triggers became what, what does not conform in them, and which FILEs had none."""
     counts = Counter(outcome(decision) for decision in decisions)
     parts = [f"{name} {number}" for name, number in sorted(counts.items())]
     click.echo(f"triggers: {sum(counts.values())}" + (f" ({', '.join(parts)})" if parts else ""), err=True)
+    tell_conformance(decisions)
     tell_without_trigger(inputs)
+
+
+def tell_conformance(decisions: Sequence[Decision]) -> None:
+    """What a check against the standard found in the triggers and their patients, by kind."""
+    faults = [[note.code for note in each.notes if note.code.startswith(PREFIX)] for each in decisions]
+    counts = Counter(code for codes in faults for code in codes)
+    if counts:
+        kinds = ", ".join(f"{code} {number}" for code, number in counts.most_common())
+        click.echo(f"not conformant: {sum(map(bool, faults))} of {len(faults)} ({kinds})", err=True)
 
 
 def tell_without_trigger(inputs: Inputs) -> None:

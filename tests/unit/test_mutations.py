@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fhir_bridge.app import resolution_rules
+from fhir_bridge.app import VALIDATION, resolution_rules
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.errors import InputError
@@ -123,7 +123,7 @@ def gated() -> list[Story]:
 @cache
 def profile_by(told: tuple[tuple[str, str], ...]) -> Profile:
     """The profile of a story's settings."""
-    rules = dict(told)
+    rules = {key: value for key, value in told if key != VALIDATION}
     facts = SourceFacts(
         jurisdiction=rules.pop("jurisdiction"),
         vendor=rules.pop("vendor", None),
