@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.content import lane_of
-from fhir_bridge.ledger.records import Act
-from fhir_bridge.ledger.tables import blocked
+from fhir_bridge.ledger.folding import REVOKED_AFTER_SEND
+from fhir_bridge.ledger.records import Act, BlockedEntry, Refusal
+from fhir_bridge.ledger.states import OUT_OF_HAND, State
+from fhir_bridge.ledger.tables import blocked, in_state, intents, patients, triggers
 from fhir_bridge.ledger.upserts import upsert
+
+_AT_ONCE = 500
+"""Entries in one statement: SQLite takes 32,766 parameters."""
+
+Entry = tuple[str, str]
+"""`number` (E.164) or `patient` (`source|identity`), and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashedNumbers:
+    """The numbers on the list, of which only hashes are kept: what can be asked is whether one is `in` it."""
+
+    lanes: frozenset[str]
+    salt: bytes
+
+    def __contains__(self, phone_number: object) -> bool:
+        """Whether this number (E.164) must not be called."""
+        asked = isinstance(phone_number, str) and bool(self.lanes)
+        return asked and lane_of(str(phone_number), self.salt) in self.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class DoNotCall:
+    """The list as mapping asks it, for one source: numbers in E.164, patients by identity."""
+
+    numbers: HashedNumbers
+    patients: frozenset[str]
 
 
 def hidden(kind: str, value: str, salt: bytes) -> str:
@@ -21,19 +55,95 @@ def hidden(kind: str, value: str, salt: bytes) -> str:
     raise UsageError(f"{kind} cannot be blocked", hint="Block a number or a patient.")
 
 
-async def block(connection: AsyncConnection, kind: str, value: str, act: Act) -> None:
-    """Add to the list; blocking twice keeps the newer reason."""
-    row = {"kind": kind, "value": value, "since": act.at, "by": act.actor, "why": act.reason}
-    await connection.execute(upsert(connection, blocked), [row])
+async def block(connection: AsyncConnection, entries: Collection[Entry], act: Act) -> int:
+    """Add to the list, as `hidden` has it; blocking twice keeps the newer reason.
+
+    What waits for one of them is skipped at once, and what was sent or may have been goes on the work list:
+    somebody must tell the vendor. Gives how many intents are skipped.
+    """
+    skipped = 0
+    for part in _parts(sorted(set(entries))):
+        rows = [
+            {"kind": kind, "value": value, "since": act.at, "by": act.actor, "why": act.reason}
+            for kind, value in part
+        ]
+        await connection.execute(upsert(connection, blocked), rows)
+        skipped += await _skip(connection, part, act.at)
+        await _alarm(connection, part, act.at)
+    return skipped
 
 
-async def unblock(connection: AsyncConnection, kind: str, value: str) -> bool:
-    """Take from the list; False where it was not on it."""
+async def unblock(connection: AsyncConnection, kind: str, value: str) -> set[int] | None:
+    """Take from the list; None where it was not on it, else the intents that this list alone had skipped.
+
+    Those that another entry still blocks are not among them.
+    """
     statement = delete(blocked).where(blocked.c.kind == kind, blocked.c.value == value)
-    return bool((await connection.execute(statement)).rowcount)
+    if not (await connection.execute(statement)).rowcount:
+        return None
+    calls = exists().where(triggers.c.intent_id == intents.c.id, triggers.c.decision == "call")
+    waiting = select(intents.c.id).where(
+        *_of([(kind, value)]),
+        in_state(intents, State.SKIPPED),
+        intents.c.reason == Refusal.BLOCKED,
+        intents.c.content.is_not(None),
+        calls,
+        ~is_blocked(),
+    )
+    return set((await connection.execute(waiting)).scalars())
 
 
-async def blocked_numbers(connection: AsyncConnection) -> frozenset[str]:
-    """The lanes on the list, for mapping to ask (delivery, "Before a byte is sent", 5)."""
-    found = await connection.execute(select(blocked.c.value).where(blocked.c.kind == "number"))
-    return frozenset(found.scalars())
+async def do_not_call(connection: AsyncConnection, source: str, salt: bytes) -> DoNotCall:
+    """The list for mapping to ask (delivery, "Before a byte is sent", 5)."""
+    numbers, people = set(), set()
+    of_source = f"{source}|"
+    for row in await connection.execute(select(blocked.c.kind, blocked.c.value)):
+        if row.kind == "number":
+            numbers.add(row.value)
+        elif row.value.startswith(of_source):
+            people.add(row.value.removeprefix(of_source))
+    return DoNotCall(HashedNumbers(frozenset(numbers), salt), frozenset(people))
+
+
+async def listed(connection: AsyncConnection) -> list[BlockedEntry]:
+    """All that is on the list, the newest first; a number by the beginning of its hash."""
+    rows = await connection.execute(select(blocked).order_by(blocked.c.since.desc(), blocked.c.value))
+    return [BlockedEntry(row.kind, row.value, row.since, row.by, row.why) for row in rows]
+
+
+def is_blocked() -> ColumnElement[bool]:
+    """Whether the number or the patient of an intent is on the list."""
+    person = patients.alias("person")
+    number = and_(blocked.c.kind == "number", blocked.c.value == intents.c.lane)
+    identity = and_(blocked.c.kind == "patient", blocked.c.value == person.c.source + "|" + person.c.identity)
+    return exists().where(person.c.id == intents.c.patient_id, or_(number, identity))
+
+
+async def _skip(connection: AsyncConnection, entries: Sequence[Entry], now: datetime) -> int:
+    """A claim that a worker holds on one of them is void: it finds nothing to start."""
+    gone = {"state": State.SKIPPED, "reason": Refusal.BLOCKED, "due_at": None, "changed_at": now}
+    free = {"lease_token": None, "lease_until": None}
+    statement = update(intents).where(in_state(intents, State.READY)).values(**gone, **free)
+    return sum([(await connection.execute(statement.where(of))).rowcount for of in _of(entries)])
+
+
+async def _alarm(connection: AsyncConnection, entries: Sequence[Entry], now: datetime) -> None:
+    told = {"alarm": REVOKED_AFTER_SEND, "alarm_reason": Refusal.BLOCKED, "alarm_at": now}
+    # What went out was called at some moment: said here too, an index of the called ones can be used.
+    called = and_(in_state(intents, *OUT_OF_HAND), intents.c.called_at.is_not(None))
+    for of in _of(entries):
+        await connection.execute(update(intents).where(called, of).values(**told))
+
+
+def _of(entries: Sequence[Entry]) -> list[ColumnElement[bool]]:
+    """Whether an intent is to one of these numbers; whether it is about one of these patients. Asked one
+    after the other, each finds its index."""
+    lanes = [value for kind, value in entries if kind == "number"]
+    places = [tuple(value.split("|", 1)) for kind, value in entries if kind == "patient"]
+    people = select(patients.c.id).where(tuple_(patients.c.source, patients.c.identity).in_(places))
+    conditions = ((lanes, intents.c.lane.in_(lanes)), (places, intents.c.patient_id.in_(people)))
+    return [condition for wanted, condition in conditions if wanted]
+
+
+def _parts(entries: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (entries[start : start + _AT_ONCE] for start in range(0, len(entries), _AT_ONCE))

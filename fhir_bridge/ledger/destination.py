@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.ledger.encryption import Cipher, cipher_from
 from fhir_bridge.ledger.gate import Gate
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.records import Act
@@ -53,6 +54,18 @@ async def belongs_to(
             hint="Name another ledger for another destination, or mend api.url and api.project_id.",
         )
     found: bytes = row.salt
+    return found
+
+
+async def cipher(connection: AsyncConnection, keys: Sequence[str]) -> Cipher:
+    """How payloads are kept under these keys (base64, the first writes), noted when that one is new.
+
+    Raises LedgerError where they were written under a key that is not among them.
+    """
+    noted = (await connection.execute(select(destination.c.encryption_key_id))).scalar_one()
+    found = cipher_from(keys, noted)
+    if found.key_id is not None and found.key_id != noted:
+        await connection.execute(update(destination).values(encryption_key_id=found.key_id))
     return found
 
 

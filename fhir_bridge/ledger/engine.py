@@ -57,6 +57,16 @@ def make_file(path: Path) -> None:
         ) from None
 
 
+def demand_privacy(path: Path) -> None:
+    """Raise LedgerError where others than its owner may open the ledger's file: it names patients."""
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise LedgerError(
+            f"the ledger {path} holds patient data, and others than its owner may open it",
+            code="ledger-not-private",
+            hint=f"chmod 600 {path}*",
+        )
+
+
 def open_engine(url: URL) -> AsyncEngine:
     """An engine whose writing transactions begin IMMEDIATE on SQLite, so that no read-then-write is lost."""
     if url.get_backend_name() != "sqlite":
@@ -78,6 +88,8 @@ def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        # What retention clears is overwritten, not only marked as free.
+        "secure_delete=ON",
         f"busy_timeout={BUSY_TIMEOUT * 1000:.0f}",
     ):
         cursor.execute(f"PRAGMA {pragma}")

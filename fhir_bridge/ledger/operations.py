@@ -95,6 +95,8 @@ async def resolve_resend(connection: AsyncConnection, selection: Selection, act:
         update(intents)
         .where(await matching(connection, selection))
         .where(or_(intents.c.state == State.IN_DOUBT, _cancelled_in_doubt()))
+        # What retention has cleared cannot be sent any more.
+        .where(intents.c.content.is_not(None))
         .values(
             state=State.READY,
             reason=None,

@@ -87,8 +87,11 @@ class Operations(Protocol):
         """What needs a person, longest waiting first."""
         ...
 
-    async def show(self, named: str) -> dict[str, Any]:
-        """One intent in full, with PHI: by key, unique beginning of it, or trigger. Raises UsageError."""
+    async def show(self, named: str, act: Act | None = None) -> dict[str, Any]:
+        """One intent in full, with PHI: by key, unique beginning of it, or trigger. Raises UsageError.
+
+        With `act` the audit says who looked.
+        """
         ...
 
     async def retry(self, selection: Selection, act: Act) -> int:
@@ -123,8 +126,10 @@ class Operations(Protocol):
         """Let it go on; False where it was not paused."""
         ...
 
-    async def block(self, kind: str, value: str, act: Act) -> None:
-        """Never call this number (E.164) or patient (source and identity, with a bar between)."""
+    async def block(self, kind: str, value: str, act: Act) -> int:
+        """Never call this number (E.164) or patient (source and identity, with a bar between); gives how many
+        intents are skipped for it.
+        """
         ...
 
     async def verify_audit(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -99,6 +99,7 @@ class StartTask:
     at: datetime
     lease_until: datetime
     gap_since: datetime
+    interval: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +156,22 @@ class Refusal(StrEnum):
 
     LOST = "lost"
     BLOCKED = "do-not-call"
-    RECENTLY_CALLED = "recently-called"
     PAUSED = "paused"
+    RECENTLY_CALLED = "recently-called"
+    PACED = "pacing"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """What became of one write. For a start: `number` of the attempt, else why not and, for the gap, since
-    when.
+    when; for the pace, when its turn may be.
     """
 
     done: bool
     number: int = 0
     refusal: Refusal | None = None
     called_at: datetime | None = None
+    turn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,65 @@ class Act:
     actor: str
     reason: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedEntry:
+    """An entry of the do-not-call list: a number's hash, or a patient as `source|identity`."""
+
+    kind: str
+    value: str
+    since: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrosswalkEntry:
+    """A patient of a source and their id at the task API. `line`: where it was written, in an import."""
+
+    source: str
+    identity: str
+    patient_id: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import of the crosswalk did. `conflicts`: by line, why that one was left as it is."""
+
+    new: int
+    known: int
+    brought_back: int
+    conflicts: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """How many rows retention cleared of payloads; `unfinished` are intents that nobody had settled."""
+
+    intents: int = 0
+    unfinished: int = 0
+    patients: int = 0
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The newest row of the audit: what it says of all before it, in hex."""
+
+    number: int
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCheck:
+    """What the audit is worth. `broken_at`: the first row that was changed, removed or put in, None where it
+    holds; `before_key`: so many rows were written before the site set a key of its own."""
+
+    head: AuditHead | None
+    broken_at: int | None
+    before_key: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger.blocking import is_blocked
+from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import Instant, attempts, blocked, intents, patients
+from fhir_bridge.ledger.tables import Instant, attempts, intents, patients, pauses
 
 LOST = Written(done=False, refusal=Refusal.LOST)
 Start = TypeVar("Start", StartPatient, StartTask)
@@ -20,8 +22,21 @@ Start = TypeVar("Start", StartPatient, StartTask)
 
 async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> list[Written]:
     """Make each intent `sending` if it is still ours, nobody blocked it and its lane was not called since
-    the gap.
+    the gap. As many as the pace lets through now; the others are told when to come again.
     """
+    paced = await go_ahead(connection, starts)
+    numbers = await _begin_tasks(connection, paced.going)
+    await took(connection, paced, len(numbers))
+    refusals = await _why_not(connection, [s for s in paced.going if s.claimed.id not in numbers])
+    refusals |= paced.refusals()
+    return [
+        Written(True, number) if (number := numbers.get(start.claimed.id)) else refusals[start.claimed.id]
+        for start in starts
+    ]
+
+
+async def _begin_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> dict[int, int]:
+    """The intents whose attempt is committed, each with its number."""
     numbers: dict[int, int] = {}
     for token, ours in _by_token(starts).items():
         at = max(start.at for start in ours)
@@ -29,7 +44,7 @@ async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) 
         statement = (
             update(intents)
             .where(intents.c.id.in_([start.claimed.id for start in ours]), _still_ours(token, at))
-            .where(~_is_blocked(), ~_called_since(gap_since))
+            .where(~is_blocked(), ~_is_paused(), ~_called_since(gap_since))
             .where(
                 exists().where(
                     patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED
@@ -49,11 +64,7 @@ async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) 
         begun = {row.id: row.tries for row in await connection.execute(statement)}
         await _note_attempts(connection, "create_task", "intent_id", begun, at)
         numbers |= begun
-    refusals = await _why_not(connection, [s for s in starts if s.claimed.id not in numbers])
-    return [
-        Written(True, number) if (number := numbers.get(start.claimed.id)) else refusals[start.claimed.id]
-        for start in starts
-    ]
+    return numbers
 
 
 async def start_patients(connection: AsyncConnection, starts: Sequence[StartPatient]) -> list[Written]:
@@ -65,7 +76,8 @@ async def start_patients(connection: AsyncConnection, starts: Sequence[StartPati
             intents.c.patient_id == patients.c.id,
             intents.c.id.in_([start.claimed.id for start in ours]),
             _still_ours(token, at),
-            ~_is_blocked(),
+            ~is_blocked(),
+            ~_is_paused(),
         )
         statement = (
             update(patients)
@@ -103,11 +115,8 @@ def _still_ours(token: str, at: datetime) -> ColumnElement[bool]:
     return and_(intents.c.state == State.READY, intents.c.lease_token == token, intents.c.lease_until > at)
 
 
-def _is_blocked() -> ColumnElement[bool]:
-    person = patients.alias("person")
-    number = and_(blocked.c.kind == "number", blocked.c.value == intents.c.lane)
-    identity = and_(blocked.c.kind == "patient", blocked.c.value == person.c.source + "|" + person.c.identity)
-    return exists().where(person.c.id == intents.c.patient_id, or_(number, identity))
+def _is_paused() -> ColumnElement[bool]:
+    return exists().where(pauses.c.source.in_(["", intents.c.source]))
 
 
 def _called_since(since: datetime) -> ColumnElement[bool]:
@@ -128,7 +137,7 @@ async def _note_attempts(
 
 
 async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dict[int, Written]:
-    """Why each attempt was not committed: blocked, its number called too recently, or no longer ours."""
+    """Why each attempt was not committed: blocked, paused, called too recently, or no longer ours."""
     if not refused:
         return {}
     ids = [start.claimed.id for start in refused]
@@ -138,7 +147,12 @@ async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dic
         .where(other.c.lane == intents.c.lane, other.c.id != intents.c.id)
         .scalar_subquery()
     )
-    statement = select(intents.c.id, _is_blocked().label("is_blocked"), last_called.label("called_at"))
+    statement = select(
+        intents.c.id,
+        is_blocked().label("is_blocked"),
+        _is_paused().label("is_paused"),
+        last_called.label("called_at"),
+    )
     rows = {row.id: row for row in await connection.execute(statement.where(intents.c.id.in_(ids)))}
     return {start.claimed.id: _refusal(start, rows[start.claimed.id]) for start in refused}
 
@@ -146,6 +160,8 @@ async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dic
 def _refusal(start: StartPatient | StartTask, row: Any) -> Written:
     if row.is_blocked:
         return Written(done=False, refusal=Refusal.BLOCKED)
+    if row.is_paused:
+        return Written(done=False, refusal=Refusal.PAUSED)
     if isinstance(start, StartTask) and row.called_at and row.called_at > start.gap_since:
         return Written(done=False, refusal=Refusal.RECENTLY_CALLED, called_at=row.called_at)
     return LOST

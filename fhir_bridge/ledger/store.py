@@ -11,13 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger import (
     audit,
-    blocking,
     claims,
     destination,
     exchanges,
@@ -29,9 +28,11 @@ from fhir_bridge.ledger import (
 )
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.collisions import CollidedError, done_again, gave_up
-from fhir_bridge.ledger.engine import READS, WRITES, ledger_url, make_file, open_engine
+from fhir_bridge.ledger.encryption import use
+from fhir_bridge.ledger.engine import READS, WRITES, demand_privacy, ledger_url, make_file, open_engine
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
+from fhir_bridge.ledger.protection import Protection
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -51,7 +52,7 @@ NO_HOLD = timedelta(0)
 ALL = Selection()
 
 
-class SqlLedger:
+class SqlLedger(Protection):
     """A ledger of one destination; an async context manager. `salt` hashes numbers and keys the
     audit chain.
     """
@@ -66,7 +67,8 @@ class SqlLedger:
         self._engine = engine
         self._breaker = breaker
         self._salt = salt
-        self._audit_key = audit_key or hmac.digest(salt, b"audit", "sha256")
+        self._own_audit_key = hmac.digest(salt, b"audit", "sha256")
+        self._audit_key = audit_key or self._own_audit_key
         # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -186,10 +188,13 @@ class SqlLedger:
         async with self._reading() as connection:
             return await looking.worklist(connection, selection, limit)
 
-    async def show(self, named: str) -> dict[str, Any]:
+    async def show(self, named: str, act: Act | None = None) -> dict[str, Any]:
         """See port.Operations."""
         async with self._reading() as connection:
-            return await looking.show(connection, named)
+            found = await looking.show(connection, named)
+        if act is not None:
+            await self.note(act, "show", found["key"])
+        return found
 
     @done_again
     async def retry(self, selection: Selection, act: Act) -> int:
@@ -240,17 +245,9 @@ class SqlLedger:
         async with self._acting(act, "resume", source or "everything") as connection:
             return await destination.resume(connection, source)
 
-    @done_again
-    async def block(self, kind: str, value: str, act: Act) -> None:
-        """See port.Operations."""
-        hidden = blocking.hidden(kind, value, self._salt)
-        async with self._acting(act, "block", f"{kind} {hidden}") as connection:
-            await blocking.block(connection, kind, hidden, act)
-
     async def verify_audit(self) -> int | None:
         """See port.Operations."""
-        async with self._reading() as connection:
-            return await audit.verify(connection, self._audit_key)
+        return (await self.check_audit()).broken_at
 
     @asynccontextmanager
     async def _acting(self, act: Act, action: str, subject: str) -> AsyncIterator[AsyncConnection]:
@@ -283,6 +280,10 @@ async def _transaction(engine: AsyncEngine, *, writes: bool = True) -> AsyncIter
             code="ledger-unavailable",
             hint="Check that the database runs, its disk space and permissions, and that nothing locks it.",
         ) from None
+    except StatementError as error:
+        if isinstance(error.orig, LedgerError):  # a payload that needs a key which is not set
+            raise error.orig from None
+        raise
 
 
 def _named(error: DBAPIError) -> str:
@@ -306,20 +307,23 @@ async def open_ledger(
     project_id: str | None,
     now: datetime | None = None,
     audit_key: bytes | None = None,
+    encryption_keys: Sequence[str] = (),
     breaker: Breaker = BREAKER,
 ) -> SqlLedger:
     """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file; one on
     PostgreSQL is refused until `ledger upgrade` was run.
 
     It belongs to this endpoint and project from its first use on; where the settings leave one open, it is
-    taken as it is. Raises SettingsError for another destination, or none at first use, LedgerError where it
-    cannot be opened.
+    taken as it is. Of `encryption_keys` (base64) the first writes, all read. Raises SettingsError for another
+    destination, or none at first use, LedgerError where it cannot be opened, where others than its owner may
+    read the file, and where its payloads are under a key that is not among them.
     """
     url = ledger_url(location)
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         path = Path(str(url.database))
         make_file(path)
         await asyncio.to_thread(upgrade_sqlite, path)
+        demand_privacy(path)
     engine = open_engine(url)
     try:
         if engine.dialect.name == "postgresql":
@@ -327,6 +331,7 @@ async def open_ledger(
         async with _transaction(engine) as connection:
             at = now or datetime.now(UTC)
             salt = await destination.belongs_to(connection, api_url, project_id, at)
+            use(engine.dialect, await destination.cipher(connection, encryption_keys))
     except BaseException:
         await engine.dispose()
         raise

@@ -30,6 +30,7 @@ from sqlalchemy import (
     text,
 )
 
+from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.states import PatientState, State
 
 REVISION = "0002"
@@ -59,6 +60,14 @@ class Payload(TypeDecorator[bytes]):
 
     impl = LargeBinary
     cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        """What is kept. Raises LedgerError where that needs a key that is not set."""
+        return None if value is None else cipher_of(dialect).encrypt(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bytes | None:
+        """The payload. Raises LedgerError where its key is not set."""
+        return None if value is None else cipher_of(dialect).decrypt(bytes(value))
 
 
 # SQLite numbers rows by itself only in a column declared INTEGER.
@@ -90,6 +99,10 @@ def in_state(table: Any, *states: State | PatientState) -> ColumnElement[bool]:
     return or_(*(table.c.state == word for word in words))
 
 
+NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
+
+_WORKLIST = text(" OR ".join([*(f"state = '{state}'" for state in NEEDS_A_PERSON), "alarm IS NOT NULL"]))
+
 destination = Table(
     "destination",
     metadata,
@@ -99,16 +112,16 @@ destination = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
     # Breaker, stop and pause: read by every worker before it claims, so all obey.
-NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
-
-_WORKLIST = text(" OR ".join([*(f"state = '{state}'" for state in NEEDS_A_PERSON), "alarm IS NOT NULL"]))
-
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("open_until", Instant),
     Column("paused_until", Instant),
     Column("stopped_at", Instant),
     Column("stopped_by", String),
     Column("probed_at", Instant),
+    # Pacing: no task before this moment, from whatever worker.
+    Column("next_task_at", Instant),
+    # The key that payloads are written under, by its id; none: in the clear.
+    Column("encryption_key_id", String),
     CheckConstraint("id = 1", name="single"),
 )
 
@@ -242,6 +255,14 @@ intents = Table(
         sqlite_where=text("state = 'sent'"),
         postgresql_where=text("state = 'sent'"),
     ),
+    # What waits for a person, longest waiting first.
+    Index(
+        "ix_intents_worklist",
+        "changed_at",
+        "id",
+        sqlite_where=_WORKLIST,
+        postgresql_where=_WORKLIST,
+    ),
     # For counting. The reason first, or SQLite walks all that is ready to update a few by id.
     Index("ix_intents_counts", "reason", "state"),
     Index("ix_intents_patient", "patient_id"),
@@ -255,14 +276,6 @@ triggers = Table(
     Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
     Column("resource_type", String, nullable=False),
     Column("version_id", String),
-    # What waits for a person, longest waiting first.
-    Index(
-        "ix_intents_worklist",
-        "changed_at",
-        "id",
-        sqlite_where=_WORKLIST,
-        postgresql_where=_WORKLIST,
-    ),
     Column("last_updated", Instant),
     Column("decision", String, nullable=False),
     Column("reason", String),

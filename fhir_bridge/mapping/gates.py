@@ -3,9 +3,10 @@ order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
+from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Meta
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
@@ -23,10 +24,10 @@ from fhir_bridge.mapping.verdict import Look, Verdict
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """Whom the site's list says not to call: numbers in E.164, patients as Type/id or as the case identifies
-    them."""
+    them. What is asked with `in` may be a list that holds no number but its hash."""
 
-    numbers: frozenset[str] = frozenset()
-    patients: frozenset[str] = frozenset()
+    numbers: Container[str] = frozenset()
+    patients: Container[str] = frozenset()
 
 
 NOBODY_BLOCKED = Blocked()
@@ -132,7 +133,7 @@ def _restricted(look: Look, patient: Resource[Patient]) -> Verdict | None:
 
 def _do_not_call(person: _Person) -> Verdict | None:
     look, patient, callee = person.look, person.patient, person.callee
-    if {patient.label, look.case.patient_identity} & person.blocked.patients:
+    if any(name in person.blocked.patients for name in _names(look, patient)):
         return Verdict("do-not-call", ((patient, ""),), "patient")
     if mark := marked(patient.view.extension, look.profile.gates.do_not_call_marks):
         return Verdict(
@@ -148,6 +149,16 @@ def _do_not_call(person: _Person) -> Verdict | None:
         path = f"{callee.path}telecom[{callee.phone.index}]"
         return Verdict("do-not-call", ((callee.holder or patient, path),), "number")
     return None
+
+
+def _names(look: Look, patient: Resource[Patient]) -> Iterator[str]:
+    """What the patient may stand under on the list: the record, who it is for, and, where it took the place
+    of another, the one that the trigger still names: what somebody asked for does not end with a merge."""
+    reference = look.case.patient_reference
+    named = references.parse(reference.reference) if reference else None
+    for name in (patient.label, look.case.patient_identity, named.label if named else None):
+        if name is not None:
+            yield name
 
 
 def _consent(person: _Person) -> Verdict | None:

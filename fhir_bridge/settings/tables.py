@@ -68,6 +68,7 @@ class DispatchSettings(Table):
     min_gap: values.Duration = timedelta(hours=4)
     max_in_flight: values.Count = 32
     rate: values.Rate | None = None
+    pace: values.Rate | None = None
     lease: values.Duration = timedelta(minutes=2)
     pilot: tuple[values.PhoneNumber, ...] | None = None
     idempotency_header: values.HeaderName | None = None
@@ -81,9 +82,12 @@ def _hours(value: object) -> CallingHours:
 
 
 class LedgerSettings(Table):
-    """`[ledger]`: where it is kept."""
+    """`[ledger]`: where it is kept, and what protects it there."""
 
     url: values.OptionalSecret = None
+    encryption_key: values.OptionalEncryptionKey = None
+    old_encryption_keys: tuple[values.OptionalEncryptionKey, ...] = ()
+    audit_key: values.OptionalSecret = None
 
 
 class NetworkSettings(Table):
@@ -96,7 +100,7 @@ class NetworkSettings(Table):
 class RetentionSettings(Table):
     """`[retention]`: how long payloads are kept after the last change."""
 
-    payloads: values.Duration = timedelta(days=30)
+    payloads: values.RetentionPeriod = timedelta(days=30)
 
 
 class CredentialSettings(Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,9 @@ from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+KEY_LENGTH = 32
+"""Bytes of an encryption key: AES-256."""
+
 _PERIODS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -50,6 +54,13 @@ def positive(value: timedelta) -> timedelta:
     """A duration of more than nothing."""
     if not value:
         raise _error("duration", "must be longer than 0")
+    return value
+
+
+def at_least_a_day(value: timedelta) -> timedelta:
+    """How long payloads are kept: what waits over a weekend must still be there on Monday."""
+    if value < timedelta(days=1):
+        raise _error("duration", "must be at least 1d")
     return value
 
 
@@ -159,6 +170,19 @@ def secret(value: object, info: ValidationInfo) -> object:
     return found or None
 
 
+def encryption_key(value: SecretStr | None) -> SecretStr | None:
+    """A key of 32 bytes in base64, as `openssl rand -base64 32` writes it."""
+    if value is None:
+        return None
+    try:
+        key = b64decode(value.get_secret_value(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_LENGTH:
+        raise _error("key", "not a key of 32 bytes in base64: make one with `openssl rand -base64 32`")
+    return value
+
+
 def _content(file: Path) -> tuple[str | None, str]:
     """A file's text, and what to say where it has none."""
     try:
@@ -179,6 +203,7 @@ def surroundings(info: ValidationInfo) -> Surroundings:
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(duration_text)]
 PositiveDuration = Annotated[Duration, AfterValidator(positive)]
+RetentionPeriod = Annotated[Duration, AfterValidator(at_least_a_day)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Size = Annotated[int, BeforeValidator(size)]
 Rate = Annotated[float, BeforeValidator(rate)]
@@ -191,3 +216,4 @@ HeaderName = Annotated[str, AfterValidator(header_name)]
 File = Annotated[Path, BeforeValidator(path)]
 Secret = Annotated[SecretStr, BeforeValidator(secret)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(secret)]
+OptionalEncryptionKey = Annotated[OptionalSecret, AfterValidator(encryption_key)]

@@ -254,8 +254,8 @@ async def test_no_phone_number_is_kept_outside_of_payloads(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
     """The lane, the do-not-call list and the audit hold hashes."""
-    await ready(ledger, arrivals, monday)
     await ledger.block("number", "+12125550000", act(monday))
+    await ready(ledger, arrivals, monday)
     async with ledger._engine.begin() as connection:
         for query in ("SELECT lane FROM intents", "SELECT value FROM blocked", "SELECT subject FROM audit"):
             (value,) = (await connection.execute(text(query))).scalars()
