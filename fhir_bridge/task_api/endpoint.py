@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import ssl
 from pathlib import Path
@@ -62,9 +63,8 @@ def proxy_for(url: httpx.URL, proxy: str | None) -> httpx.Proxy | None:
     """The proxy towards `url`; none towards loopback. Raises SettingsError without showing its password."""
     if proxy is None or is_loopback(url.host):
         return None
-    try:
-        return httpx.Proxy(proxy)
-    except (ValueError, httpx.InvalidURL):
-        raise SettingsError(
-            "network.proxy must be an address such as http://proxy.example:3128", code="proxy"
-        ) from None
+    with contextlib.suppress(ValueError, httpx.InvalidURL):
+        found = httpx.Proxy(proxy)
+        if found.url.scheme in ("http", "https") and found.url.host:
+            return found
+    raise SettingsError("network.proxy must be an address such as http://proxy.example:3128", code="proxy")

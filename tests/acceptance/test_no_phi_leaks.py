@@ -43,7 +43,7 @@ MARKS = re.compile(r"zzyx|quillanary|canary(mail|lane|town)|555.?0147|474747|197
 PROGRAM = """
 import logging, os, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
-for name in ("aiosqlite", "asyncio", "httpcore", "httpx", "sqlalchemy", "sqlalchemy.engine"):
+for name in ("aiosqlite", "asyncio", "fhir_bridge", "httpx", "sqlalchemy", "sqlalchemy.engine"):
     logging.getLogger(name).setLevel(logging.DEBUG)
 import fhir_bridge.logs as logs
 set_up = logs.set_up_logs
@@ -171,7 +171,7 @@ def test_the_canary_sings_where_it_may(watched: Watched, echo: Callable[[int], s
     watched.bridge.settings(echo(400))
     code, _, errors = watched("submit", watched.file, "--wait", "3s")
     assert code == 1
-    for logger in ("aiosqlite DEBUG", "httpcore", "httpx INFO", "sqlalchemy.engine.Engine"):
+    for logger in ("aiosqlite DEBUG", "fhir_bridge.task_api.connection DEBUG", "sqlalchemy.engine.Engine"):
         assert logger in errors, logger
     assert MARKS.search(watched("show", "Appointment/a1")[1])
     kept = b"".join(path.read_bytes() for path in watched.bridge.folder.glob("fhir-bridge.db*"))

@@ -442,7 +442,7 @@ async def test_neither_key_nor_patient_shows_in_logs_or_reprs(caplog: pytest.Log
         async with raw_server(script) as port, client_for(port) as client:
             outcome = await client.create_task(body)
             said = caplog.text + repr(client) + repr(outcome) + repr(body)
-    assert "httpcore" in caplog.text
+    assert "fhir_bridge.task_api.connection" in caplog.text
     assert KEY.get_secret_value() not in said
     assert "Quine" not in said
     assert "5555555" not in said
