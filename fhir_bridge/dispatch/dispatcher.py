@@ -18,6 +18,7 @@ from fhir_bridge.dispatch.clock import Clock, utc_now
 from fhir_bridge.dispatch.endpoint import Endpoint
 from fhir_bridge.dispatch.polling import Poller
 from fhir_bridge.dispatch.rate import RateLimit
+from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.sender import Sender
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.errors import LedgerError
@@ -64,7 +65,8 @@ class Dispatcher:
     """Sends what is due from the ledger to the endpoint.
 
     `project_id` goes into every request; `rules` say what may be sent when; `poll_every`: how often a task
-    under way is read back. `clock` and `rng` are given, so that a test or a demonstration can have its own.
+    under way is read back; `rereading` asks a source that is a FHIR server once more. `clock` and `rng` are
+    given, so that a test or a demonstration can have its own.
     """
 
     ledger: Dispatches
@@ -75,6 +77,7 @@ class Dispatcher:
     rng: Random = field(default_factory=Random)
     breaker: Breaker = BREAKER
     poll_every: timedelta = timedelta(minutes=1)
+    rereading: Rereading | None = None
 
     async def run(self, stop: asyncio.Event, until: Until = FOR_EVER) -> None:
         """Work until stopped or done: then what is in flight is finished, and what was only claimed given
@@ -93,6 +96,7 @@ class Dispatcher:
                 RateLimit(self.rules.dispatch.rate),
                 self.poll_every,
                 self.breaker,
+                self.rereading,
             )
             await _Run(self, sender, stop, until).work()
         writes.raise_failure()

@@ -17,6 +17,7 @@ from fhir_bridge.dispatch.checks import Rules, check
 from fhir_bridge.dispatch.clock import Clock
 from fhir_bridge.dispatch.endpoint import Endpoint
 from fhir_bridge.dispatch.rate import RateLimit
+from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.retry import next_try
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after
@@ -61,6 +62,7 @@ class Sender:
     rate: RateLimit
     poll_every: timedelta
     breaker: Breaker = BREAKER
+    rereading: Rereading | None = None
     gate: Gate = field(default_factory=Gate)
     _closing: asyncio.Future[Written] | None = None
 
@@ -92,6 +94,9 @@ class Sender:
     async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
         """Asked before a turn is waited for and after it: a pause or the evening may have come meanwhile."""
         if await self._held_back(claimed, phone_number):
+            return False
+        if self.rereading and (moved := await self.rereading.look(claimed, self.clock())):
+            await self.writes.put(moved)
             return False
         return not (await self.rate.wait() and await self._held_back(claimed, phone_number))
 
@@ -147,7 +152,10 @@ class Sender:
         if closed := self._closed_for(claimed, now):
             await self.writes.put(Defer(claimed, now, closed, now))
             return
-        begun = await self.writes.put(StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap))
+        interval = timedelta(seconds=1 / dispatch.pace) if dispatch.pace else None
+        begun = await self.writes.put(
+            StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap, interval)
+        )
         if not begun.done:
             await self._give_back(claimed, begun)
             return
@@ -179,6 +187,8 @@ class Sender:
         elif refused.refusal is Refusal.RECENTLY_CALLED and refused.called_at is not None:
             due_at = refused.called_at + self.rules.dispatch.min_gap
             await self.writes.put(Defer(claimed, due_at, Refusal.RECENTLY_CALLED, now))
+        elif refused.refusal is Refusal.PACED and refused.turn_at is not None:
+            await self.writes.put(Defer(claimed, refused.turn_at, Refusal.PACED, now))
         elif refused.refusal is Refusal.PAUSED:
             await self.writes.put(Defer(claimed, now, Refusal.PAUSED, now))
         else:

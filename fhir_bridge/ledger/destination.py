@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -67,6 +68,25 @@ async def cipher(connection: AsyncConnection, keys: Sequence[str]) -> Cipher:
     if found.key_id is not None and found.key_id != noted:
         await connection.execute(update(destination).values(encryption_key_id=found.key_id))
     return found
+
+
+async def audit_key(connection: AsyncConnection, given: bytes | None, salt: bytes) -> bytes | None:
+    """The key that chains the audit: the site's, noted when it is first set, else the ledger's own.
+
+    None where the site's was noted and is not the one given: whoever acts without it would break the chain.
+    """
+    noted = (await connection.execute(select(destination.c.audit_key_id))).scalar_one()
+    if given is None:
+        return own_audit_key(salt) if noted is None else None
+    name = hmac.digest(given, b"audit key id", "sha256").hex()[:16]
+    if noted is None:
+        await connection.execute(update(destination).values(audit_key_id=name))
+    return given if noted in (None, name) else None
+
+
+def own_audit_key(salt: bytes) -> bytes:
+    """The key of a ledger whose site set none: it shows a slip, and not who can write to the ledger."""
+    return hmac.digest(salt, b"audit", "sha256")
 
 
 async def salt(connection: AsyncConnection) -> bytes | None:

@@ -29,8 +29,10 @@ class Transactions(Protocol):
     """What these methods need of the ledger: its transactions, salt and keys."""
 
     _salt: bytes
-    _audit_key: bytes
     _own_audit_key: bytes
+
+    @property
+    def _audit_key(self) -> bytes: ...
 
     def _reading(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -61,14 +60,14 @@ class SqlLedger(Protection):
         self,
         engine: AsyncEngine,
         salt: bytes,
-        audit_key: bytes | None = None,
+        audit_key: bytes | None,
         breaker: Breaker = BREAKER,
     ) -> None:
         self._engine = engine
         self._breaker = breaker
         self._salt = salt
-        self._own_audit_key = hmac.digest(salt, b"audit", "sha256")
-        self._audit_key = audit_key or self._own_audit_key
+        self._own_audit_key = destination.own_audit_key(salt)
+        self._given_audit_key = audit_key
         # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -249,6 +248,17 @@ class SqlLedger(Protection):
         """See port.Operations."""
         return (await self.check_audit()).broken_at
 
+    @property
+    def _audit_key(self) -> bytes:
+        """Raises LedgerError where the key that the audit was written with is not set here."""
+        if self._given_audit_key is None:
+            raise LedgerError(
+                "the audit of this ledger is chained with a key that is not set: ledger.audit_key",
+                code="ledger-key-missing",
+                hint="Set ledger.audit_key as on the machine where it was first set. It never changes.",
+            )
+        return self._given_audit_key
+
     @asynccontextmanager
     async def _acting(self, act: Act, action: str, subject: str) -> AsyncIterator[AsyncConnection]:
         """A transaction whose act and audit row are committed together or not at all."""
@@ -332,7 +342,8 @@ async def open_ledger(
             at = now or datetime.now(UTC)
             salt = await destination.belongs_to(connection, api_url, project_id, at)
             use(engine.dialect, await destination.cipher(connection, encryption_keys))
+            chained_with = await destination.audit_key(connection, audit_key, salt)
     except BaseException:
         await engine.dispose()
         raise
-    return SqlLedger(engine, salt, audit_key, breaker)
+    return SqlLedger(engine, salt, chained_with, breaker)

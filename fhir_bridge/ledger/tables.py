@@ -122,6 +122,8 @@ destination = Table(
     Column("next_task_at", Instant),
     # The key that payloads are written under, by its id; none: in the clear.
     Column("encryption_key_id", String),
+    # The same of the site's own key of the audit chain; none: the ledger's.
+    Column("audit_key_id", String),
     CheckConstraint("id = 1", name="single"),
 )
 

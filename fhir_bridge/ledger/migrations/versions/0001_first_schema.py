@@ -51,8 +51,6 @@ def upgrade() -> None:
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
         sa.Column("stopped_by", sa.String(), nullable=True),
         sa.Column("probed_at", sa.BigInteger(), nullable=True),
-        sa.Column("next_task_at", sa.BigInteger(), nullable=True),
-        sa.Column("encryption_key_id", sa.String(), nullable=True),
         sa.CheckConstraint("id = 1", name=op.f("ck_destination_single")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_destination")),
     )

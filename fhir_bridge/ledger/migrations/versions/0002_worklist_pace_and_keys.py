@@ -1,4 +1,4 @@
-"""The work list is read off an index of its own: what waits for a person is few among millions."""
+"""The work list has an index of its own; the destination knows its next turn and its payloads' key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAITS = sa.text(
 
 
 def upgrade() -> None:
-    """Make the index."""
+    """Make the index and the columns."""
     op.create_index(
         "ix_intents_worklist",
         "intents",
@@ -23,3 +23,6 @@ def upgrade() -> None:
         sqlite_where=WAITS,
         postgresql_where=WAITS,
     )
+    op.add_column("destination", sa.Column("next_task_at", sa.BigInteger(), nullable=True))
+    op.add_column("destination", sa.Column("encryption_key_id", sa.String(), nullable=True))
+    op.add_column("destination", sa.Column("audit_key_id", sa.String(), nullable=True))
