@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import MappingRun, breaker_of, dispatcher_of, ledger_at
+from fhir_bridge.app import breaker_of, dispatcher_of, ledger_at, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.explain import explanation, print_explanations
 from fhir_bridge.cli.look import print_states
@@ -30,12 +30,10 @@ from fhir_bridge.ledger.records import Arrival, Status
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.gates import Blocked
-from fhir_bridge.mapping.profile import SourceFacts
 from fhir_bridge.mapping.reasons import reason_of
-from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
-from fhir_bridge.settings import Settings
+from fhir_bridge.settings import Loaded, Settings
 
 MONDAY = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 """When the demonstration takes place, whenever it is run: Monday, 10:00 in New York."""
@@ -110,8 +108,8 @@ async def _play(told: Sequence[Story], folder: Path) -> Outcome:
 
 def story_arrivals(story: Story) -> list[Arrival]:
     """A story's decisions, on the Monday of the demonstration."""
-    profile = load_profile(SourceFacts(story.name), None, story.overrides)
-    run = MappingRun(profile, MONDAY, PROJECT)
+    settings = Loaded(_settings(DESTINATION, [story]), {})
+    run = run_with(settings, story.name, story.overrides, MONDAY)
     return run.arrivals(story.read(run), Blocked(numbers=story.do_not_call))
 
 
