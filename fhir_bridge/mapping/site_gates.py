@@ -42,9 +42,10 @@ def _holds(gate: SiteGate, scope: Scope) -> bool:
 
 
 def _verdict(gate: SiteGate, scope: Scope, reason: str, detail: str | None = None) -> Verdict:
+    trigger, *held = scope.elements(gate.expression)
     return Verdict(
         reason,
-        scope.elements(gate.expression),
+        (*held, trigger),  # a person looks first at what the rule names: mostly the patient
         detail,
         wanted=gate.wanted or reason == FAILED,
         map_row=gate.expression.text,

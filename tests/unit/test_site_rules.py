@@ -218,6 +218,8 @@ def test_a_gate_that_holds_ends_the_matter(decided: Decide, kind: str, answer: t
     assert isinstance(decision, answer) and getattr(decision, "reason", None) == "site:no-machine"
     (entry,) = decision.lineage
     assert (entry.rule, entry.map_row, entry.layer) == ("gate", "%patient.active", "site")
+    assert [source.resource for source in entry.sources] == ["Patient/marigold", "Appointment/a1"]
+    assert getattr(decision, "expression", "Patient") == "Patient"
     reason = reason_of("site:no-machine", "skip" if kind == "skip" else "reject")
     assert reason is not None and reason.where.endswith(f"gates.{kind}.no-machine")
 
