@@ -3,9 +3,10 @@ here does I/O."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
+
+import msgspec
 
 from fhir_bridge.case import places
 from fhir_bridge.case.at_hand import AtHand
@@ -36,8 +37,7 @@ V = TypeVar("V", bound=View)
 Trigger = Resource[Appointment] | Resource[ServiceRequest]
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
+class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One trigger and what belongs to it; each property is worked out when first asked for, from what is at
     hand.
 
@@ -59,7 +59,7 @@ class Case:
         """Whether the trigger is an order (ServiceRequest, ReferralRequest, ProcedureRequest)."""
         return isinstance(self.trigger.view, ServiceRequest)
 
-    @property
+    @once
     def trigger_name(self) -> str:
         """The trigger's name as it stays from message to message, for keys; its label is what people read."""
         return stable_name(self.trigger)

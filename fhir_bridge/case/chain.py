@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import cast
+
+import msgspec
+from msgspec.structs import replace
 
 from fhir_bridge.case.identity import stable_name
 from fhir_bridge.case.links import Link
@@ -30,8 +32,7 @@ _ORDER_TYPES = TRIGGER_TYPES - {"Appointment"}
 _UNDATED = dates.LATEST
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(msgspec.Struct, frozen=True):
     """One piece of work.
 
     `root` is its part of the intent's key, `members` the lasting names of all orders and Appointments in it,
@@ -66,7 +67,7 @@ class Chains:
         """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
         members = self._members(name, identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
-        nodes += [] if any(node is trigger for node in nodes) else [trigger]
+        nodes += [] if trigger in nodes else [trigger]
         appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
         if len(appointments) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
@@ -36,8 +35,7 @@ class Link(msgspec.Struct, Generic[V], frozen=True):
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(msgspec.Struct, frozen=True):
     """Somebody who asks, performs or takes part: a practitioner, their role, or an organization, with what
     hangs on it.
 
@@ -54,8 +52,7 @@ class Party:
     services: tuple[Resource[HealthcareService], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Participant:
+class Participant(msgspec.Struct, frozen=True):
     """One `participant` of an Appointment: its view, its place in the list, and whom or what its actor is.
 
     `party` is set for practitioners, roles, organizations and actors nobody knows the type of; `location` and

@@ -135,7 +135,7 @@ class Patients:
         """The record that took the place of this one, step by step, and whether every step could be
         followed."""
         seen = {id(patient)}
-        while True:
+        while patient.view.link:
             following = {id(link.resource): link.resource for link in self._replaced_by(patient)}
             if not following:
                 return patient, True
@@ -144,6 +144,7 @@ class Patients:
                 return patient, False
             patient = found
             seen.add(id(patient))
+        return patient, True
 
     def _replaced_by(self, patient: Resource[Patient]) -> Iterator[Link[Patient]]:
         for number, link in enumerate(patient.view.link):

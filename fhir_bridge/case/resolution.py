@@ -73,15 +73,15 @@ class Resolver:
         found = self.index.at_url(target.url) if target.url else ()
         if len(found) > 1:
             found = _of_message(holder, found)
-        if not found and target.label:
-            found = self._labelled(holder, target)
+        if not found and (label := target.label):
+            found = self._labelled(holder, target, label)
         if found or target.type:
             return found, False
         return self.index.with_id(target.id or (target.url or "").rpartition(":")[2]), True
 
-    def _labelled(self, holder: Resource[View], target: Target) -> Found:
+    def _labelled(self, holder: Resource[View], target: Target, label: str) -> Found:
         """By Type/id: an absolute reference only where its base is the source's own."""
-        found = self.index.labelled(target.label or "")
+        found = self.index.labelled(label)
         if target.base is not None:
             own = target.base in self.index.bases
             bases = self.index.rules.base_urls

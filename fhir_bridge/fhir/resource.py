@@ -52,9 +52,11 @@ class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False):
     @property
     def version(self) -> str | None:
         """meta.versionId, if any."""
-        return self.view.meta.version_id if self.view.meta else None
+        meta = self.view.meta
+        return meta.version_id if meta else None
 
     @property
     def versioned_label(self) -> str:
         """The label, with `/_history/version` where the version is known."""
-        return self.label if self.version is None else f"{self.label}/_history/{self.version}"
+        version = self.version
+        return self.label if version is None else f"{self.label}/_history/{version}"

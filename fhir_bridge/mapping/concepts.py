@@ -115,15 +115,21 @@ def _is_code(words: str, codings: tuple[Coding, ...], profile: Profile) -> bool:
     """Whether the words are a code: one of known shape, or the coding's own without a small letter."""
     if " " in words:
         return False
-    if any(shape.fullmatch(words) for shape in _shapes(profile.concepts.code_shapes)):
+    if _has_shape(words, profile.concepts.code_shapes):
         return True
-    looks_it = not any(map(str.islower, words)) or any(map(str.isdigit, words)) or "_" in words
-    return looks_it and any(words == coding.code for coding in codings)
+    if not any(words == coding.code for coding in codings):
+        return False
+    return not any(map(str.islower, words)) or any(map(str.isdigit, words)) or "_" in words
 
 
 @lru_cache(maxsize=64)
 def _semantic_tag(tags: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"\s*\((?:{'|'.join(map(re.escape, tags))})\)$", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16_384)
+def _has_shape(words: str, patterns: tuple[str, ...]) -> bool:
+    return any(shape.fullmatch(words) for shape in _shapes(patterns))
 
 
 @lru_cache(maxsize=64)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
+
+from msgspec.structs import replace
 
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View

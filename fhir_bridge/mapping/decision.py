@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -38,8 +37,7 @@ class Note(msgspec.Struct, frozen=True, gc=False):
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What a decision is about.
 
     `intent` is the key of mapping, section 2 (None where no patient is known, so that no call can be meant);
@@ -60,17 +58,20 @@ class Subject:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The base of the three answers."""
+class About(msgspec.Struct, frozen=True):
+    """What every answer begins with."""
 
     subject: Subject
-    notes: tuple[Note, ...] = field(default=(), kw_only=True)
-    lineage: tuple[Lineage, ...] = field(default=(), kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Decision):
+class Decision(About, frozen=True, kw_only=True):
+    """The base of the three answers."""
+
+    notes: tuple[Note, ...] = ()
+    lineage: tuple[Lineage, ...] = ()
+
+
+class Call(Decision, frozen=True):
     """Somebody is to be called.
 
     `patient_id` is the task API's id where the site's own identifier carries it, else the patient is created
@@ -86,16 +87,14 @@ class Call(Decision):
     reason: None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skip(Decision):
+class Skip(Decision, frozen=True):
     """Rightly no call. `reason`: a code of mapping, sections 3 and 4; `detail`: codes seen."""
 
     reason: str
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reject(Decision):
+class Reject(Decision, frozen=True):
     """Wanted, but the data won't do: a person must look at `expression` (FHIRPath)."""
 
     reason: str

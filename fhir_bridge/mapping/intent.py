@@ -17,25 +17,26 @@ def subject_of(case: Case, profile: Profile) -> Subject:
     """What the case's decision is about: the trigger, its version, the intent, the members of its chain."""
     trigger, meta = case.trigger, case.trigger.view.meta
     updated = parse(meta.last_updated) if meta else None
+    loss = loss_of(case, profile)
     return Subject(
         trigger=trigger.label,
-        intent=intent_key(case, profile),
+        intent=intent_key(case, loss),
         members=case.chain.members,
         patient=case.patient_identity,
         version_id=trigger.version,
         last_updated=updated.instant(UTC) if updated else None,
-        loss=loss_of(case, profile),
+        loss=loss,
         name=case.trigger_name,
     )
 
 
-def intent_key(case: Case, profile: Profile) -> str | None:
+def intent_key(case: Case, loss: str | None) -> str | None:
     """`source|patient|chain root`; for a loss the lost Appointment and its lost start (UTC) behind it, so
     that each loss is an intent of its own. None where no patient is known: no call can be meant."""
     patient = case.patient_identity
     if patient is None:
         return None
-    key, loss = f"{case.source}|{patient}|{case.chain.root}", loss_of(case, profile)
+    key = f"{case.source}|{patient}|{case.chain.root}"
     return key if loss is None else f"{key}|{loss}"
 
 

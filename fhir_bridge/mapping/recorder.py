@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.decision import Lineage, Note, Source
@@ -29,7 +31,7 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        sources = tuple([self._source(holder, path) for holder, path in elements])
+        sources = tuple(starmap(self._source, elements))
         self._lineage.append(Lineage(field, sources, rule, map_row, layer))
 
     def retake(self, field: str, rule: str, *elements: Element, map_row: str, layer: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from operator import itemgetter
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Refer
 from fhir_bridge.fhir.dates import Moment
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View
-from fhir_bridge.mapping.concepts import Words, concept_words, first_words, kinds, mapped_words
+from fhir_bridge.mapping.concepts import Words, concept_words, first_words, mapped_words
 from fhir_bridge.mapping.moments import moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.reasons_for import Reasons
@@ -49,8 +50,9 @@ def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder)
         if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
     ]
     zone = profile.source.zone
-    before = [past for past in (*encounters, *fulfilled) if past.moment.instant(zone) < now]
-    return sorted(before, key=lambda past: past.moment.instant(zone), reverse=True)
+    began = [(past.moment.instant(zone), past) for past in (*encounters, *fulfilled)]
+    before = [pair for pair in began if pair[0] < now]
+    return [past for _, past in sorted(before, key=itemgetter(0), reverse=True)]
 
 
 def previous_visits(
@@ -92,8 +94,10 @@ def _appointment(appointment: Resource[Appointment], profile: Profile, recorder:
 
 def _is_excluded(view: Encounter, profile: Profile) -> bool:
     """Whether every word of it says that it was laboratory work or a telephone call."""
-    concepts = [*(each.concept for each in _classes(view)), *view.type]
-    return any(True for each in concepts for _ in kinds(each, profile, VISIT_EXCLUSION))
+    concepts = [*[each.concept for each in _classes(view)], *view.type]
+    return any(
+        profile.terms.kind(VISIT_EXCLUSION, coding) for concept in concepts for coding in concept.coding
+    )
 
 
 def _classes(view: Encounter) -> tuple[EncounterClass, ...]:
