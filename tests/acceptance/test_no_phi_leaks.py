@@ -78,7 +78,7 @@ CRASH_IN_TRANSPORT = """
 from fhir_bridge.task_api import client
 async def send(self, request, **options):
     raise OSError(f"cannot write {request.content}")
-client.httpx.AsyncClient.send = send
+client.Connections.handle_async_request = send
 """
 
 ANSWERS = {
