@@ -8,6 +8,7 @@ import click
 import version_names
 
 from fhir_bridge.cli.main import group
+from fhir_bridge.mapping.noted import NOTES
 from fhir_bridge.mapping.reasons import REASONS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -16,7 +17,12 @@ WIDTH = 100
 
 def pages() -> dict[str, str]:
     """File name → what the page must say."""
-    return {"cli.md": command_line(), "reasons.md": reasons(), "versions.md": version_names.page()}
+    return {
+        "cli.md": command_line(),
+        "notes.md": notes(),
+        "reasons.md": reasons(),
+        "versions.md": version_names.page(),
+    }
 
 
 def command_line() -> str:
@@ -53,6 +59,18 @@ def reasons() -> str:
         f"| `{reason.code}` | {reason.kind} | {reason.meaning} | {reason.remedy} |\n"
         for reason in REASONS.values()
     )
+
+
+def notes() -> str:
+    """Every note as a table: what it says of the data, and what was done about it."""
+    head = (
+        "# What is noted about the data\n\n"
+        "Written by `make docs`. A note changes no decision by itself: it says what is odd in a resource,\n"
+        "and what the bridge did about it. `fhir-bridge explain FILE` names the element of each. Codes that\n"
+        "begin with `validation:` come of a check against the standard, where `validation` asks for one.\n\n"
+        "| note | what it means |\n|---|---|\n"
+    )
+    return head + "".join(f"| `{code}` | {meaning} |\n" for code, meaning in NOTES.items())
 
 
 if __name__ == "__main__":

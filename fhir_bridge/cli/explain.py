@@ -14,10 +14,11 @@ from rich.text import Text
 
 from fhir_bridge.app import mapping_run
 from fhir_bridge.cli import screen
-from fhir_bridge.cli.lineage import DECISION, decided_by, print_field, taken_from, value_at
+from fhir_bridge.cli.lineage import DECISION, decided_by, print_field, print_note, taken_from, value_at
 from fhir_bridge.cli.map import exit_code
 from fhir_bridge.cli.options import files_argument, json_option, mapping_options, now_option
 from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import decision_data
 from fhir_bridge.mapping.reasons import reason_of
 
@@ -69,7 +70,8 @@ def explain(
 
 
 def explanation(decision: Decision, project_id: str | None = None) -> dict[str, Any]:
-    """The decision's data (mapping, section 18), with `meaning`, and each field's value in its lineage."""
+    """The decision's data (mapping, section 18), with `meaning`, each field's value in its lineage, and
+    what each note means."""
     data = decision_data(decision, project_id)
     reason = reason_of(data["reason"] or "", "reject" if data["decision"] == "reject" else "skip")
     if reason is not None:
@@ -77,6 +79,8 @@ def explanation(decision: Decision, project_id: str | None = None) -> dict[str, 
         data["meaning"]["seen"] = getattr(decision, "detail", None)
     for entry in data["lineage"]:
         entry["value"] = value_at(data["request"], data["patient"], entry["field"])
+    for note in data["notes"]:
+        note["meaning"] = meaning_of(note["code"])
     return data
 
 
@@ -90,7 +94,7 @@ def print_explanations(told: Iterable[dict[str, Any]], console: Console) -> None
             if entry["field"] != DECISION:
                 print_field(entry, console)
         for note in data["notes"]:
-            console.print(Text(f"  note {note['code']}: {taken_from({'sources': [note]})}", "dim"))
+            print_note(note, console)
 
 
 def _print_head(data: dict[str, Any], console: Console) -> None:
@@ -101,8 +105,10 @@ def _print_head(data: dict[str, Any], console: Console) -> None:
     console.print(head)
     decided = [entry for entry in data["lineage"] if entry["field"] == DECISION]
     rows = [("intent", data["intent"]), ("valid until", data.get("valid_until"))]
-    rows += [("decided by", f"{decided_by(entry)}, on {taken_from(entry)}") for entry in decided]
-    if meaning := data.get("meaning"):
+    meaning = data.get("meaning")
+    where = f" ({meaning['decided_by']})" if meaning else ""
+    rows += [("decided by", f"{decided_by(entry)}{where}, on {taken_from(entry)}") for entry in decided]
+    if meaning:
         rows += [("because", meaning["meaning"]), ("seen", meaning["seen"]), ("look at", data["expression"]),
                  ("to change", meaning["to_change"])]  # fmt: skip
     for name, text in rows:

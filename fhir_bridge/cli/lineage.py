@@ -34,6 +34,14 @@ def print_field(entry: Json, console: Console) -> None:
     console.print(Text(f"      {decided_by(entry)}, from {taken_from(entry)}", "dim"), soft_wrap=True)
 
 
+def print_note(note: Json, console: Console) -> None:
+    """What is odd about the data, where, and what was done about it."""
+    place = taken_from({"sources": [note]})
+    console.print(Text(f"  note {note['code']}: {place}", "dim"), soft_wrap=True)
+    if note.get("meaning"):
+        console.print(Text(f"      {note['meaning']}", "dim"), soft_wrap=True)
+
+
 def told(value: Any) -> str:
     """A value for people: texts as they are, lists with commas, `name: value` of an object, yes and no."""
     if isinstance(value, bool):

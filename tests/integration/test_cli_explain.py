@@ -72,3 +72,21 @@ def test_nothing_to_explain_says_so(bridge: Any, hospital: Any) -> None:
     ran = bridge("explain", file)
     assert (ran.code, ran.out) == (0, "")
     assert "no-trigger: 1 without Appointment or order: p.json" in ran.err
+
+
+def test_a_note_says_what_was_done_about_it(bridge: Any, hospital: Any) -> None:
+    """In words, under its code and element, and as `meaning` for machines."""
+    file = hospital.proposed(gender=None, active="true")
+    [told] = bridge("explain", file, "--json").json
+    assert {note["code"] for note in told["notes"]} == {"string-for-number"}
+    assert all(note["meaning"] for note in told["notes"])
+    assert "note string-for-number: Patient/p1: Patient" in (out := bridge("explain", file).out)
+    assert "it was read as one" in out
+
+
+def test_a_decision_names_the_section_of_the_page(bridge: Any, hospital: Any) -> None:
+    """So that an analyst can read why the rule is what it is."""
+    assert (
+        "decided by  gate (section 4), on Patient/p1"
+        in bridge("explain", hospital.proposed(active=False)).out
+    )
