@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fhir_bridge.dispatch.checks import Rules
     from fhir_bridge.dispatch.clock import Clock
     from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.records import Arrival
     from fhir_bridge.ledger.store import SqlLedger
@@ -197,25 +198,86 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
     LedgerError where it cannot be opened.
     """
     settings = chosen.settings
-    if settings.ledger.url is None and ("ledger", "url") in chosen.origins:
-        raise SettingsError(f"{chosen.origins['ledger', 'url']}: ledger.url: its secret cannot be found")
     api = settings.api
-    async with ledger_at(settings.ledger_url(), api.url, api.project_id, breaker_of(settings)) as ledger:
+    audit_key = settings.ledger.audit_key
+    async with ledger_at(
+        ledger_url_of(chosen),
+        api.url,
+        api.project_id,
+        breaker_of(settings),
+        audit_key=audit_key.get_secret_value().encode() if audit_key else None,
+        encryption_keys=settings.encryption_keys(),
+    ) as ledger:
         yield ledger
+
+
+def ledger_url_of(chosen: Loaded) -> str:
+    """Where the ledger is; it may hold a password. Raises SettingsError where it is a secret not at hand."""
+    if chosen.settings.ledger.url is None and ("ledger", "url") in chosen.origins:
+        raise SettingsError(f"{chosen.origins['ledger', 'url']}: ledger.url: its secret cannot be found")
+    return chosen.settings.ledger_url()
+
+
+async def checked_ledger(chosen: Loaded) -> Condition:
+    """What is to be said of the ledger, which stays as it is. Raises as `ledger_of` does."""
+    from fhir_bridge.ledger.checking import check_ledger
+    from fhir_bridge.logs import silence_values
+
+    silence_values()
+    api, audit_key = chosen.settings.api, chosen.settings.ledger.audit_key
+    key = audit_key.get_secret_value().encode() if audit_key else None
+    return await check_ledger(
+        ledger_url_of(chosen), api_url=api.url, project_id=api.project_id, audit_key=key
+    )
 
 
 @asynccontextmanager
 async def ledger_at(
-    location: str | Path, api_url: str | None, project_id: str | None, breaker: Breaker
+    location: str | Path,
+    api_url: str | None,
+    project_id: str | None,
+    breaker: Breaker,
+    *,
+    audit_key: bytes | None = None,
+    encryption_keys: Sequence[str] = (),
 ) -> AsyncIterator[SqlLedger]:
     """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
     from fhir_bridge.ledger.store import open_ledger
     from fhir_bridge.logs import silence_values
 
     silence_values()
-    opened = await open_ledger(location, api_url=api_url, project_id=project_id, breaker=breaker)
+    opened = await open_ledger(
+        location,
+        api_url=api_url,
+        project_id=project_id,
+        breaker=breaker,
+        audit_key=audit_key,
+        encryption_keys=encryption_keys,
+    )
     async with opened as ledger:
         yield ledger
+
+
+async def do_not_call_of(ledger: SqlLedger, source: str) -> Blocked:
+    """The ledger's do-not-call list, as mapping asks it of this source."""
+    found = await ledger.do_not_call(source)
+    return Blocked(found.numbers, found.patients)
+
+
+async def known_do_not_call(loaded: Loaded, source: str) -> Blocked:
+    """The same for who only looks: nobody where there is no ledger yet, or its address is a secret that is
+    not at hand."""
+    if not _has_ledger(loaded):
+        return NOBODY_BLOCKED
+    async with ledger_of(loaded) as ledger:
+        return await do_not_call_of(ledger, source)
+
+
+def _has_ledger(loaded: Loaded) -> bool:
+    if loaded.settings.ledger.url is None and ("ledger", "url") in loaded.origins:
+        return False
+    kind, _, path = loaded.settings.ledger_url().partition(":///")
+    return not kind.startswith("sqlite") or Path(path).exists()
 
 
 def breaker_of(settings: Settings) -> Breaker:

@@ -15,6 +15,7 @@ from fhir_bridge.app import ledger_of, loaded_settings
 from fhir_bridge.cli.lineage import DECISION, print_field, told, value_at
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option
+from fhir_bridge.cli.settle import act
 from fhir_bridge.mapping.printed import instant
 
 APART = ("request", "lineage", "patient", "attempts", "triggers", "members")
@@ -29,12 +30,12 @@ def show(config_file: str | None, intent: str, as_json: bool) -> None:
     """Show all that is known of one intent: decision, patient, attempts.
 
     INTENT is its key, a beginning of it that fits no other, or a trigger such as Appointment/a1. What is
-    shown holds patient data: it goes to your screen only.
+    shown holds patient data: it goes to your screen only, and the audit says that you looked.
     """
 
     async def look() -> dict[str, Any]:
         async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
-            return await ledger.show(intent)
+            return await ledger.show(intent, act("shown at the command line"))
 
     found = asyncio.run(look())
     if as_json:

@@ -14,7 +14,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fhir_bridge.app import MappingRun, dispatcher_of, ledger_of, loaded_settings, run_with
+from fhir_bridge.app import (
+    MappingRun,
+    dispatcher_of,
+    do_not_call_of,
+    known_do_not_call,
+    ledger_of,
+    loaded_settings,
+    run_with,
+)
 from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import print_status
 from fhir_bridge.cli.map import exit_code
@@ -26,6 +34,7 @@ from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Arrival, Status
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call
+from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import instant, request_data
 from fhir_bridge.settings import Loaded
 
@@ -73,11 +82,12 @@ def submit(
         inputs = run.read(files, context, seen)
     screen.tell_problems(inputs.problems)
     if dry_run:
-        return _preview(run, inputs, as_json)
+        blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
+        return _preview(run, inputs, as_json, blocked)
     if inputs.nothing_readable:
         return 4
     set_up_logs(logging.ERROR)
-    result = asyncio.run(_send(loaded, run.arrivals(inputs), wait))
+    result = asyncio.run(_send(loaded, run, inputs, wait))
     _print(result, as_json)
     return result.exit_code or (1 if inputs.problems else 0)
 
@@ -97,9 +107,10 @@ class Result:
         return advice.exit_code(self.status) if self.stop.exit_code is None else self.stop.exit_code
 
 
-async def _send(loaded: Loaded, arrivals: Sequence[Arrival], wait: timedelta) -> Result:
-    result = Result(accepted=len(arrivals))
+async def _send(loaded: Loaded, run: MappingRun, inputs: Inputs, wait: timedelta) -> Result:
     async with ledger_of(loaded) as ledger, dispatcher_of(loaded.settings, ledger) as dispatcher:
+        arrivals = run.arrivals(inputs, await do_not_call_of(ledger, run.profile.source.name))
+        result = Result(accepted=len(arrivals))
         keys = await _accept(ledger, arrivals)
         with stop_on_signals() as result.stop:
             until = Until(only=keys, at=datetime.now(UTC) + wait)
@@ -135,9 +146,9 @@ def _print(result: Result, as_json: bool) -> None:
         click.echo(f"{kept} not sent yet, but kept: `fhir-bridge worker` sends what is due", err=True)
 
 
-def _preview(run: MappingRun, inputs: Inputs, as_json: bool) -> int:
+def _preview(run: MappingRun, inputs: Inputs, as_json: bool, blocked: Blocked) -> int:
     """Prints every request that would be sent, in their order: the patient's, then the task's."""
-    decisions = run.decide(inputs)
+    decisions = run.decide(inputs, blocked)
     calls = [_requests(decision, run.project_id) for decision in decisions if isinstance(decision, Call)]
     if as_json:
         click.echo(json.dumps({"would_send": calls}, indent=2, ensure_ascii=False))

@@ -45,7 +45,7 @@ class Housekeeper:
     _head_at: datetime | None = None
 
     async def tidy(self) -> Cleared:
-        """Once: clear, and log the head of the audit where that was not done for a day. Raises LedgerError."""
+        """Once: clear, and log the head of the audit where that is a day ago. Raises LedgerError."""
         now = self.clock()
         if self._head_at is None or now - self._head_at >= HEAD_EVERY:
             if head := await self.ledger.audit_head():

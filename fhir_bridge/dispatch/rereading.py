@@ -33,7 +33,7 @@ class SourceReader(Protocol):
     async def read_again(self, trigger: str) -> Sequence[Arrival]:
         """What the trigger (`Type/id`) and its patient say now, decided anew; a Skip where it is gone.
 
-        Empty where nothing moved since the last time. Raises FhirServerError where the source does not answer.
+        Empty where nothing moved since. Raises FhirServerError where the source does not answer.
         """
         ...
 

@@ -78,6 +78,26 @@ def open_engine(url: URL) -> AsyncEngine:
     return engine
 
 
+async def forget_cleared(engine: AsyncEngine) -> None:
+    """Take what was cleared out of SQLite's journal too; PostgreSQL's VACUUM does its part by itself."""
+    if engine.dialect.name != "sqlite":
+        return
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        # Outside of any transaction; where a reader holds it up it is done the next time.
+        await (await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")).close()
+
+
+def open_to_look(url: URL) -> AsyncEngine:
+    """An engine on a SQLite file that lets nobody change it. Raises LedgerError where there is no file."""
+    if not Path(str(url.database)).is_file():
+        raise LedgerError(
+            f"there is no ledger {url.database}", code="ledger-missing", hint="Check ledger.url."
+        )
+    place = URL.create(url.drivername, database=f"file:{url.database}", query={"mode": "ro", "uri": "true"})
+    return create_async_engine(place, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
+
+
 def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
     """Durable over a power cut, readers beside a writer, foreign keys kept; the driver begins nothing
     itself.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, inspect, text
+from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fhir_bridge.errors import LedgerError, SettingsError
 from fhir_bridge.ledger.locks import Lock, hold_now
-from fhir_bridge.ledger.migrate import migrate
-from fhir_bridge.ledger.tables import REVISION, metadata
+from fhir_bridge.ledger.migrate import migrate, refuse_newer, revision
+from fhir_bridge.ledger.tables import REVISION
 
 UPGRADE = "Run `fhir-bridge ledger upgrade`."
 
@@ -91,22 +91,6 @@ async def require_reachable(engine: AsyncEngine) -> None:
         raise unreachable(engine.url, error) from None
 
 
-def revision(connection: Connection) -> str | None:
-    """The schema's revision; None where there is no table at all. Raises LedgerError for other tables."""
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        return None
-    if not {"alembic_version", "destination"} <= tables:
-        strangers = sorted(tables - set(metadata.tables))
-        raise LedgerError(
-            f"the database holds another program's tables: {', '.join(strangers[:3])}",
-            code="ledger-foreign",
-            hint="Give the ledger a database, or a schema, of its own.",
-        )
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
-
-
 def require_newest(connection: Connection) -> None:
     """Raises LedgerError, with what to run, for a ledger that is not at this release's schema."""
     found = revision(connection)
@@ -114,16 +98,6 @@ def require_newest(connection: Connection) -> None:
     if found != REVISION:
         has = "no tables yet" if found is None else f"schema {found}, this release needs {REVISION}"
         raise LedgerError(f"the ledger has {has}", code="ledger-not-upgraded", hint=UPGRADE)
-
-
-def refuse_newer(found: str | None) -> None:
-    """Raises LedgerError for the schema of a newer release."""
-    if found is not None and found > REVISION:
-        raise LedgerError(
-            f"the ledger was written by a newer release (schema {found}, this release knows {REVISION})",
-            code="ledger-newer",
-            hint="Upgrade fhir-bridge on this machine.",
-        )
 
 
 def unreachable(url: URL, error: OperationalError) -> LedgerError:

@@ -7,12 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fhir_bridge.ledger import audit, blocking, crosswalk_file, disclosures, intake, retention
 from fhir_bridge.ledger.blocking import DoNotCall, Entry
 from fhir_bridge.ledger.collisions import done_again
 from fhir_bridge.ledger.disclosures import Acted, Disclosure, Period
+from fhir_bridge.ledger.engine import forget_cleared
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import (
     Act,
@@ -28,6 +29,7 @@ from fhir_bridge.ledger.records import (
 class Transactions(Protocol):
     """What these methods need of the ledger: its transactions, salt and keys."""
 
+    _engine: AsyncEngine
     _salt: bytes
     _own_audit_key: bytes
 
@@ -118,6 +120,8 @@ class Protection:
             people = await retention.clear_patients(connection, now, keep)
         async with self._writing() as connection:
             messages = await retention.clear_messages(connection, now, keep)
+        if count or people or messages:
+            await forget_cleared(self._engine)
         return Cleared(count, unfinished, people, messages)
 
     # -- audit --

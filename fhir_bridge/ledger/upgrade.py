@@ -1,4 +1,4 @@
-"""Bringing a SQLite ledger to the newest schema at its first use (intake, section 3)."""
+"""Bringing a ledger to the newest schema: SQLite at its first use, PostgreSQL when told (delivery)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from contextlib import closing
 from pathlib import Path
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.engine import BUSY_TIMEOUT, begin_sqlite, prepare_sqlite
+from fhir_bridge.ledger.engine import BUSY_TIMEOUT, begin_sqlite, ledger_url, make_file, prepare_sqlite
 from fhir_bridge.ledger.migrate import migrate
+from fhir_bridge.ledger.postgres import upgrade_postgres
 from fhir_bridge.ledger.tables import REVISION
+
+
+def upgrade(location: str | Path) -> tuple[str | None, str]:
+    """Make or upgrade the tables; gives the schema there was (None: none) and is now. Raises LedgerError."""
+    url = ledger_url(location)
+    if url.get_backend_name() == "postgresql":
+        return upgrade_postgres(url)
+    path = Path(str(url.database))
+    before = _revision(path) if path.is_file() else None
+    make_file(path)
+    upgrade_sqlite(path)
+    return before, REVISION
 
 
 def upgrade_sqlite(path: Path) -> None:

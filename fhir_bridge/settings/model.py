@@ -106,6 +106,19 @@ class Settings(Table):
             hint="set it in bridge.toml or by the environment variable",
         )
 
+    def encryption_keys(self) -> list[str]:
+        """The keys of the ledger's payloads in base64, the one that writes first; none: in the clear.
+
+        Raises SettingsError where there are only old ones.
+        """
+        key, old = self.ledger.encryption_key, self.ledger.old_encryption_keys
+        if key is None and any(old):
+            raise SettingsError(
+                "ledger.old_encryption_keys are set, but ledger.encryption_key is not",
+                hint="Set the key that writes; what was written with the old ones stays readable.",
+            )
+        return [each.get_secret_value() for each in (key, *old) if each is not None]
+
     def ledger_url(self) -> str:
         """The ledger's SQLAlchemy URL with an asynchronous driver; it may hold a password."""
         url = self.ledger.url.get_secret_value() if self.ledger.url else DEFAULT_LEDGER

@@ -1,0 +1,37 @@
+"""Files that are there whole or not at all: written beside their place, synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from fhir_bridge.errors import UsageError
+
+
+@contextlib.contextmanager
+def whole_file(name: str) -> Iterator[TextIO]:
+    """A text file to write, for its owner only, as it may name patients; `-` is standard output.
+
+    Where writing fails the file that was there before stays. Raises UsageError where it cannot be written.
+    """
+    if name == "-":
+        yield sys.stdout
+        return
+    path, beside = Path(name), Path(f"{name}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
