@@ -1,0 +1,77 @@
+"""`fhir-bridge ledger`: make its tables or bring them up to date, and check that it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from fhir_bridge.app import checked_ledger, ledger_url_of, loaded_settings
+from fhir_bridge.cli.options import json_option
+from fhir_bridge.errors import Category
+
+if TYPE_CHECKING:
+    from fhir_bridge.ledger.checking import Condition
+
+
+@click.group()
+def ledger() -> None:
+    """Make the ledger's tables, bring them up to date, check that all is there."""
+
+
+@ledger.command()
+@click.pass_obj
+def upgrade(config_file: str | None) -> None:
+    """Make the ledger's tables, or bring them to this release's.
+
+    For a ledger on PostgreSQL: before its first use, and after each upgrade of fhir-bridge. A SQLite ledger
+    is brought up to date by itself. All is changed or nothing; back it up first, for there is no way back.
+    """
+    from fhir_bridge.ledger.upgrade import upgrade as upgraded
+
+    before, after = upgraded(ledger_url_of(loaded_settings(config_file, secrets=False)))
+    if before == after:
+        click.echo(f"the ledger has schema {after} already")
+    else:
+        click.echo(f"the ledger has schema {after} now" + (f"; it had {before}" if before else ""))
+
+
+@ledger.command()
+@json_option
+@click.pass_obj
+def check(config_file: str | None, as_json: bool) -> int:
+    """Say whether the ledger is whole. Changes nothing.
+
+    Its version, the endpoint it belongs to, tables and constraints, rows that belong to nothing, and the
+    chain of the audit. Exit code 6 where something is wrong.
+    """
+    found = asyncio.run(checked_ledger(loaded_settings(config_file, secrets=False)))
+    if as_json:
+        click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(found, Console(highlight=False))
+    return Category.LEDGER.value.exit_code if found.problems else 0
+
+
+def _print(found: Condition, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("schema", found.revision or "none")
+    if found.api_url:
+        table.add_row("belongs to", f"{found.api_url}, project {found.project_id}")
+    table.add_row("rows", ", ".join(f"{count} {name}" for name, count in found.rows.items() if count) or "-")
+    table.add_row("intents", ", ".join(f"{count} {state}" for state, count in found.states.items()) or "-")
+    table.add_row("audit", f"{found.acts} acts")
+    console.print(table)
+    for problem in found.problems:
+        click.echo(f"wrong: {problem}", err=True)
+    if found.problems:
+        click.echo("  → keep a copy of it as it is, then restore the last one that was whole", err=True)
+    else:
+        console.print("all well")
