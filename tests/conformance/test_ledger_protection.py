@@ -1,0 +1,520 @@
+"""What protects people and their data: do-not-call, pace, crosswalk, retention, encryption, audit."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.disclosures import Period
+from fhir_bridge.ledger.records import (
+    Act,
+    Claimed,
+    Cleared,
+    CrosswalkEntry,
+    Refusal,
+    Selection,
+    SettlePatient,
+    SettleTask,
+    StartPatient,
+    StartTask,
+)
+from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
+
+MINUTE = timedelta(minutes=1)
+MONTH = timedelta(days=30)
+TASK = "00000000-0000-4000-8000-000000000002"
+SENT = Outcome(OutcomeClass.ACCEPTED, 201, id=TASK)
+LOST = Outcome(OutcomeClass.UNKNOWN, 500, "http-500")
+REFUSED = Outcome(OutcomeClass.REFUSED, 422, "http-422", detail="Juniper is not welcome")
+DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+NUMBER = "+12125550101"
+PAYLOADS = {
+    "inbox": ("body",),
+    "patients": ("request", "answer"),
+    "intents": ("content", "answer", "remote_outcome"),
+    "triggers": ("content",),
+}
+
+
+def act(at: datetime) -> Act:
+    """Somebody does something."""
+    return Act("tester", "because", at)
+
+
+def known(number: int) -> str:
+    """The task API's id of the n-th patient."""
+    return f"00000000-0000-4000-9000-{number:012d}"
+
+
+async def claim(ledger: SqlLedger, now: datetime, limit: int = 100) -> list[Claimed]:
+    """What a worker gets."""
+    return await ledger.claim(Claim("worker", now, now + MINUTE, limit))
+
+
+async def send(ledger: SqlLedger, now: datetime, outcome: Outcome = SENT) -> Claimed:
+    """Send the one that is due, to this outcome."""
+    (claimed,) = await claim(ledger, now, 1)
+    (begun,) = await ledger.write([StartTask(claimed, now, now + MINUTE, now - MINUTE)])
+    assert begun.done
+    await ledger.write([SettleTask(claimed, begun.number, outcome, now, now, due_at=now, poll_at=now)])
+    return claimed
+
+
+async def standing(ledger: SqlLedger, trigger: str) -> tuple[str, str | None]:
+    """State and reason of an intent."""
+    shown = await ledger.show(trigger)
+    return shown["state"], shown["reason"]
+
+
+async def kept(ledger: SqlLedger) -> dict[str, int]:
+    """How many payloads there are, by column."""
+    found = {}
+    async with ledger._engine.begin() as connection:
+        for table, columns in PAYLOADS.items():
+            for column in columns:
+                query = text(f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL")
+                found[f"{table}.{column}"] = (await connection.execute(query)).scalar_one()
+    return {name: count for name, count in found.items() if count}
+
+
+# -- do not call --
+
+
+async def test_blocking_a_number_skips_what_waits_for_it(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """At once, a claim that a worker holds included; nobody else's."""
+    calls = [
+        arrivals.call(f"Appointment/{n}", phone=f"+121255501{n:02}", patient_id=known(n)) for n in (1, 2)
+    ]
+    await ledger.accept(calls, now=monday)
+    claimed = await claim(ledger, monday)
+    assert await ledger.block("number", NUMBER, act(monday)) == 1
+    assert await standing(ledger, "Appointment/1") == ("skipped", "do-not-call")
+    starts = [StartTask(item, monday, monday + MINUTE, monday) for item in claimed]
+    assert [written.done for written in await ledger.write(starts)] == [False, True]
+
+
+@pytest.mark.parametrize("whom", [("number", NUMBER), ("patient", "ehr|Patient/p-a")])
+async def test_who_was_blocked_after_the_mapping_is_found_before_the_attempt(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, whom: tuple[str, str]
+) -> None:
+    """What was mapped before it and comes in after it neither creates the patient nor calls them."""
+    await ledger.block(*whom, act(monday))
+    await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    for start in (
+        StartPatient(claimed, monday, monday + MINUTE),
+        StartTask(claimed, monday, monday + MINUTE, monday),
+    ):
+        (written,) = await ledger.write([start])
+        assert written.refusal is Refusal.BLOCKED
+
+
+async def test_mapping_asks_the_list_without_seeing_it(ledger: SqlLedger, monday: datetime) -> None:
+    """A number is found by its hash; patients are those of the source that asks."""
+    await ledger.block("number", NUMBER, act(monday))
+    await ledger.block("patient", "ehr|Patient/p1", act(monday))
+    found = await ledger.do_not_call("ehr")
+    assert NUMBER in found.numbers
+    assert "+12125550102" not in found.numbers
+    assert found.patients == {"Patient/p1"}
+    assert (await ledger.do_not_call("other")).patients == frozenset()
+    assert "5550101" not in repr(await ledger.blocked()) + repr(found)
+
+
+@pytest.mark.parametrize("outcome", [SENT, LOST])
+async def test_blocking_who_may_have_been_called_is_an_alarm(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, outcome: Outcome
+) -> None:
+    """What went out cannot be called back here: somebody must tell the vendor."""
+    await ledger.accept([arrivals.call("Appointment/a", phone=NUMBER, patient_id=known(1))], now=monday)
+    await send(ledger, monday, outcome)
+    before = await standing(ledger, "Appointment/a")
+    assert await ledger.block("number", NUMBER, act(monday)) == 0
+    shown = await ledger.show("Appointment/a")
+    assert (shown["state"], shown["reason"]) == before
+    assert (shown["alarm"], shown["alarm_reason"]) == ("revoked-after-send", "do-not-call")
+
+
+async def test_unblocking_decides_again_what_the_list_alone_held_back(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Not what mapping skipped, nor what another entry still blocks."""
+    calls = [
+        arrivals.call("Appointment/a", phone=NUMBER, patient_id=known(1)),
+        arrivals.call("Appointment/b", phone=NUMBER, patient_id=known(2)),
+        arrivals.skip("Appointment/c", "do-not-call"),
+    ]
+    await ledger.accept(calls, now=monday)
+    await ledger.block("number", NUMBER, act(monday))
+    await ledger.block("patient", "ehr|Patient/p-b", act(monday))
+    assert await ledger.unblock("number", NUMBER, act(monday)) == 1
+    assert await standing(ledger, "Appointment/a") == ("ready", None)
+    assert await standing(ledger, "Appointment/b") == ("skipped", "do-not-call")
+    assert await standing(ledger, "Appointment/c") == ("skipped", "do-not-call")
+    assert await ledger.unblock("number", NUMBER, act(monday)) is None
+
+
+async def test_a_long_list_is_taken_in_whole(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """Twelve hundred numbers and a patient, twice: the same list, two rows of the audit."""
+    await ledger.accept([arrivals.call("Appointment/a", phone="+12125550777")], now=monday)
+    entries = [("number", f"+1212555{n:04}") for n in range(1200)] + [("patient", "ehr|Patient/p9")]
+    assert await ledger.block_all(entries, act(monday)) == 1
+    assert await ledger.block_all(entries, act(monday)) == 0
+    assert len(await ledger.blocked()) == 1201
+    head = await ledger.audit_head()
+    assert head is not None
+    assert head.number == 2
+
+
+# -- pace --
+
+
+async def test_the_pace_holds_over_batches_and_workers(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Two a minute: one goes, the others are told when their turn may be, and only then another goes."""
+    calls = [
+        arrivals.call(f"Appointment/{n}", phone=f"+121255501{n:02}", patient_id=known(n)) for n in range(3)
+    ]
+    await ledger.accept(calls, now=monday)
+    every = timedelta(seconds=30)
+    claimed = await claim(ledger, monday)
+
+    async def start(moment: datetime, *wanted: Claimed) -> list[Any]:
+        return await ledger.write(
+            [StartTask(item, moment, monday + MINUTE, monday - MINUTE, every) for item in wanted]
+        )
+
+    first, second, third = await start(monday, *claimed)
+    assert first.done
+    assert (second.refusal, second.turn_at) == (Refusal.PACED, monday + every)
+    assert third.turn_at == monday + 2 * every
+    early = monday + every - timedelta(seconds=2)
+    assert [w.refusal for w in await start(early, claimed[1])] == [Refusal.PACED]
+    (later, last) = await start(monday + every, *claimed[1:])
+    assert (later.done, last.turn_at) == (True, monday + 2 * every)
+
+
+async def test_nobody_waits_for_the_turn_of_who_does_not_come(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A turn is a guess of at most ten minutes, however many are ahead."""
+    calls = [
+        arrivals.call(f"Appointment/{n}", phone=f"+121255501{n:02}", patient_id=known(n)) for n in range(9)
+    ]
+    await ledger.accept(calls, now=monday)
+    starts = [
+        StartTask(item, monday, monday + MINUTE, monday - MINUTE, timedelta(minutes=5))
+        for item in await claim(ledger, monday)
+    ]
+    turns = [written.turn_at for written in await ledger.write(starts)]
+    assert turns[0] is None
+    assert max(turn for turn in turns if turn) == monday + timedelta(minutes=10)
+
+
+# -- crosswalk --
+
+
+async def test_an_imported_patient_is_not_created_again(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Their intents go to the id that was imported, and the export gives it back."""
+    entry = CrosswalkEntry("ehr", "Patient/p-a", known(7), 2)
+    done = await ledger.import_patients([entry], act(monday))
+    assert (done.new, done.known, done.conflicts) == (1, 0, {})
+    await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    assert claimed.patient.api_id == known(7)
+    assert [(e.identity, e.patient_id) for e in await ledger.export_patients(act(monday))] == [
+        ("Patient/p-a", known(7))
+    ]
+
+
+async def test_an_import_brings_back_who_was_in_doubt_and_changes_nobody_who_is_known(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A conflict is named by its line; a check alone writes nothing."""
+    await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    (begun,) = await ledger.write([StartPatient(claimed, monday, monday + MINUTE)])
+    await ledger.write([SettlePatient(claimed, begun.number, LOST, monday, monday)])
+    assert await standing(ledger, "Appointment/a") == ("parked", "patient-in-doubt")
+    await ledger.import_patients([CrosswalkEntry("ehr", "Patient/b", known(2), 2)], act(monday))
+    entries = [
+        CrosswalkEntry("ehr", "Patient/p-a", known(1), 2),
+        CrosswalkEntry("ehr", "Patient/b", known(3), 3),
+        CrosswalkEntry("ehr", "Patient/p-a", known(4), 4),
+    ]
+    checked = await ledger.check_patients(entries, monday)
+    assert set(checked.conflicts) == {3, 4}
+    assert await standing(ledger, "Appointment/a") == ("parked", "patient-in-doubt")
+    done = await ledger.import_patients(entries, act(monday))
+    assert (done.brought_back, set(done.conflicts)) == (1, {3, 4})
+    assert await standing(ledger, "Appointment/a") == ("ready", None)
+    exported = {e.identity: e.patient_id for e in await ledger.export_patients(act(monday))}
+    assert exported == {"Patient/p-a": known(1), "Patient/b": known(2)}
+
+
+async def test_two_identities_that_turn_out_one_are_one_patient_from_then_on(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """What waits goes to the surviving record's patient; what was sent under the other is an alarm."""
+    calls = [
+        arrivals.call("Appointment/a", patient="Patient/old", patient_id=known(1), phone=NUMBER),
+        arrivals.call("Appointment/b", patient="Patient/old", patient_id=known(1), phone="+12125550102"),
+        arrivals.call("Appointment/c", patient="Patient/new", patient_id=known(2), phone="+12125550103"),
+    ]
+    await ledger.accept(calls[:1], now=monday)
+    await send(ledger, monday)
+    await ledger.accept(calls[1:], now=monday)
+    merged = [
+        arrivals.call("Appointment/a", patient="Patient/new", version_id="2", phone=NUMBER),
+        arrivals.call("Appointment/b", patient="Patient/new", version_id="2", phone="+12125550102"),
+    ]
+    await ledger.accept(merged, now=monday)
+    later = monday + MINUTE
+    assert {item.patient.api_id for item in await claim(ledger, later)} == {known(2)}
+    assert (await ledger.show("Appointment/a"))["alarm"] == "patient-changed-after-send"
+    assert (await ledger.status(later)).states == {"sent": 1, "ready": 2}
+
+
+# -- retention --
+
+
+async def settled(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """One refused, one rejected, one skipped, one sent, one ready: all with payloads."""
+    await ledger.accept([arrivals.call("Appointment/refused", phone=NUMBER, patient_id=known(1))], now=monday)
+    await send(ledger, monday, REFUSED)
+    await ledger.accept([arrivals.call("Appointment/sent", phone="+12125550102")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    (begun,) = await ledger.write([StartPatient(claimed, monday, monday + MINUTE)])
+    created = Outcome(OutcomeClass.ACCEPTED, 201, id=known(2))
+    await ledger.write([SettlePatient(claimed, begun.number, created, monday, monday)])
+    await ledger.release("worker")
+    await send(ledger, monday)
+    rest = [
+        arrivals.reject("Appointment/rejected"),
+        arrivals.skip("Appointment/skipped"),
+        arrivals.call("Appointment/ready", phone="+12125550103"),
+    ]
+    await ledger.accept(rest, now=monday)
+
+
+async def test_payloads_of_what_is_over_are_cleared_and_states_stay(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """After the period, not before; what is under way keeps its own."""
+    await settled(ledger, arrivals, monday)
+    before, states = await kept(ledger), (await ledger.status(monday)).states
+    assert await ledger.clear_payloads(monday + MONTH - MINUTE, MONTH) == Cleared()
+    assert await kept(ledger) == before
+    cleared = await ledger.clear_payloads(monday + MONTH, MONTH)
+    assert (cleared.intents, cleared.unfinished) == (3, 0)
+    assert await kept(ledger) == {
+        "inbox.body": 2,
+        "intents.content": 2,
+        "patients.request": 1,
+    }
+    assert (await ledger.status(monday)).states == states
+    assert (await ledger.show("Appointment/refused"))["request"] is None
+    assert await ledger.clear_payloads(monday + MONTH, MONTH) == Cleared()
+
+
+async def test_what_was_cleared_is_still_recognised(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The same record again changes nothing; a newer version is decided."""
+    await settled(ledger, arrivals, monday)
+    later = monday + MONTH
+    await ledger.clear_payloads(later, MONTH)
+    same = arrivals.call("Appointment/sent", phone="+12125550102")
+    (accepted,) = await ledger.accept([same], now=later)
+    assert accepted.state == "sent"
+    newer = arrivals.call("Appointment/rejected", phone="+12125550109", version_id="2")
+    (accepted,) = await ledger.accept([newer], now=later)
+    assert accepted.state == "ready"
+
+
+async def test_after_four_periods_nothing_is_kept_whatever_the_state(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """With an alarm; what was ready can no longer be sent and is parked, so that no worker stumbles."""
+    await settled(ledger, arrivals, monday)
+    later = monday + 4 * MONTH
+    cleared = await ledger.clear_payloads(later, MONTH)
+    assert (cleared.intents, cleared.unfinished) == (5, 2)
+    assert await kept(ledger) == {}
+    assert await standing(ledger, "Appointment/ready") == ("parked", "payloads-cleared")
+    assert await standing(ledger, "Appointment/sent") == ("sent", None)
+    assert (await ledger.status(later)).alarms == {"payloads-cleared": 2}
+    assert await claim(ledger, later) == []
+    assert await ledger.retry(Selection(key="Appointment/ready"), act(later)) == 0
+
+
+async def test_what_is_in_doubt_and_cleared_cannot_be_sent_again(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Its request is gone: resolving to send it changes nothing, resolving it as sent does."""
+    await ledger.accept([arrivals.call("Appointment/a", patient_id=known(1))], now=monday)
+    await send(ledger, monday, LOST)
+    later = monday + 4 * MONTH
+    await ledger.clear_payloads(later, MONTH)
+    assert await ledger.resolve_resend(Selection(key="Appointment/a"), act(later)) == 0
+    assert await ledger.resolve_sent("Appointment/a", TASK, act(later)) == 1
+
+
+async def test_the_database_holds_no_name_after_retention(
+    location: str, ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """In a SQLite file what is cleared is overwritten, its journal emptied."""
+    await settled(ledger, arrivals, monday)
+    await ledger.clear_payloads(monday + 4 * MONTH, MONTH)
+    async with ledger._engine.begin() as connection:
+        for table in PAYLOADS:
+            assert "Juniper" not in repr((await connection.execute(text(f"SELECT * FROM {table}"))).all())
+    if "://" not in location:
+        from pathlib import Path
+
+        files = list(Path(location).parent.glob(f"{Path(location).name}*"))
+        assert files
+        assert not any(b"Juniper" in path.read_bytes() for path in files)
+
+
+# -- encryption --
+
+KEY, OTHER = (b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+
+
+async def reopened(location: str, *keys: str) -> SqlLedger:
+    """The same ledger under these keys, the first writes."""
+    return await open_ledger(location, encryption_keys=keys, **DESTINATION)
+
+
+async def raw(ledger: SqlLedger) -> str:
+    """All payloads as they lie there."""
+    async with ledger._engine.begin() as connection:
+        rows = [
+            (await connection.execute(text(f"SELECT {', '.join(columns)} FROM {table}"))).all()
+            for table, columns in PAYLOADS.items()
+        ]
+    return "".join(
+        bytes(value).decode("latin-1") for table in rows for row in table for value in row if value
+    )
+
+
+async def test_with_a_key_no_payload_lies_in_the_clear(
+    location: str, ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Written, sent, shown and recognised as without."""
+    async with await reopened(location, KEY) as own:
+        await settled(own, arrivals, monday)
+        lies = await raw(own)
+        assert "Juniper" not in lies
+        assert "5550102" not in lies
+        assert (await own.show("Appointment/refused"))["answer"] == "Juniper is not welcome"
+        same = arrivals.call("Appointment/ready", phone="+12125550103")
+        assert [a.change for a in await own.accept([same], now=monday)] == ["unchanged"]
+
+
+async def test_an_old_key_reads_and_the_new_one_writes(
+    location: str, ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """What was in the clear before there was a key is read too."""
+    await ledger.accept([arrivals.call("Appointment/plain", phone="+12125550100")], now=monday)
+    async with await reopened(location, OTHER) as own:
+        await own.accept([arrivals.call("Appointment/old")], now=monday)
+    async with await reopened(location, KEY, OTHER) as own:
+        await own.accept([arrivals.call("Appointment/new", phone="+12125550102")], now=monday)
+        for name in ("plain", "old", "new"):
+            assert (await own.show(f"Appointment/{name}"))["request"]["task"]
+    async with await reopened(location, KEY) as own:
+        assert (await own.show("Appointment/new"))["request"]["task"]
+        with pytest.raises(LedgerError, match=r"ledger\.encryption_key"):
+            await own.show("Appointment/old")
+
+
+async def test_without_the_key_nothing_is_read_or_written_in_the_clear(
+    location: str, ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The error names the setting; counts, which need no payload, still work. Another key is refused."""
+    async with await reopened(location, KEY) as own:
+        await own.accept([arrivals.call("Appointment/a")], now=monday)
+    async with await reopened(location) as locked:
+        assert (await locked.status(monday)).states == {"ready": 1}
+        for refused in (
+            locked.show("Appointment/a"),
+            locked.accept([arrivals.call("Appointment/b")], now=monday),
+            claim(locked, monday),
+        ):
+            with pytest.raises(LedgerError, match=r"ledger\.encryption_key"):
+                await refused
+        assert (await locked.status(monday)).states == {"ready": 1}
+    with pytest.raises(LedgerError, match=r"ledger\.encryption_key"):
+        await reopened(location, OTHER)
+
+
+async def test_a_payload_that_was_tampered_with_is_not_believed(
+    location: str, ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The number to call cannot be changed by who can only write to the database."""
+    async with await reopened(location, KEY) as own:
+        await own.accept([arrivals.call("Appointment/a")], now=monday)
+        async with own._engine.begin() as connection:
+            content = (await connection.execute(text("SELECT content FROM intents"))).scalar_one()
+            spoilt = bytes(content)[:-1] + bytes([bytes(content)[-1] ^ 1])
+            await connection.execute(text("UPDATE intents SET content = :content"), {"content": spoilt})
+        with pytest.raises(LedgerError, match="changed"):
+            await claim(own, monday)
+
+
+# -- audit --
+
+
+async def test_the_sites_key_protects_the_audit_from_who_can_write_to_the_ledger(
+    location: str, ledger: SqlLedger, monday: datetime
+) -> None:
+    """What came before it is counted; without it nobody acts, for the chain would break."""
+    await ledger.block("number", NUMBER, act(monday))
+    async with await open_ledger(location, audit_key=b"the site's own", **DESTINATION) as own:
+        await own.block("number", "+12125550102", act(monday))
+        checked = await own.check_audit()
+        assert (checked.broken_at, checked.before_key) == (None, 1)
+    for key in (None, b"another"):
+        async with await open_ledger(location, audit_key=key, **DESTINATION) as other:
+            with pytest.raises(LedgerError, match=r"ledger\.audit_key"):
+                await other.block("number", "+12125550103", act(monday))
+            assert len(await other.blocked()) == 2
+
+
+async def test_looking_at_an_intent_is_audited(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """Who looked at what, and when."""
+    (accepted,) = await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    await ledger.show("Appointment/a", act(monday))
+    (row,) = [row async for row in ledger.acts(Period())]
+    assert (row.action, row.subject, row.actor, row.at) == ("show", accepted.key, "tester", monday)
+
+
+async def test_every_attempt_is_a_disclosure(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """Patient and task, refused ones too, by whom they are about; of a period, or of one patient."""
+    await settled(ledger, arrivals, monday)
+    found = [row async for row in ledger.disclosures(Period())]
+    assert [(row.call, row.outcome, row.patient) for row in found] == [
+        ("create_task", "refused", "Patient/p-refused"),
+        ("create_patient", "accepted", "Patient/p-sent"),
+        ("create_task", "accepted", "Patient/p-sent"),
+    ]
+    assert {row.source for row in found} == {"ehr"}
+    assert (found[2].task_id, found[2].patient_id, found[2].trigger) == (TASK, known(2), "Appointment/sent")
+    of_one = [row async for row in ledger.disclosures(Period(), ("ehr", "Patient/p-sent"))]
+    assert of_one == found[1:]
+    assert [row async for row in ledger.disclosures(Period(since=monday + MINUTE))] == []
+    assert [row async for row in ledger.disclosures(Period(until=monday))] == []
