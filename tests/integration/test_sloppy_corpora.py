@@ -88,6 +88,17 @@ def test_a_number_for_an_id_is_the_id(files: Files) -> None:
     assert gather(known, order, source="x").patient is not None
 
 
+@pytest.mark.parametrize(
+    "name", ["GET-success.json", "POST-success.json", "../../examples1.2.0/service_request/PATCH-body.json"]
+)
+def test_a_name_with_a_capital_is_read(name: str, files: Files) -> None:
+    """The NHS writes `PatientInstruction`: a view drops it, so the resource goes the slow way."""
+    (order,) = files.read(f"{BARS}/service_request/{name}").resources
+    assert isinstance(order.view, ServiceRequest)
+    assert isinstance(order.view.patient_instruction, str)
+    assert "ADVICE GIVEN" in order.view.patient_instruction
+
+
 READ_IN = {
     "resource": ("davinci-crd/spec/fixtures/other_system_action.json", {"ServiceRequest"}),
     "other envelopes, context": ("cds-hooks-docs/docs/quickstart.md.block01.json", {"Patient"}),
