@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, select, tuple_, update
+from sqlalchemy import and_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.folding import KnownIntent
+from fhir_bridge.ledger.many import insert_many
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import in_state, intents, patients
 
@@ -41,9 +42,9 @@ async def take_in(
     new = [_new_row(place, intent, now) for place, intent in wanted.items() if place not in known]
     ids = {place: row.id for place, row in known.items()}
     if new:
-        columns = (patients.c.source, patients.c.identity, patients.c.id)
-        written = await connection.execute(insert(patients).returning(*columns), new)
-        ids |= {(row.source, row.identity): row.id for row in written}
+        await insert_many(connection, patients, new)
+        written = await _rows(connection, [(row["source"], row["identity"]) for row in new])
+        ids |= {place: row.id for place, row in written.items()}
     for place, row in known.items():
         await _bring_up_to_date(connection, row, wanted[place], now)
     return ids

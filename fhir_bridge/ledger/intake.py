@@ -6,19 +6,19 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, folding
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
-from fhir_bridge.ledger.known import known_of, with_standings
+from fhir_bridge.ledger.known import ids_of, known_of, with_standings
 from fhir_bridge.ledger.locks import Lock, hold
+from fhir_bridge.ledger.many import insert_many, upsert_many
 from fhir_bridge.ledger.precedence import Standing
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
 from fhir_bridge.ledger.tables import inbox, intents, members, triggers
-from fhir_bridge.ledger.upserts import upsert
 
 MAY_BE_DECIDED = UNDECIDED | {State.CANCELLED}
 """By newer data while undecided, and by an operator's `retry` when cancelled."""
@@ -100,8 +100,7 @@ async def _write_inbox(
         and accepted.state is not State.SKIPPED
         and accepted.change not in (Change.UNCHANGED, Change.OLDER, Change.NOT_KEPT)
     ]
-    if rows:
-        await connection.execute(insert(inbox), rows)
+    await insert_many(connection, inbox, rows)
 
 
 async def _write_intents(
@@ -117,11 +116,12 @@ async def _write_intents(
             {**_decided(intent, patient_ids, salt), **_row(intent), "created_at": now, "changed_at": now}
             for intent in new
         ]
-        written = await connection.execute(insert(intents).returning(intents.c.key, intents.c.id), rows)
-        ids = {row.key: row.id for row in written}
+        await insert_many(connection, intents, rows)
+        ids = await ids_of(connection, [intent.key for intent in new])
         for intent in new:
             intent.id = ids[intent.key]
-    again = [intent for intent in changed if intent not in new]
+    fresh = {id(intent) for intent in new}
+    again = [intent for intent in changed if id(intent) not in fresh]
     await _decide_again(connection, [i for i in again if i.decision], patient_ids, now, salt)
     await _update(connection, [i for i in again if not i.decision], now)
 
@@ -209,8 +209,7 @@ async def _write_triggers(
         _trigger_row(source, intent.standings[label], intent, now)
         for (source, label), intent in places.items()
     ]
-    if rows:
-        await connection.execute(upsert(connection, triggers), rows)
+    await upsert_many(connection, triggers, rows)
 
 
 def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: datetime) -> Json:
@@ -235,5 +234,4 @@ async def _write_members(connection: AsyncConnection, known: Known) -> None:
         {"source": source, "member": member, "loss": loss, "intent_id": intent.id}
         for (source, member, loss), intent in known.joined.items()
     ]
-    if rows:
-        await connection.execute(upsert(connection, members), rows)
+    await upsert_many(connection, members, rows)

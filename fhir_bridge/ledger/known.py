@@ -54,6 +54,12 @@ async def with_standings(connection: AsyncConnection, ids: Collection[int]) -> l
     return list(by_id.values())
 
 
+async def ids_of(connection: AsyncConnection, keys: Collection[str]) -> dict[str, int]:
+    """The ids of these intents by their keys."""
+    statement = select(intents.c.key, intents.c.id)
+    return {row.key: row.id for row in await _fetch(connection, statement, intents.c.key, keys)}
+
+
 def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for arrival in arrivals:
