@@ -105,6 +105,11 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self._subject.identity if self._subject else None
 
     @property
+    def patient_names(self) -> tuple[str, ...]:
+        """Every identity the patient has: also those of the records that were merged into theirs."""
+        return self.at_hand.patients.names_in(self.trigger)
+
+    @property
     def patient_notes(self) -> tuple[str, ...]:
         """Codes noted on the way to the patient, such as `reference-untyped` or `patient-merge-followed`."""
         return self._subject.notes if self._subject else ()

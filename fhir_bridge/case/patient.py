@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TypeVar, cast
 
 import msgspec
@@ -60,6 +61,44 @@ class Patients:
                 if patient is not None:
                     lists.setdefault(patient.identity, []).append(resource)
         return cast("tuple[Resource[V], ...]", tuple(self._resources[kind].get(identity, ())))
+
+    def survivor(self, patient: Resource[Patient]) -> Resource[Patient] | None:
+        """The record that counts for this one, itself where none took its place; None where a merge cannot be
+        followed."""
+        found, whole = self._merged(patient)
+        return found if whole else None
+
+    def names_of(self, patient: Resource[Patient]) -> tuple[str, ...]:
+        """Every identity of a patient: the record's own, first, and those of the records merged into it."""
+        return tuple(dict.fromkeys((self._own_identity(patient), *self._merged_into.get(id(patient), ()))))
+
+    def names_in(self, resource: Resource[View]) -> tuple[str, ...]:
+        """Every identity of the patient that the resource is about; none where it names none."""
+        found = self.of(resource)
+        if found is None:
+            return ()
+        merged = self.names_of(found.patient) if found.patient is not None else ()
+        return tuple(dict.fromkeys((found.identity, *merged)))
+
+    @cached_property
+    def _merged_into(self) -> dict[int, list[str]]:
+        """The identities of the records that others took the place of, told by either of the two."""
+        names: dict[int, list[str]] = {}
+        for patient in self._resolver.index.of(Patient):
+            if not patient.view.link:
+                continue
+            survivor = self.survivor(patient)
+            if survivor is not None and survivor is not patient:
+                names.setdefault(id(survivor), []).append(self._own_identity(patient))
+            for number, link in enumerate(patient.view.link):
+                if (link.type or "").strip().lower() == "replaces" and link.other is not None:
+                    path = f"Patient.link[{number}].other"
+                    other = self._resolver.follow(patient, path, link.other, Patient)
+                    names.setdefault(id(patient), []).append(self._identity(other, other.resource))
+        return names
+
+    def _own_identity(self, patient: Resource[Patient]) -> str:
+        return self._identity(Link(patient, "", Reference(), patient), patient)
 
     def _find(self, resource: Resource[View]) -> CasePatient | None:
         links = self._named(resource)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from fhir_bridge.fhir import references
-from fhir_bridge.fhir.datatypes import Meta
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
 from fhir_bridge.mapping.consents import denial, in_force
@@ -15,7 +14,7 @@ from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
-from fhir_bridge.mapping.said import code
+from fhir_bridge.mapping.record_gates import RECORD_GATES
 from fhir_bridge.mapping.scope import Scope
 from fhir_bridge.mapping.site_gates import site_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -68,7 +67,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
         layer = _layer(look, "placeholder_marks")
         return Verdict("patient-unresolved", (element,), wanted=True, layer=layer)
     for record_gate in RECORD_GATES:
-        if verdict := record_gate(look, patient):
+        if verdict := record_gate(look.profile, patient, case.trigger):
             return verdict
     callee = callee_of(case, patient, look.profile, look.now)
     scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
@@ -96,41 +95,6 @@ def _unknown(look: Look) -> Verdict:
     return Verdict("patient-unresolved", (element,), wanted=True)
 
 
-_NO_DEATH = frozenset({None, "null", "none", "undefined", "n/a"})
-"""What stands for no date of death. A mask, or a date that is unknown, is one of somebody who died."""
-
-
-def _deceased(look: Look, patient: Resource[Patient]) -> Verdict | None:
-    if patient.view.deceased_boolean:
-        return Verdict("patient-deceased", ((patient, "deceasedBoolean"),))
-    if code(patient.view.deceased_date_time) not in _NO_DEATH:
-        return Verdict("patient-deceased", ((patient, "deceasedDateTime"),))
-    return None
-
-
-def _inactive(look: Look, patient: Resource[Patient]) -> Verdict | None:
-    return Verdict("patient-inactive", ((patient, "active"),)) if patient.view.active is False else None
-
-
-def _test(look: Look, patient: Resource[Patient]) -> Verdict | None:
-    rules = look.profile.gates
-    for resource in (patient, look.case.trigger):
-        if path := _labelled(resource.view.meta, rules.test_codes, tags=True):
-            return Verdict("patient-test", ((resource, path),))
-    if mark := marked(patient.view.extension, rules.test_marks):
-        return Verdict(
-            "patient-test", ((patient, f"extension('{mark.url}')"),), layer=_layer(look, "test_marks")
-        )
-    return None
-
-
-def _restricted(look: Look, patient: Resource[Patient]) -> Verdict | None:
-    for resource in (patient, look.case.trigger):
-        if path := _labelled(resource.view.meta, look.profile.gates.restricted_codes, tags=False):
-            return Verdict("restricted-record", ((resource, path),), layer=_layer(look, "restricted_codes"))
-    return None
-
-
 def _do_not_call(person: _Person) -> Verdict | None:
     look, patient, callee = person.look, person.patient, person.callee
     if any(name in person.blocked.patients for name in _names(look, patient)):
@@ -152,11 +116,12 @@ def _do_not_call(person: _Person) -> Verdict | None:
 
 
 def _names(look: Look, patient: Resource[Patient]) -> Iterator[str]:
-    """What the patient may stand under on the list: the record, who it is for, and, where it took the place
-    of another, the one that the trigger still names: what somebody asked for does not end with a merge."""
-    reference = look.case.patient_reference
+    """What the patient may stand under on the list: the record, who it is for, the one that the trigger still
+    names, and those merged into it: what somebody asked for does not end with a merge."""
+    case = look.case
+    reference = case.patient_reference
     named = references.parse(reference.reference) if reference else None
-    for name in (patient.label, look.case.patient_identity, named.label if named else None):
+    for name in (patient.label, case.patient_identity, named.label if named else None, *case.patient_names):
         if name is not None:
             yield name
 
@@ -204,23 +169,8 @@ def _address_incomplete(look: Look, patient: Resource[Patient]) -> Verdict | Non
     )
 
 
-RECORD_GATES = (_deceased, _inactive, _test, _restricted)
-"""The gates that need no more than the patient's record and the trigger."""
-
 PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _site, _nobody_to_call)
 """The gates that ask who would be called."""
-
-
-def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | None:
-    """The FHIRPath of the first security label, or tag, with one of the codes, whatever its system."""
-    if meta is None:
-        return None
-    lists = {"security": meta.security, "tag": meta.tag if tags else ()}
-    for name, codings in lists.items():
-        for index, coding in enumerate(codings):
-            if (code(coding.code) or "").upper() in codes:
-                return f"meta.{name}[{index}]"
-    return None
 
 
 def _layer(look: Look, key: str) -> str:

@@ -1,0 +1,80 @@
+"""What single records say about whether anybody may call their person (mapping, sections 2 and 4).
+
+A case asks this of its own trigger. Other calls of the same person may wait in the ledger, and a file may
+bring no more than the news of a death: so every record at hand is asked, whether a trigger names it or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from fhir_bridge.case.people import PersonRecord
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Consent, Patient
+from fhir_bridge.mapping.consents import denial, in_force
+from fhir_bridge.mapping.losses import loss_class
+from fhir_bridge.mapping.marks import marked
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.record_gates import RECORD_GATES
+from fhir_bridge.mapping.statuses import status_of
+
+DECEASED = "patient-deceased"
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What one record says of its person.
+
+    `names` are the identities the person has, also those merged into them; `record` is the record's lasting
+    name and the rest its version (aware UTC); `stop` is the reason of the Skip that it means for every call
+    of this person, None where it speaks against none.
+    """
+
+    names: tuple[str, ...]
+    record: str
+    stop: str | None
+    version_id: str | None = None
+    last_updated: datetime | None = None
+
+
+def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime) -> list[Statement]:
+    """What the records say at `now` (aware), once each: of several contents that no version orders, one that
+    speaks against calls."""
+    by_record: dict[str, Statement] = {}
+    for record in records:
+        resource, stop = record.resource, _stop(record, profile, now)
+        if record.name not in by_record or stop is not None:
+            by_record[record.name] = Statement(
+                record.names, record.name, stop, resource.version, record.updated_at
+            )
+    return list(by_record.values())
+
+
+def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
+    """Why nobody may call this patient, judged by their record alone; None where it says nothing of it."""
+    for gate in RECORD_GATES:
+        if verdict := gate(profile, patient):
+            return verdict.reason
+    return "do-not-call" if marked(patient.view.extension, profile.gates.do_not_call_marks) else None
+
+
+def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:
+    resource = record.resource
+    if isinstance(resource.view, Patient):
+        return patient_stop(resource, profile)
+    if isinstance(resource.view, Consent):
+        consent = resource.view
+        denies = in_force(consent, now, profile.source.zone) and denial(consent) is not None
+        return "consent-denied" if denies else None
+    return _death(resource, profile)
+
+
+def _death(appointment: Resource[Appointment], profile: Profile) -> str | None:
+    """Whether it was lost because the patient died (section 3, row 15)."""
+    status = status_of(appointment, profile)
+    if status is None or status.code not in profile.triggers.lost:
+        return None
+    lost = loss_class(appointment, profile)
+    return DECEASED if lost is not None and lost.reason == DECEASED else None

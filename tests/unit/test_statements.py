@@ -1,0 +1,83 @@
+"""What a Patient, a Consent or a lost Appointment says of its person, whether a trigger names it or not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.people import person_records
+from fhir_bridge.fhir.documents import read
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.statements import Statement, statements
+
+Json = dict[str, Any]
+HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
+RESTRICTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+
+
+def heard(us: Profile, now: datetime, *resources: Json) -> dict[str, Statement]:
+    """What the resources say, by record."""
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
+    at_hand = AtHand(read(orjson.dumps(bundle), "f").resources)
+    return {each.record: each for each in statements(person_records(at_hand), us, now)}
+
+
+@pytest.mark.parametrize(
+    ("told", "stop"),
+    [
+        ({}, None),
+        ({"deceasedBoolean": True}, "patient-deceased"),
+        ({"deceasedDateTime": "2026-11-01"}, "patient-deceased"),
+        ({"active": False}, "patient-inactive"),
+        ({"meta": {"tag": [HTEST]}}, "patient-test"),
+        ({"meta": {"security": [RESTRICTED]}}, "restricted-record"),
+    ],
+)
+def test_a_patient_record_is_judged_alone(
+    us: Profile, now: datetime, marigold: Json, told: Json, stop: str | None
+) -> None:
+    """By the same gates as a case; its version goes with it."""
+    meta = {"versionId": "2", "lastUpdated": "2026-11-20T10:00:00-05:00", **told.pop("meta", {})}
+    (said,) = heard(us, now, {**marigold, **told, "meta": meta}).values()
+    at = datetime(2026, 11, 20, 15, tzinfo=UTC)
+    assert said == Statement(("Patient/marigold",), "Patient/marigold", stop, "2", at)
+
+
+def test_a_merged_record_says_nothing_and_lends_its_name(us: Profile, now: datetime, marigold: Json) -> None:
+    """It is inactive by nature; what the survivor says holds for what was placed for either."""
+    old = {**marigold, "id": "old", "active": False}
+    old["link"] = [{"type": "replaced-by", "other": {"reference": "Patient/marigold"}}]
+    said = heard(us, now, {**marigold, "deceasedBoolean": True}, old)
+    assert {name: (each.stop, each.names) for name, each in said.items()} == {
+        "Patient/marigold": ("patient-deceased", ("Patient/marigold", "Patient/old"))
+    }
+
+
+def test_the_survivor_knows_whom_it_replaces(us: Profile, now: datetime, marigold: Json) -> None:
+    """Though the record it replaces is not at hand."""
+    link = [{"type": "replaces", "other": {"reference": "Patient/old"}}]
+    (said,) = heard(us, now, {**marigold, "link": link}).values()
+    assert said.names == ("Patient/marigold", "Patient/old")
+
+
+@pytest.mark.parametrize(("status", "stop"), [("active", "consent-denied"), ("inactive", None)])
+def test_a_consent_speaks_without_its_patient_at_hand(
+    us: Profile, now: datetime, status: str, stop: str | None
+) -> None:
+    """Of the patient it names."""
+    consent = {"resourceType": "Consent", "id": "c1", "status": status, "provision": {"type": "deny"}}
+    said = heard(us, now, {**consent, "patient": {"reference": "Patient/marigold"}})
+    assert (said["Consent/c1"].names, said["Consent/c1"].stop) == (("Patient/marigold",), stop)
+
+
+def test_an_appointment_lost_by_death_speaks_of_the_person(
+    us: Profile, now: datetime, marigold: Json, proposed: Json
+) -> None:
+    """Whatever else the person waits for; once it is not lost any more it says nothing."""
+    lost = {**proposed, "status": "cancelled", "cancelationReason": {"text": "Patient deceased"}}
+    assert heard(us, now, marigold, lost)["Appointment/a1"].stop == "patient-deceased"
+    assert heard(us, now, marigold, proposed)["Appointment/a1"].stop is None
