@@ -63,20 +63,23 @@ class Housekeeper:
             log.error("payloads-cleared-unfinished", intents=cleared.unfinished)
         return cleared
 
-    async def _go_on(self) -> None:
-        while True:
+    async def go_on(self, stop: asyncio.Event) -> None:
+        """Tidy now and each hour until stopped."""
+        while not stop.is_set():
             # A sender meets a failing ledger too, and ends the run.
             with contextlib.suppress(LedgerError):
                 await self.tidy()
-            await asyncio.sleep(EVERY.total_seconds())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), EVERY.total_seconds())
 
 
 @contextlib.asynccontextmanager
 async def keeping_house(housekeeper: Housekeeper) -> AsyncIterator[None]:
-    """Tidy each hour, beginning now, while inside."""
-    task = asyncio.create_task(housekeeper._go_on(), name="housekeeper")
+    """Tidy each hour, beginning now, while inside; what was begun is finished."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(housekeeper.go_on(stop), name="housekeeper")
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        stop.set()
+        await task

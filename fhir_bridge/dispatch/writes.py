@@ -12,6 +12,12 @@ from fhir_bridge.ledger.port import Dispatches
 from fhir_bridge.ledger.records import Write, Written
 
 
+AT_ONCE = 64
+"""Writes in one commit. With all of them in one, every sender would wait for the same commit and then send at
+the same moment; so while one part is committed, the others are at their requests.
+"""
+
+
 class WriteQueue:
     """Collects writes while the last batch is being committed, and commits them as the next one, in order.
 
@@ -67,8 +73,8 @@ class WriteQueue:
         while not (self._closing and not self._waiting):
             await self._something.wait()
             self._something.clear()
-            batch, self._waiting = self._waiting, []
-            if batch:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
                 await self._commit(batch)
 
     async def _commit(self, batch: list[tuple[Write, asyncio.Future[Written]]]) -> None:
