@@ -37,7 +37,7 @@ from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import decision_data
 from fhir_bridge.mapping.profile import Profile, SourceFacts
-from fhir_bridge.mapping.reasons import REASONS
+from fhir_bridge.mapping.reasons import reason_of
 from fhir_bridge.profiles.load import load_profile
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -121,21 +121,22 @@ def gated() -> list[Story]:
 
 
 @cache
-def profile_by(told: tuple[tuple[str, str], ...]) -> Profile:
-    """The profile of a story's settings."""
+def profile_by(told: tuple[tuple[str, str], ...], site: Path | None) -> Profile:
+    """The profile of a story's settings, and of the site's own layer where it has one."""
     rules = {key: value for key, value in told if key != VALIDATION}
     facts = SourceFacts(
         jurisdiction=rules.pop("jurisdiction"),
         vendor=rules.pop("vendor", None),
         zone=ZoneInfo(rules.pop("timezone")),
     )
-    return load_profile(facts, None, rules)
+    return load_profile(facts, site, rules)
 
 
 def decisions(story: Story, inputs: list[Json], context: list[Json]) -> list[Decision]:
     """What is decided about the triggers of some JSON under a story's settings; nothing where none is
     FHIR."""
-    profile = profile_by(tuple(story.told["set"].items()))
+    site = FIXTURES / story.name / story.told["mappings"] if "mappings" in story.told else None
+    profile = profile_by(tuple(story.told["set"].items()), site)
     own, besides = (
         [resource for each in values for resource in resources(each, name)]
         for values, name in ((inputs, "input.json"), (context, "context.json"))
@@ -370,7 +371,7 @@ def decided(story: Story, documents: list[Json], envelope: Any) -> list[Decision
     found = decisions(story, inputs, documents[len(story.inputs) :])
     for decision in found:
         assert isinstance(decision, Call | Skip | Reject)
-        assert isinstance(decision, Call) or decision.reason in REASONS
+        assert isinstance(decision, Call) or reason_of(decision.reason) is not None
         json.dumps(decision_data(decision))
     return found
 
