@@ -124,6 +124,9 @@ def _has_resource_lines(data: bytes) -> bool:
 def _read_lines(data: bytes, document: Document) -> None:
     """NDJSON: each line for itself."""
     for number, line in enumerate(data.split(b"\n"), 1):
+        if (resource := reading.read_plain(line, Origin(document.name, number))) is not None:
+            document.resources.append(resource)
+            continue
         if not line.strip():
             continue
         try:
@@ -135,7 +138,7 @@ def _read_lines(data: bytes, document: Document) -> None:
 
 
 def _read_line(line: bytes, document: Document, number: int) -> None:
-    """A resource by itself, as most lines are, or what must be taken out of its envelope first."""
+    """A resource to be mended or passed over, or what must be taken out of its envelope first."""
     name = reading.resource_type(line) if line.startswith(b"{") else None
     if name in VIEWS:
         document.resources.append(reading.read(line, Origin(document.name, number)))

@@ -62,14 +62,26 @@ def read(
 
     Raises InputError, naming the origin, for what is not a JSON object with a `resourceType`.
     """
+    resource = read_plain(raw, origin, full_url, container)
+    return _read_slowly(raw, origin, full_url, container) if resource is None else resource
+
+
+def read_plain(
+    raw: bytes, origin: Origin, full_url: str | None = None, container: Resource[View] | None = None
+) -> Resource[View] | None:
+    """Read a resource that begins with a type the bridge knows and has nothing to be mended, as most are;
+    None for anything else."""
     try:
-        decode, name, is_suspect = _readers[raw[:_FRONT].split(b'"', 4)[3]]
+        reader = _readers.get(raw[:_FRONT].split(b'"', 4)[3])
+        if reader is None:
+            return None
+        decode, name, is_suspect = reader
         view = decode(raw)
     except (LookupError, msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _read_slowly(raw, origin, full_url, container)
+        return None
     if view.resource_type == name and (is_suspect is None or not is_suspect(view, raw)):
         return Resource(view, raw, origin, full_url, container)
-    return _read_slowly(raw, origin, full_url, container)
+    return None
 
 
 def _read_slowly(

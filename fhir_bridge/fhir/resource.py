@@ -23,7 +23,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         return where if self.entry is None else f"{where} entry {self.entry}"
 
 
-class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False):
+class Resource(msgspec.Struct, Generic[V], frozen=True, eq=False, gc=False):
     """One resource that was read. Compared by identity: two readings are two resources.
 
     `container` is the resource this one is contained in. `notes` are the codes of what had to be mended to
