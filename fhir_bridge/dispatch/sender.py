@@ -182,8 +182,8 @@ class Sender:
     async def _give_back(self, claimed: Claimed, refused: Written) -> None:
         """Give back an intent whose attempt was not committed; one that is no longer ours is left alone."""
         now = self.clock()
-        if refused.refusal is Refusal.BLOCKED:
-            await self.writes.put(Park(claimed, Refusal.BLOCKED, now))
+        if refused.refusal in (Refusal.BLOCKED, Refusal.STOPPED):
+            await self.writes.put(Park(claimed, refused.refusal, now))
         elif refused.refusal is Refusal.RECENTLY_CALLED and refused.called_at is not None:
             due_at = refused.called_at + self.rules.dispatch.min_gap
             await self.writes.put(Defer(claimed, due_at, Refusal.RECENTLY_CALLED, now))

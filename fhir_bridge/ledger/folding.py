@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from fhir_bridge.ledger import states
 from fhir_bridge.ledger.content import Content, read_content
-from fhir_bridge.ledger.precedence import PERSON_SKIPS, Age, Standing, age, chosen, revokes
+from fhir_bridge.ledger.precedence import PERSON_SKIPS, STOPS, Age, Standing, age, chosen, revokes
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import State
 
@@ -80,12 +80,13 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Intake:
     """When a batch came in (aware UTC), until when new calls are held back, and whether unknown Skips are
-    kept.
+    kept. `stops`: by source and identity, why nobody may call these persons.
     """
 
     now: datetime
     held_until: datetime
     keep_skips: bool = True
+    stops: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def labels(arrival: Arrival) -> Iterable[str]:
@@ -263,32 +264,51 @@ def _withdraw(intent: KnownIntent, reason: str) -> None:
 
 
 def _decide(intent: KnownIntent, intake: Intake) -> bool:
-    """Go by the standing that has precedence; True where that changed the intent."""
+    """Go by the standing that has precedence, but where nobody may call the person; True where that changed
+    the intent.
+    """
     winner = chosen(intent.standings.values())
     if not intent.undecided:
         _alarm(intent, winner)
         return False
     if winner.content is None:
         return False
-    if (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint) and intent.reason not in (
-        SUPERSEDED,
-        MERGED,
-    ):
+    content = read_content(winner.content)
+    stop = intake.stops.get((intent.source, content.identity or "")) if winner.decision != "skip" else None
+    is_same = (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint)
+    if is_same and intent.reason not in (SUPERSEDED, MERGED) and stop == _stopped_by(intent, winner):
         return False
     before = intent.state
-    intent.state = _KIND[winner.decision]
+    intent.state = State.SKIPPED if stop else _KIND[winner.decision]
     if intent.state is State.READY:
         intent.due_at = _due(intent, before, intake)
         intent.reason = intent.reason if before is State.READY and intent.reason == RETRY else None
         if intent.reason is None and intent.due_at > intake.now:
             intent.reason = HOLD
     else:
-        intent.due_at, intent.reason = None, winner.reason
+        intent.due_at, intent.reason = None, stop or winner.reason
     intent.trigger, intent.fingerprint, intent.decision = winner.trigger, winner.fingerprint, winner
-    intent.held, intent.content = winner.content, read_content(winner.content)
-    intent.identity = intent.content.identity
+    intent.held, intent.content = winner.content, content
+    intent.identity = content.identity
     intent.changed = True
     return True
+
+
+def _stopped_by(intent: KnownIntent, winner: Standing) -> str | None:
+    """The stop that keeps an intent back whose decision is another."""
+    is_stopped = intent.state is State.SKIPPED and winner.decision != "skip" and intent.reason in STOPS
+    return intent.reason if is_stopped else None
+
+
+def heed(intent: KnownIntent, intake: Intake) -> None:
+    """Go by what the records now say of the intent's person; of one that was sent somebody must tell the
+    vendor.
+    """
+    stop = intake.stops.get((intent.source, intent.identity or ""))
+    if intent.undecided and intent.standings:
+        _decide(intent, intake)
+    elif stop and intent.state in states.OUT_OF_HAND:
+        _raise_alarm(intent, REVOKED_AFTER_SEND, stop)
 
 
 def decide_anew(intent: KnownIntent, intake: Intake) -> None:
@@ -324,6 +344,10 @@ def _alarm(intent: KnownIntent, winner: Standing) -> None:
         alarm, reason = PATIENT_CHANGED_AFTER_SEND, None
     else:
         return
+    _raise_alarm(intent, alarm, reason)
+
+
+def _raise_alarm(intent: KnownIntent, alarm: str, reason: str | None) -> None:
     if (intent.alarm, intent.alarm_reason) != (alarm, reason):
         intent.alarm, intent.alarm_reason, intent.changed = alarm, reason, True
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import crosswalk, folding
+from fhir_bridge.ledger import crosswalk, folding, stopping
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
 from fhir_bridge.ledger.known import ids_of, known_of, with_standings
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.many import insert_many, upsert_many
 from fhir_bridge.ledger.precedence import Standing
-from fhir_bridge.ledger.records import Accepted, Arrival, Change
+from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
 from fhir_bridge.ledger.tables import inbox, intents, members, triggers
 
@@ -27,13 +28,25 @@ Json = dict[str, Any]
 
 
 async def accept(
-    connection: AsyncConnection, arrivals: Sequence[Arrival], intake: Intake, salt: bytes
+    connection: AsyncConnection,
+    arrivals: Sequence[Arrival],
+    intake: Intake,
+    salt: bytes,
+    heard: Sequence[Heard] = (),
 ) -> list[Accepted]:
-    """Fold every arrival in, in order, and write what changed; one answer an arrival."""
-    for source in sorted({arrival.source for arrival in arrivals}):
+    """Fold every arrival in, in order, and write what changed; one answer an arrival. What was `heard` of
+    persons counts first, for their other intents too.
+    """
+    for source in sorted({arrival.source for arrival in arrivals} | {each.source for each in heard}):
         await hold(connection, Lock.INTAKE, source)
-    known = await known_of(connection, arrivals)
+    turned = await stopping.take_in(connection, heard, intake.now)
+    others = await stopping.intents_of(connection, turned)
+    known = await known_of(connection, arrivals, others)
+    intake = await _with_stops(connection, known.by_key.values(), intake, arrivals)
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
+    for intent in list(known.by_key.values()):
+        if intent.id in others:
+            folding.heed(intent, intake)
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
     changed = _intents_of(known)
     patient_ids = await crosswalk.take_in(connection, changed, intake.now)
@@ -44,12 +57,25 @@ async def accept(
     return accepted
 
 
+async def _with_stops(
+    connection: AsyncConnection,
+    known: Iterable[KnownIntent],
+    intake: Intake,
+    arrivals: Sequence[Arrival] = (),
+) -> Intake:
+    """The intake with what stands against calling any of these persons."""
+    places = {(intent.source, intent.identity) for intent in known if intent.identity}
+    places |= {(a.source, a.decision.subject.patient) for a in arrivals if a.decision.subject.patient}
+    return replace(intake, stops=await stopping.standing(connection, places))
+
+
 async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake: Intake, salt: bytes) -> int:
     """Decide these intents from what their triggers last said, whatever they were; gives how many could be.
 
     One whose payloads retention has cleared stays as it is: only newer data can bring it back.
     """
     decided = [intent for intent in await with_standings(connection, ids) if intent.standings]
+    intake = await _with_stops(connection, decided, intake)
     for intent in decided:
         folding.decide_anew(intent, intake)
     await _write_decided(connection, decided, intake.now, salt)
@@ -61,7 +87,8 @@ async def catch_up(connection: AsyncConnection, ids: Collection[int], now: datet
     nobody must be called any more. Only those that are ready are looked at.
     """
     away = [intent for intent in await with_standings(connection, ids) if intent.state is State.READY]
-    changed = [intent for intent in away if intent.standings and folding.catch_up(intent, Intake(now, now))]
+    intake = await _with_stops(connection, away, Intake(now, now))
+    changed = [intent for intent in away if intent.standings and folding.catch_up(intent, intake)]
     await _write_decided(connection, changed, now, salt)
 
 

@@ -20,9 +20,13 @@ _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
 
 
-async def known_of(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Known:
-    """The intents that the arrivals name or touch, with all that stands in them, locked until the commit."""
-    touched: set[int] = set()
+async def known_of(
+    connection: AsyncConnection, arrivals: Sequence[Arrival], also: Collection[int] = ()
+) -> Known:
+    """The intents that the arrivals name or touch, and `also` these, with all that stands in them, locked
+    until the commit.
+    """
+    touched = set(also)
     member_rows: list[Row[Any]] = []
     for source, labels in _labels_by_source(arrivals).items():
         statement = select(members).where(members.c.source == source)

@@ -13,6 +13,7 @@ from fhir_bridge.ledger.records import (
     Act,
     Arrival,
     Claimed,
+    Heard,
     ReadBack,
     Selection,
     Sent,
@@ -27,11 +28,18 @@ class Intakes(Protocol):
     """What intake asks: decisions in."""
 
     async def accept(
-        self, arrivals: Sequence[Arrival], *, now: datetime, hold: timedelta = ..., keep_skips: bool = ...
+        self,
+        arrivals: Sequence[Arrival],
+        *,
+        now: datetime,
+        hold: timedelta = ...,
+        keep_skips: bool = ...,
+        heard: Sequence[Heard] = ...,
     ) -> list[Accepted]:
         """Take decisions in, in one transaction; doing it again changes nothing.
 
         New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row.
+        What is `heard` of persons stops all their calls, and lets them go on when it is taken back.
         """
         ...
 

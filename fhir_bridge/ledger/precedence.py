@@ -44,6 +44,11 @@ PERSON_SKIPS = frozenset(
 )
 """Skips that speak of the person: of a lost appointment, they stop the call of its order too."""
 
+STOPS = PERSON_SKIPS - {"do-not-call", "consent-missing"}
+"""Those that a record can say by itself: they stop every call of the person. The list of whom not to call is
+asked by itself, and that no consent is seen says nothing of one that another message brought.
+"""
+
 NO_REVOCATION = frozenset(
     {
         "already-booked",

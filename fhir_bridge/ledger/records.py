@@ -9,6 +9,7 @@ from typing import Any
 
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.task_api.outcome import Outcome
 
 
@@ -21,6 +22,14 @@ class Arrival:
     resource_type: str
     body: bytes | None = None
     delivery_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a record of a source says of its person."""
+
+    source: str
+    statement: Statement
 
 
 class Change(StrEnum):
@@ -156,6 +165,7 @@ class Refusal(StrEnum):
 
     LOST = "lost"
     BLOCKED = "do-not-call"
+    STOPPED = "person-stopped"
     PAUSED = "paused"
     RECENTLY_CALLED = "recently-called"
     PACED = "pacing"

@@ -14,6 +14,7 @@ from fhir_bridge.ledger.blocking import is_blocked
 from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
+from fhir_bridge.ledger.stopping import is_stopped
 from fhir_bridge.ledger.tables import Instant, attempts, intents, patients, pauses
 
 LOST = Written(done=False, refusal=Refusal.LOST)
@@ -44,7 +45,7 @@ async def _begin_tasks(connection: AsyncConnection, starts: Sequence[StartTask])
         statement = (
             update(intents)
             .where(intents.c.id.in_([start.claimed.id for start in ours]), _still_ours(token, at))
-            .where(~is_blocked(), ~_is_paused(), ~_called_since(gap_since))
+            .where(~is_blocked(), ~is_stopped(), ~_is_paused(), ~_called_since(gap_since))
             .where(
                 exists().where(
                     patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED
@@ -77,6 +78,7 @@ async def start_patients(connection: AsyncConnection, starts: Sequence[StartPati
             intents.c.id.in_([start.claimed.id for start in ours]),
             _still_ours(token, at),
             ~is_blocked(),
+            ~is_stopped(),
             ~_is_paused(),
         )
         statement = (
@@ -137,7 +139,8 @@ async def _note_attempts(
 
 
 async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dict[int, Written]:
-    """Why each attempt was not committed: blocked, paused, called too recently, or no longer ours."""
+    """Why each attempt was not committed: blocked, stopped, paused, called too recently, or no longer
+    ours."""
     if not refused:
         return {}
     ids = [start.claimed.id for start in refused]
@@ -150,6 +153,7 @@ async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dic
     statement = select(
         intents.c.id,
         is_blocked().label("is_blocked"),
+        is_stopped().label("is_stopped"),
         _is_paused().label("is_paused"),
         last_called.label("called_at"),
     )
@@ -160,6 +164,8 @@ async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dic
 def _refusal(start: StartPatient | StartTask, row: Any) -> Written:
     if row.is_blocked:
         return Written(done=False, refusal=Refusal.BLOCKED)
+    if row.is_stopped:
+        return Written(done=False, refusal=Refusal.STOPPED)
     if row.is_paused:
         return Written(done=False, refusal=Refusal.PAUSED)
     if isinstance(start, StartTask) and row.called_at and row.called_at > start.gap_since:

@@ -37,6 +37,7 @@ from fhir_bridge.ledger.records import (
     Act,
     Arrival,
     Claimed,
+    Heard,
     ReadBack,
     Selection,
     Sent,
@@ -108,10 +109,12 @@ class SqlLedger(Protection):
         now: datetime,
         hold: timedelta = NO_HOLD,
         keep_skips: bool = True,
+        heard: Sequence[Heard] = (),
     ) -> list[Accepted]:
         """See port.Intakes."""
+        taken = Intake(now, now + hold, keep_skips)
         async with self._writing() as connection:
-            return await intake.accept(connection, arrivals, Intake(now, now + hold, keep_skips), self._salt)
+            return await intake.accept(connection, arrivals, taken, self._salt, heard)
 
     # -- dispatch --
 

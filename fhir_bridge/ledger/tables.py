@@ -33,7 +33,7 @@ from sqlalchemy import (
 from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -296,6 +296,19 @@ members = Table(
     Column("loss", String, primary_key=True),
     Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
     Index("ix_members_intent", "intent_id"),
+)
+
+statements = Table(
+    "statements",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("record", String, primary_key=True),
+    Column("identity", String, primary_key=True),
+    Column("stop", String),  # none: the record spoke against calls once, and does no more
+    Column("version_id", String),
+    Column("last_updated", Instant),
+    Column("changed_at", Instant, nullable=False),
+    Index("ix_statements_source_identity", "source", "identity"),
 )
 
 attempts = Table(

@@ -16,7 +16,6 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Consent, Patient
 from fhir_bridge.mapping.consents import denial, in_force
 from fhir_bridge.mapping.losses import loss_class
-from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.record_gates import RECORD_GATES
 from fhir_bridge.mapping.statuses import status_of
@@ -54,10 +53,8 @@ def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime)
 
 def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
     """Why nobody may call this patient, judged by their record alone; None where it says nothing of it."""
-    for gate in RECORD_GATES:
-        if verdict := gate(profile, patient):
-            return verdict.reason
-    return "do-not-call" if marked(patient.view.extension, profile.gates.do_not_call_marks) else None
+    verdicts = (gate(profile, patient) for gate in RECORD_GATES)
+    return next((verdict.reason for verdict in verdicts if verdict), None)
 
 
 def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:

@@ -1,0 +1,127 @@
+"""What records say of whole persons, and which calls that stops (delivery, "One ledger for every way in")."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.precedence import Age, Version, age
+from fhir_bridge.ledger.records import Heard
+from fhir_bridge.ledger.states import OUT_OF_HAND, UNDECIDED
+from fhir_bridge.ledger.tables import intents, patients, statements
+from fhir_bridge.ledger.upserts import upsert
+from fhir_bridge.mapping.statements import Statement
+
+Place = tuple[str, str]
+"""A source, and an identity or a record of it."""
+
+_AT_ONCE = 5_000
+"""Values in one IN list: SQLite takes 32,766 parameters."""
+
+
+async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: datetime) -> set[Place]:
+    """Keep what speaks against calling somebody, and what takes that back; gives whom it turned for.
+
+    A record that never spoke against anybody leaves no row. An older version says nothing new, and one that
+    does not tell its version takes back nothing that a told version said.
+    """
+    known = await _rows_of(connection, {(each.source, each.statement.record) for each in heard})
+    rows: list[dict[str, Any]] = []
+    turned: set[Place] = set()
+    for each in heard:
+        before = known.get((each.source, each.statement.record), {})
+        if _says_something_new(each.statement, before):
+            for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
+                rows.append(_row(each, identity, now))
+                if each.statement.stop != (before[identity].stop if identity in before else None):
+                    turned.add((each.source, identity))
+    if rows:
+        await connection.execute(upsert(connection, statements), rows)
+    return turned
+
+
+def _says_something_new(statement: Statement, before: dict[str, Any]) -> bool:
+    if not before:
+        return statement.stop is not None
+    last = next(iter(before.values()))
+    told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
+    if statement.stop is None and last.stop is not None and known != Version(None, None):
+        return told != Version(None, None) and age(told, known) is not Age.OLDER
+    return age(told, known) is not Age.OLDER
+
+
+def _row(heard: Heard, identity: str, now: datetime) -> dict[str, Any]:
+    said = heard.statement
+    return {
+        "source": heard.source,
+        "record": said.record,
+        "identity": identity,
+        "stop": said.stop,
+        "version_id": said.version_id,
+        "last_updated": said.last_updated,
+        "changed_at": now,
+    }
+
+
+async def _rows_of(connection: AsyncConnection, records: Collection[Place]) -> dict[Place, dict[str, Any]]:
+    """What was heard of these records, by record and by identity."""
+    found: dict[Place, dict[str, Any]] = defaultdict(dict)
+    for source, names in _by_source(records):
+        statement = select(statements).where(statements.c.source == source, statements.c.record.in_(names))
+        for row in await connection.execute(statement):
+            found[(source, row.record)][row.identity] = row
+    return found
+
+
+async def standing(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, str]:
+    """Why nobody may call these persons; those are left out whom anybody may."""
+    found: dict[Place, str] = {}
+    for source, identities in _by_source(places):
+        statement = (
+            select(statements.c.identity, statements.c.stop)
+            .where(statements.c.source == source, statements.c.identity.in_(identities))
+            .where(statements.c.stop.is_not(None))
+            .order_by(statements.c.record)
+        )
+        for row in await connection.execute(statement):
+            found.setdefault((source, row.identity), row.stop)
+    return found
+
+
+async def intents_of(connection: AsyncConnection, places: Collection[Place]) -> set[int]:
+    """The intents about these persons that are not decided for good, or went out."""
+    found: set[int] = set()
+    for source, identities in _by_source(places):
+        statement = (
+            select(intents.c.id)
+            .join(patients, patients.c.id == intents.c.patient_id)
+            .where(patients.c.source == source, patients.c.identity.in_(identities))
+            .where(intents.c.state.in_(UNDECIDED | OUT_OF_HAND))
+        )
+        found.update((await connection.execute(statement)).scalars())
+    return found
+
+
+def is_stopped() -> ColumnElement[bool]:
+    """Whether a record speaks against calling the person of an intent."""
+    person = patients.alias("stopped_person")
+    against = and_(
+        statements.c.source == person.c.source,
+        statements.c.identity == person.c.identity,
+        statements.c.stop.is_not(None),
+    )
+    return exists().where(person.c.id == intents.c.patient_id, against)
+
+
+def _by_source(places: Collection[Place]) -> Iterator[tuple[str, list[str]]]:
+    by_source: dict[str, list[str]] = defaultdict(list)
+    for source, name in sorted(places):
+        by_source[source].append(name)
+    for source, names in by_source.items():
+        for start in range(0, len(names), _AT_ONCE):
+            yield source, names[start : start + _AT_ONCE]

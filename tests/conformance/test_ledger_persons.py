@@ -1,0 +1,149 @@
+"""What a record says of a person holds for every call of theirs, until a record takes it back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert
+
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.records import Act, Claimed, Heard, Refusal, Selection, StartTask
+from fhir_bridge.ledger.store import SqlLedger
+from fhir_bridge.ledger.tables import statements
+from fhir_bridge.mapping.statements import Statement
+
+MINUTE = timedelta(minutes=1)
+OF_P = {"patient": "Patient/p"}
+PATIENT = {**OF_P, "patient_id": "00000000-0000-4000-8000-000000000001"}
+
+
+def said(stop: str | None = "patient-deceased", version: str | None = "2", **given: Any) -> Heard:
+    """What the record of Patient/p says."""
+    told = {"names": ("Patient/p",), "record": "Patient/p", "stop": stop, "version_id": version}
+    return Heard("ehr", Statement(**{**told, **given}))
+
+
+async def take(ledger: SqlLedger, now: datetime, *arrivals: Any, heard: Any = ()) -> None:
+    """Take decisions and statements in; what calls is due at once."""
+    await ledger.accept(arrivals, now=now, heard=heard)
+
+
+async def seen(ledger: SqlLedger, trigger: str) -> tuple[str, str | None]:
+    """The state and reason of a trigger's intent."""
+    shown = await ledger.show(trigger)
+    return shown["state"], shown["reason"]
+
+
+async def claim(ledger: SqlLedger, now: datetime) -> list[Claimed]:
+    """What is due."""
+    return await ledger.claim(Claim("worker", now, now + MINUTE, 10))
+
+
+async def test_a_death_stops_every_call_of_the_person(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Also those that the message does not name; nobody else's."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT), arrivals.call("Appointment/b"))
+    (worker, *_) = await claim(ledger, monday)
+    await take(ledger, monday, arrivals.skip("Appointment/a2", "patient-deceased", **OF_P), heard=[said()])
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+    assert await seen(ledger, "Appointment/b") == ("ready", None)
+    (refused,) = await ledger.write([StartTask(worker, monday, monday + MINUTE, monday)])
+    assert not refused.done
+
+
+async def test_a_record_that_comes_alone_is_heard(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """A message may hold no more than the Patient; what parks or is rejected is stopped too."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    await take(ledger, monday, heard=[said("patient-inactive")])
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-inactive")
+
+
+async def test_an_older_version_does_not_undo_a_stop(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Nor one that does not tell its version: a file that is sent again phones nobody who died meanwhile."""
+    first = arrivals.call("Appointment/a1", **PATIENT)
+    await take(ledger, monday, first, heard=[said(None, "1")])
+    await take(ledger, monday, arrivals.skip("Appointment/a1", "patient-deceased", **OF_P), heard=[said()])
+    for again in (said(None, "1"), said(None, None)):
+        await take(ledger, monday, first, arrivals.call("Appointment/a2", **PATIENT), heard=[again])
+        assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+        assert await seen(ledger, "Appointment/a2") == ("skipped", "patient-deceased")
+    assert await claim(ledger, monday) == []
+
+
+async def test_a_newer_version_lets_the_calls_go_on(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """What was recorded by mistake; the older version that said it is not heard again."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    await take(ledger, monday, heard=[said()])
+    await take(ledger, monday, heard=[said(None, "3")])
+    await take(ledger, monday, heard=[said(version="2")])
+    assert await seen(ledger, "Appointment/a1") == ("ready", None)
+    (claimed,) = await claim(ledger, monday)
+    (started,) = await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday)])
+    assert started.done
+
+
+async def test_each_record_takes_back_only_what_it_said(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A Patient who lives does not lift a Consent that denies."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    consent = {"record": "Consent/c", "version": None}
+    await take(ledger, monday, heard=[said("consent-denied", **consent), said(None)])
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "consent-denied")
+    await take(ledger, monday, heard=[said(None, **consent)])
+    assert await seen(ledger, "Appointment/a1") == ("ready", None)
+
+
+async def test_a_stop_reaches_the_names_of_merged_records(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """And is taken back for all of them, though the record that takes it back knows only one."""
+    old = arrivals.call("Appointment/a1", **{**PATIENT, "patient": "Patient/old"})
+    await take(ledger, monday, old)
+    await take(ledger, monday, heard=[said(names=("Patient/p", "Patient/old"))])
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+    await take(ledger, monday, heard=[said(None, "3")])
+    assert await seen(ledger, "Appointment/a1") == ("ready", None)
+
+
+async def test_a_death_after_sending_is_an_alarm_once(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The state stays, and the same news raises no second alarm."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    (claimed,) = await claim(ledger, monday)
+    await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday)])
+    await take(ledger, monday, heard=[said()])
+    (item,) = await ledger.worklist()
+    assert (item.state, item.reason) == ("sending", "revoked-after-send")
+    await ledger.acknowledge(item.key, Act("tester", "told the vendor", monday))
+    await take(ledger, monday, heard=[said(version="3")])
+    assert await ledger.worklist() == []
+
+
+async def test_what_comes_back_unsent_is_stopped(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """A call that was not processed, and one that an operator had cancelled or lets go again."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT), arrivals.call("Appointment/b"))
+    key = (await ledger.show("Appointment/a1"))["key"]
+    somebody = Act("tester", "because", monday)
+    await ledger.cancel(Selection(key=key), somebody)
+    await take(ledger, monday, heard=[said()])
+    await ledger.retry(Selection(key=key), somebody)
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+
+
+async def test_starting_asks_once_more(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
+    """Should an intent be ready though a record speaks against it, its attempt is not committed."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    (claimed,) = await claim(ledger, monday)
+    against = {"source": "ehr", "record": "Patient/p", "identity": "Patient/p", "stop": "patient-test"}
+    async with ledger._writing() as connection:
+        await connection.execute(insert(statements).values(**against, changed_at=monday))
+    (refused,) = await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday)])
+    assert refused.refusal is Refusal.STOPPED
