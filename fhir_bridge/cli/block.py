@@ -171,11 +171,15 @@ def _entry(text: str, region: str | None, settings: Settings) -> tuple[str, str]
 
 def _number(text: str, region: str | None) -> str:
     try:
+        if re.search("[A-Za-z]", text):
+            # The parser would take the digits and drop the words: another number, perhaps.
+            raise UsageError("not a phone number: it holds letters")
         number = phonenumbers.parse(text, region.upper() if region else None)
     except phonenumbers.NumberParseException:
         hint = None if region else "write it with + and the country's code, or give --region"
         raise UsageError("not a phone number", hint=hint) from None
-    if not phonenumbers.is_possible_number(number):
+    # One that is only possible within its town names nobody.
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise UsageError("no such phone number: it has too few or too many digits")
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 

@@ -42,7 +42,7 @@ def explain(
     context: tuple[Path, ...],
     now: datetime | None,
 ) -> int:
-    """Say why each decision was made, and where every value came from.
+    """Say why each decision was made, and where each value came from.
 
     Sends nothing. For a call: each field, its value, the element it was taken from (with its version), the
     rule, and the concept map's row or the layer that had a say. For the others: the row or gate, and what

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def ledger() -> None:
-    """Make the ledger's tables, bring them up to date, check that all is there."""
+    """Make the ledger's tables, upgrade them, check that all is there."""
 
 
 @ledger.command()

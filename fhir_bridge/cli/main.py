@@ -9,59 +9,8 @@ from typing import Any
 
 import click
 
+from fhir_bridge.cli.commands import COMMANDS, SECTIONS
 from fhir_bridge.errors import BridgeError
-
-COMMANDS = {
-    "map": "fhir_bridge.cli.map:map_command",
-    "explain": "fhir_bridge.cli.explain:explain",
-    "validate": "fhir_bridge.cli.validate:validate",
-    "submit": "fhir_bridge.cli.submit:submit",
-    "worker": "fhir_bridge.cli.worker:worker",
-    "pause": "fhir_bridge.cli.pause:pause",
-    "resume": "fhir_bridge.cli.pause:resume",
-    "status": "fhir_bridge.cli.look:status",
-    "worklist": "fhir_bridge.cli.look:worklist",
-    "show": "fhir_bridge.cli.show:show",
-    "retry": "fhir_bridge.cli.settle:retry",
-    "resolve": "fhir_bridge.cli.settle:resolve",
-    "cancel": "fhir_bridge.cli.settle:cancel",
-    "sandbox": "fhir_bridge.cli.sandbox:sandbox",
-    "demo": "fhir_bridge.cli.demo:demo",
-    "block": "fhir_bridge.cli.block:block",
-    "patients": "fhir_bridge.cli.patients:patients",
-    "retention": "fhir_bridge.cli.retention:retention",
-    "audit": "fhir_bridge.cli.audit:audit",
-    "ledger": "fhir_bridge.cli.ledger:ledger",
-    "mappings": "fhir_bridge.cli.mappings:mappings",
-    "config": "fhir_bridge.cli.config:config",
-}
-"""Command → module:attribute, in the order in which somebody meets them (intake, section 3)."""
-
-SUMMARIES = {
-    "map": "Print the requests that FHIR files become. Sends nothing.",
-    "explain": "Say why each decision was made, and where every value came from.",
-    "validate": "Check FHIR files against the standard.",
-    "submit": "Map FHIR files and send what is due now.",
-    "worker": "Send what is due from the ledger, until stopped.",
-    "pause": "Send nothing any more, or nothing of one source, until `resume`.",
-    "resume": "Let what was paused go on.",
-    "status": "Count what the ledger holds, and say what waits and why.",
-    "worklist": "List what waits for a person, longest waiting first.",
-    "show": "Show all that is known of one intent: decision, patient, attempts.",
-    "retry": "Have refused, parked or cancelled intents sent after all.",
-    "resolve": "Say what became of a request whose answer was lost.",
-    "cancel": "Make sure that nobody is called for an intent, from now on.",
-    "sandbox": "Run the task API emulated on this machine.",
-    "demo": "Watch a made-up hospital's appointments become tasks.",
-    "block": "Keep the list of numbers and patients that nobody calls.",
-    "patients": "Take over, or hand on, which patient is which at the task API.",
-    "retention": "Clear patient data that is no longer needed.",
-    "audit": "Prove what was done, and account for what was disclosed.",
-    "ledger": "Make the ledger's tables, bring them up to date, check that all is there.",
-    "mappings": "Look at, try and write a site's own rules and words.",
-    "config": "Look at the settings in force.",
-}
-
 
 FAULT = 70
 """The exit code of a fault of the program itself, as sysexits.h has it (EX_SOFTWARE)."""
@@ -76,11 +25,11 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now."""
-        target = COMMANDS.get(cmd_name)
-        if target is None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
             return None
-        module, _, attribute = target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"fhir_bridge.cli.{module}"), attribute)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -93,9 +42,10 @@ class LazyGroup(click.Group):
             return 0
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
+        """Writes the commands by section without importing any of them."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.summary) for name, entry in commands.items()])
 
 
 def _version() -> str:

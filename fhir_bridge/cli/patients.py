@@ -23,7 +23,7 @@ COLUMNS = ("source", "identity", "patient_id")
 
 @click.group()
 def patients() -> None:
-    """Take over, or hand on, which patient is which at the task API.
+    """Take over or hand on who is who at the task API.
 
     A CSV file with the columns source (as in bridge.toml), identity (as the work list and `show` have it, for
     instance Patient/p1) and patient_id (the task API's, a UUID).

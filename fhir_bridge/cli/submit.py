@@ -31,15 +31,12 @@ from fhir_bridge.cli.stopping import Stop, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Until
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.port import Ledger
-from fhir_bridge.ledger.records import Arrival, Status
+from fhir_bridge.ledger.records import Arrival, Heard, Status
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import instant, request_data
 from fhir_bridge.settings import Loaded
-
-BATCH = 500
-"""Decisions taken into the ledger by one transaction."""
 
 
 @click.command()
@@ -109,9 +106,10 @@ class Result:
 
 async def _send(loaded: Loaded, run: MappingRun, inputs: Inputs, wait: timedelta) -> Result:
     async with ledger_of(loaded) as ledger, dispatcher_of(loaded.settings, ledger) as dispatcher:
-        arrivals = run.arrivals(inputs, await do_not_call_of(ledger, run.profile.source.name))
+        blocked = await do_not_call_of(ledger, run.profile.source.name)
+        arrivals, heard = run.taken(inputs, blocked)
         result = Result(accepted=len(arrivals))
-        keys = await _accept(ledger, arrivals)
+        keys = await _accept(ledger, arrivals, heard)
         with stop_on_signals() as result.stop:
             until = Until(only=keys, at=datetime.now(UTC) + wait)
             await dispatcher.run(result.stop.event, until)
@@ -119,16 +117,13 @@ async def _send(loaded: Loaded, run: MappingRun, inputs: Inputs, wait: timedelta
     return result
 
 
-async def _accept(ledger: Ledger, arrivals: Sequence[Arrival]) -> list[str]:
-    """Takes the decisions in; the keys of their intents, each once."""
-    keys: dict[str, None] = {}
-    with screen.progress("keeping", len(arrivals)) as seen:
-        for start in range(0, len(arrivals), BATCH):
-            batch = arrivals[start : start + BATCH]
-            for accepted in await ledger.accept(batch, now=datetime.now(UTC)):
-                keys[accepted.key] = None
-                seen(accepted.key)
-    return list(keys)
+async def _accept(ledger: Ledger, arrivals: Sequence[Arrival], heard: Sequence[Heard]) -> list[str]:
+    """Takes the decisions in; the keys of their intents, each once.
+
+    All in one transaction: a worker must not call for an order whose lost appointment is not in yet.
+    """
+    accepted = await ledger.accept(arrivals, now=datetime.now(UTC), heard=heard)
+    return list(dict.fromkeys(each.key for each in accepted))
 
 
 def _print(result: Result, as_json: bool) -> None:
