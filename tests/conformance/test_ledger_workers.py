@@ -11,13 +11,26 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.records import Act, Change, Claimed, Refusal, Selection, StartPatient, StartTask
+from fhir_bridge.ledger.records import (
+    Act,
+    Change,
+    Claimed,
+    Refusal,
+    Selection,
+    SettleTask,
+    StartPatient,
+    StartTask,
+)
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from fhir_bridge.ledger.tables import intents
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 MINUTE = timedelta(minutes=1)
 HERE = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+A_TASK = Outcome(OutcomeClass.ACCEPTED, 201, id="00000000-0000-4000-8000-000000000002")
 
 Workers = Callable[[int], Awaitable[list[SqlLedger]]]
 
@@ -210,3 +223,53 @@ async def test_failures_seen_by_several_workers_are_counted_together(
         )
     )
     assert (await ledger.gate()).failures == 40
+
+
+async def test_a_worker_that_waited_for_a_row_looks_again(
+    ledger: SqlLedger, workers: Workers, arrivals: Any, monday: datetime
+) -> None:
+    """While its batch waits for another intent, the number is called by another worker: not once more."""
+    await ready(ledger, arrivals, monday, 3, people=2)  # the first and the last have one number
+    named = {n: f"ehr|Patient/p-{n}|Appointment/{n}" for n in range(3)}
+    first, slow, last = [
+        (await ledger.claim(Claim(token, monday, monday + MINUTE, 1, only=[named[n]])))[0]
+        for n, token in enumerate(("three", "two", "two"))
+    ]
+    one, two, three = await workers(3)
+
+    def start(claimed: Claimed) -> StartTask:
+        return StartTask(claimed, monday, monday + MINUTE, monday - MINUTE)
+
+    async def call(own: SqlLedger, claimed: Claimed) -> bool:
+        (begun,) = await own.write([start(claimed)])
+        if begun.done:
+            await own.write([SettleTask(claimed, begun.number, A_TASK, monday, monday, poll_at=monday)])
+        return begun.done
+
+    async with one._writing() as holding:
+        await holding.execute(select(intents.c.id).where(intents.c.id == slow.id).with_for_update())
+        waits = asyncio.create_task(two.write([start(slow), start(last)]))
+        await asyncio.sleep(0.3)
+        calls = asyncio.create_task(call(three, first))
+        await asyncio.sleep(0.5)
+    (_, of_last), of_first = await waits, await calls
+    assert sorted([of_last.done, of_first]) == [False, True]
+
+
+async def test_a_transaction_given_up_for_another_is_done_again(
+    ledger: SqlLedger, workers: Workers, arrivals: Any, monday: datetime
+) -> None:
+    """Two that hold what the other wants: the database gives one up, and its caller never hears of it."""
+    await ready(ledger, arrivals, monday, 2)
+    one, two = await workers(2)
+    newer = [arrivals.call(f"Appointment/{n}", phone=f"+121255500{n:02d}", version_id="2") for n in range(2)]
+
+    def row(number: int) -> Any:
+        return select(intents.c.id).where(intents.c.trigger == f"Appointment/{number}").with_for_update()
+
+    async with one._writing() as holding:
+        await holding.execute(row(1))
+        accepted = asyncio.create_task(two.accept(newer, now=monday))
+        await asyncio.sleep(0.3)
+        await holding.execute(row(0))
+    assert [answer.change for answer in await accepted] == [Change.DECIDED_AGAIN] * 2
