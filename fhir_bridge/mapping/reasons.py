@@ -93,7 +93,7 @@ _GATES = (
            "Complete the name."),
     Reason("address-incomplete", "reject", "section 4", "The patient's address lacks a part.",
            "Complete it, or set incomplete_address = omit to send none."),
-    Reason("not-conformant", "reject", "section 16", "The trigger is not good FHIR, and the source is strict.",
+    Reason("not-conformant", "reject", "section 16", "The trigger is not valid FHIR; its source is strict.",
            "Have the sender correct it, or set validation = warn."),
 )  # fmt: skip
 

@@ -111,7 +111,9 @@ def test_the_address_left_out_by_policy_is_noted(
     without = {**marigold, "address": [{"city": "Springfield"}]}
     wire, recorder = drafted(proposed, without, profile=profile_of(incomplete_address="omit"))
     assert "address" not in wire
-    assert [(note.code, note.path) for note in recorder.notes] == [("address-incomplete", "Patient.address[0]")]
+    assert [(note.code, note.path) for note in recorder.notes] == [
+        ("address-incomplete", "Patient.address[0]")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -123,4 +123,6 @@ def test_a_bare_reference_to_nobody_at_hand_is_no_known_requester(told: Callable
     asked = order(code=concept("Chest X-ray"), requester={"reference": "PractitionerRole/elsewhere"})
     said = told(asked, recorder=recorder)
     assert (said["has_referral"], said["referral"]) == (None, None)
-    assert [(note.code, note.path) for note in recorder.notes] == [("reference-unresolved", "ServiceRequest.requester")]
+    assert [(note.code, note.path) for note in recorder.notes] == [
+        ("reference-unresolved", "ServiceRequest.requester")
+    ]
