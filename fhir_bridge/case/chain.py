@@ -72,9 +72,11 @@ class Chains:
         orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
         if len(appointments) > 1:
             appointments.sort(key=_age)
-        names = {_of_patient(name, identity) for name in _lasting(members) | self._numbers(orders)}
+        lasting = _lasting(members) | self._numbers(orders) if orders else _lasting(members)
+        names = {_of_patient(name, identity) for name in lasting}
         chain = Chain(self._root(members, orders, appointments), tuple(sorted(names)), tuple(appointments))
-        self._known.update(((label, identity), chain) for label in members)
+        for label in members:
+            self._known[label, identity] = chain
         return chain
 
     def orders_of(self, trigger: Resource[View]) -> tuple[Link[ServiceRequest], ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar, cast
 
+from msgspec.structs import replace
+
 from fhir_bridge.case.links import Link, Participant, Party
 from fhir_bridge.case.resolution import Resolver
 from fhir_bridge.fhir import references
@@ -35,10 +37,13 @@ class Parties:
         self._resolver = resolver
         self._shared = shared
         self._roles: dict[int, list[Resource[PractitionerRole]]] | None = None
+        self._of_roles: dict[int, Party] = {}
 
     def party(self, holder: Resource[View], path: str, reference: Reference) -> Party:
         """Who a reference leads to. Only `link` is set where it leads to nobody at hand, or to a patient."""
-        link = cast("Link[View]", self._resolver.follow(holder, path, reference, View))
+        return self._led_to(self._resolver.follow(holder, path, reference, View))
+
+    def _led_to(self, link: Link[View]) -> Party:
         found = link.resource
         if found is None:
             return Party(link)
@@ -93,27 +98,29 @@ class Parties:
             return Participant(view, number, service=cast("Link[HealthcareService]", link))
         if kind in _NO_PARTY:
             return Participant(view, number)
-        return Participant(view, number, party=self.party(appointment, path, view.actor))
+        return Participant(view, number, party=self._led_to(link))
 
     def _of_role(self, link: Link[View], role: Resource[PractitionerRole]) -> Party:
-        """A role with everything it names."""
-        view = role.view
-        return Party(
-            link,
-            self._follow(role, "practitioner", view.practitioner, Practitioner),
-            role,
-            self._follow(role, "organization", view.organization, Organization),
-            self._all(role, "location", view.location, Location),
-            self._all(role, "healthcareService", view.healthcare_service, HealthcareService),
-        )
+        """A role with everything it names, followed once: many appointments are with the same few people."""
+        known = self._of_roles.get(id(role))
+        if known is None:
+            view = role.view
+            known = self._of_roles[id(role)] = Party(
+                link,
+                self._follow(role, "practitioner", view.practitioner, Practitioner),
+                role,
+                self._follow(role, "organization", view.organization, Organization),
+                self._all(role, "location", view.location, Location),
+                self._all(role, "healthcareService", view.healthcare_service, HealthcareService),
+            )
+        return replace(known, link=link)
 
     def _of_practitioner(self, link: Link[View], practitioner: Resource[Practitioner]) -> Party:
         """A practitioner, with their role where exactly one active is at hand."""
         roles = [role for role in self._roles_of(practitioner) if role.view.active is not False]
         if len(roles) != 1:
             return Party(link, practitioner)
-        party = self._of_role(link, roles[0])
-        return Party(link, practitioner, party.role, party.organization, party.locations, party.services)
+        return replace(self._of_role(link, roles[0]), practitioner=practitioner)
 
     def _roles_of(self, practitioner: Resource[Practitioner]) -> list[Resource[PractitionerRole]]:
         if self._roles is None:

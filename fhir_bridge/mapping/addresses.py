@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+import msgspec
 import phonenumbers
 
 from fhir_bridge.fhir import datatypes
@@ -16,8 +16,7 @@ from fhir_bridge.mapping.said import code, said
 from fhir_bridge.task_api.models import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Addressed:
+class Addressed(msgspec.Struct, frozen=True):
     """An address as the endpoint wants it, all five parts or None; `missing` are FHIR's names of what it
     lacks."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Extension, Period, Timing, TimingRepeat
@@ -27,8 +28,7 @@ DAY_CODES = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 
 UNITS = {"s": 1, "min": 60, "h": 3_600}
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(msgspec.Struct, frozen=True):
     """What telling a time takes: the clock, the instant it is told at (aware), the rules, and the
     recorder."""
 
@@ -49,8 +49,7 @@ class Telling:
         return closes in (None, opens) or (end is not None and closes.instant(zone) == end.instant(zone))
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """A window in words, the rule that found it, and the elements it stands in."""
 
     words: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
@@ -28,8 +29,7 @@ from fhir_bridge.mapping.when import listed
 FIELD = "task_data.additional_context"
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(msgspec.Struct, frozen=True):
     """One sentence, the rule that made it, and the elements it was made from."""
 
     text: str
@@ -37,8 +37,7 @@ class Sentence:
     elements: tuple[Element, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Speaking:
+class Speaking(msgspec.Struct, frozen=True):
     """What the sentences are made from."""
 
     case: Case

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
@@ -32,8 +34,7 @@ class Blocked:
 NOBODY_BLOCKED = Blocked()
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """Who passed every gate: the patient, whom to call, and the complete name."""
 
     patient: Resource[Patient]
@@ -42,8 +43,7 @@ class Admitted:
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
+class _Person(msgspec.Struct, frozen=True):
     """What the gates look at: the patient at hand, who would be called, the site's list."""
 
     look: Look

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Extension
@@ -26,8 +27,7 @@ ReasonOfLoss = tuple[CodeableConcept, str]
 """Why an appointment was lost, and the FHIRPath of where that stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class LossClass:
+class LossClass(msgspec.Struct, frozen=True):
     """The reason of the Skip a reason of loss leads to, where it stands, and the map's row or the layer's
     words."""
 

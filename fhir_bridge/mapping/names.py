@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from fhir_bridge.fhir.datatypes import HumanName
 from fhir_bridge.mapping.periods import current
@@ -16,8 +17,7 @@ REPRESENTATION = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representa
 """Which script a name is written in: ABC, SYL or IDE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """One name of a person: `first` (all given names) and `last`, its `prefix`, and its `index` in the list.
 
     `text` is set only where the record has no parts, which then were read from it (`notes`: name-split).
@@ -36,8 +36,7 @@ class Named:
         return self.first is not None and self.last is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(msgspec.Struct, frozen=True):
     """A name as it is said, and its place in the list."""
 
     text: str

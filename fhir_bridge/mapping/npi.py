@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
+import msgspec
 from stdnum import luhn
 
 from fhir_bridge.fhir.datatypes import Identifier
@@ -16,8 +16,7 @@ NPI_PREFIX = "80840"
 NPI_DIGITS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Npi:
+class Npi(msgspec.Struct, frozen=True):
     """The first valid NPI of a list, if any: its digits and place; and the places of those that fail."""
 
     number: str | None

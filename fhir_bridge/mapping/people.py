@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Address, CodeableConcept, ContactPoint, Extension, HumanName
@@ -21,8 +22,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
 
 
-@dataclass(frozen=True, slots=True)
-class Callee:
+class Callee(msgspec.Struct, frozen=True):
     """The person who is called: their number, and, for a guardian, the name and relationship to ask for.
 
     `address` says where they are (their calling hours); None where the record does not tell. `holder` is the
@@ -39,8 +39,7 @@ class Callee:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NoCallee:
+class NoCallee(msgspec.Struct, frozen=True):
     """Why nobody can be called: a reason of mapping, section 4, and the element it lies in."""
 
     reason: str
@@ -48,8 +47,7 @@ class NoCallee:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
+class _Person(msgspec.Struct, frozen=True):
     """Somebody with numbers: the patient, a RelatedPerson or a contact of the patient."""
 
     holder: Resource[View]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+import msgspec
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
 
@@ -30,8 +30,7 @@ _MASKED = re.compile(r"[xX]{2}|\*|_{2}|\?")
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Phone:
+class Phone(msgspec.Struct, frozen=True):
     """A number that can be called: E.164, its extension if any, its index in the list, and codes of what is
     odd."""
 
@@ -41,8 +40,7 @@ class Phone:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """What the library makes of a text in one region."""
 
     e164: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.links import Link, Participant, Party
@@ -19,16 +20,14 @@ from fhir_bridge.mapping.recorder import Element, Recorder
 PRACTITIONERS = ("Practitioner", "PractitionerRole")
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(msgspec.Struct, frozen=True):
     """Somebody's name as it is said, and the element it stands in."""
 
     text: str
     element: Element
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The practitioner to be seen: who it is, and their name."""
 
     party: Party

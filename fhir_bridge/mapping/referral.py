@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
@@ -40,8 +41,7 @@ class Unusable:
     phone: tuple[str, Element] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Referring:
+class Referring(msgspec.Struct, frozen=True):
     """Tells of one requester: their party, the rules, the instant, the recorder, and what turned out
     unusable."""
 
@@ -49,7 +49,7 @@ class Referring:
     profile: Profile
     now: datetime
     recorder: Recorder
-    unusable: Unusable = field(default_factory=Unusable)
+    unusable: Unusable = msgspec.field(default_factory=Unusable)
 
     def provider(self) -> Provider | None:
         """All that is known of them; None where nothing is."""

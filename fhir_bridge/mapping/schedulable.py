@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, Coding
 from fhir_bridge.fhir.resource import Resource
@@ -21,8 +22,7 @@ LABORATORY = "laboratory"
 ANY = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderClass:
+class OrderClass(msgspec.Struct, frozen=True):
     """The classes of an order (`referral`, `imaging`, `laboratory`, …; empty: nothing tells), and what tells
     them: `by` is ruling, type, category, code or words, `path` the element, `map_row` and `layer` the row of
     the concept map, or the ruling."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +18,7 @@ from fhir_bridge.mapping.practitioner import is_practitioner
 from fhir_bridge.mapping.recorder import Element
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """A case as expressions see it. Everything is read anew from the bytes for each of them, so that none can
     change the input or what another sees."""
 

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fhir_bridge.fhir.datatypes import Coding
 
-MOST_SYSTEMS = 10_000
-"""How many (map, system) pairs are remembered: systems come from the data, and data may be anything."""
+MOST_KNOWN = 10_000
+"""How many systems, and how many codes, of a map are remembered: they come from the data, which may be
+anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(msgspec.Struct, frozen=True):
     """What a map says of a coding: `text`, the `row` ("specialty 394579002") and the `layer` it stands in.
 
     `exact` is False where the code was found only by ignoring case.
@@ -66,6 +68,9 @@ class Terminology:
     _of_system: dict[tuple[str, str], tuple[Group, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    _of_code: dict[tuple[str, str | None, str], tuple[Group, Row] | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def word(self, map_name: str, coding: Coding) -> Word | None:
         """The word (target display) the map has for the coding, else None.
@@ -87,10 +92,14 @@ class Terminology:
     def _find(self, map_name: str, coding: Coding) -> tuple[Group, Row] | None:
         if not coding.code:
             return None
-        for group in self._groups_of(map_name, coding.system or ""):
-            if row := group.row(coding.code):
-                return group, row
-        return None
+        key = map_name, coding.system, coding.code
+        if key in self._of_code:
+            return self._of_code[key]
+        groups = self._groups_of(map_name, coding.system or "")
+        found = next(((group, row) for group in groups if (row := group.row(coding.code))), None)
+        if len(self._of_code) < MOST_KNOWN:
+            self._of_code[key] = found
+        return found
 
     def _groups_of(self, map_name: str, system: str) -> tuple[Group, ...]:
         """The map's groups for a system, worked out once: real data has few systems, and no more are kept."""
@@ -99,7 +108,7 @@ class Terminology:
         if known is None:
             name = self.canonical(system)
             known = tuple(group for group in self._groups(map_name) if group.pattern.fullmatch(name))
-            if len(self._of_system) < MOST_SYSTEMS:
+            if len(self._of_system) < MOST_KNOWN:
                 self._of_system[key] = known
         return known
 

@@ -44,7 +44,10 @@ def _says_so(concept: CodeableConcept, path: str, profile: Profile) -> bool:
     if _coded(concept, profile):
         return True
     words = concept_words(concept, path, profile)
-    return words is not None and any(each in words.text.casefold() for each in profile.context.virtual_words)
+    if words is None:
+        return False
+    text = words.text.casefold()
+    return any(each in text for each in profile.context.virtual_words)
 
 
 def _coded(concept: CodeableConcept, profile: Profile) -> bool:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
+
+import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Period
@@ -17,8 +18,7 @@ from fhir_bridge.mapping.recorder import Element
 from fhir_bridge.mapping.statuses import status_of
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """One time a trigger names; `opens` or `closes` is None where that side is open. `element` is where it
     stands."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -40,8 +39,7 @@ class Local(msgspec.Struct, frozen=True):
         return self.precision == "time"
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(msgspec.Struct, frozen=True):
     """The clock times are told by: `places` are the zones the place of care may be in (one by the timezone
     extension), `source` is the source's zone."""
 
