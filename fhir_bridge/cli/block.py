@@ -11,7 +11,6 @@ from functools import partial
 from typing import TypeVar
 
 import click
-import phonenumbers
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.store import SqlLedger
+from fhir_bridge.mapping.phones import parse
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.settings import Settings
 
@@ -170,18 +170,15 @@ def _entry(text: str, region: str | None, settings: Settings) -> tuple[str, str]
 
 
 def _number(text: str, region: str | None) -> str:
-    try:
-        if re.search("[A-Za-z]", text):
-            # The parser would take the digits and drop the words: another number, perhaps.
-            raise UsageError("not a phone number: it holds letters")
-        number = phonenumbers.parse(text, region.upper() if region else None)
-    except phonenumbers.NumberParseException:
-        hint = None if region else "write it with + and the country's code, or give --region"
-        raise UsageError("not a phone number", hint=hint) from None
-    # One that is only possible within its town names nobody.
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+    """E.164, as mapping reads the same text."""
+    # The parser would take the digits and drop the words: another number, perhaps.
+    found = None if re.search("[A-Za-z]", text) else parse(text, region.upper() if region else None)
+    if found is None:
+        hint = None if region else "Write it with + and the country's code, or give --region."
+        raise UsageError("not a phone number", hint=hint)
+    if not found.possible:
         raise UsageError("no such phone number: it has too few or too many digits")
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return found.e164
 
 
 def _patient(text: str, settings: Settings) -> str:

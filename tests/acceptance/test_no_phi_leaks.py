@@ -232,6 +232,46 @@ def test_an_endpoint_that_quotes_the_patient_is_not_repeated(
     watched("cancel", "Appointment/a1", "--yes", "--because", "test")
 
 
+def test_protecting_people_says_nothing_of_them(watched: Watched, echo: Callable[[int], str]) -> None:
+    """Lists, exports and retention, with what works and what does not: their output has no more than ids."""
+    folder = watched.bridge.folder
+    watched.bridge.settings(echo(400))
+    assert watched("submit", watched.file, "--wait", "2s")[0] == 1
+    (folder / "list.csv").write_text("number,patient\n(212) 555-0147,\nZzyxfeather 5550147,\n")
+    (folder / "known.csv").write_text("source,identity,patient_id\ndefault,Patient/p1,474747\n")
+    (folder / "other.csv").write_text("Zzyxfeather,474747\n5550147,\n")
+    because = ("--because", "test")
+    for words, code in (
+        (("block", "import", "list.csv", "--region", "US", *because), 1),
+        (("block", "import", "other.csv", *because), 4),
+        (("block", "add", "default/Patient/p1", *because), 0),
+        (("block", "list", "--json"), 0),
+        (("patients", "import", "known.csv", *because), 1),
+        (("patients", "export", "-", *because), 0),
+        (("retention", "run"), 0),
+        (("audit", "verify"), 0),
+        (("audit", "export", "-", *because), 0),
+        (("submit", watched.file, "--dry-run"), 0),
+    ):
+        found, out, _ = watched(*words)
+        assert found == code, words
+        assert not MARKS.search(out), words
+
+
+def test_an_encrypted_ledger_holds_nothing_of_them(watched: Watched, echo: Callable[[int], str]) -> None:
+    """Neither its file nor its journal, nor the errors of who has no key or another one."""
+    folder = watched.bridge.folder
+    keyed = '[ledger]\nencryption_key = "{}"\n'
+    watched.bridge.settings(echo(400), keyed.format("A" * 43 + "="))
+    assert watched("submit", watched.file, "--wait", "2s")[0] == 1
+    assert MARKS.search(watched("show", "Appointment/a1")[1])
+    for path in folder.glob("fhir-bridge.db*"):
+        assert not MARKS.search(path.read_bytes().decode("latin-1")), path.name
+    for settings in ("", keyed.format("B" * 42 + "A=")):
+        watched.bridge.settings(echo(400), settings)
+        assert watched("show", "Appointment/a1")[0] == 6
+
+
 def test_an_endpoint_that_is_down_gives_nothing_away(watched: Watched) -> None:
     """Nor does a name that cannot be found."""
     watched.bridge.settings("http://127.0.0.1:9")

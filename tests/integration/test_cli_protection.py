@@ -75,7 +75,7 @@ def test_a_number_on_the_list_is_shown_to_nobody(bridge: Any, site: Any) -> None
     assert not any(b"5550147" in path.read_bytes() for path in files)
 
 
-@pytest.mark.parametrize("whom", ["p1", "elsewhere/Patient/p1", "default/", "12", "+1212555"])
+@pytest.mark.parametrize("whom", ["p1", "elsewhere/Patient/p1", "default/", "12", "+1212555", "+15550147"])
 def test_what_is_neither_number_nor_patient_is_usage(bridge: Any, site: Any, whom: str) -> None:
     """A slip must not look as if somebody were safe."""
     assert bridge("block", "add", whom, *BECAUSE).code == 2

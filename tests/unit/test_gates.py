@@ -98,6 +98,16 @@ def test_the_sites_list_is_obeyed(asked: Any, proposed: Json, marigold: Json, bl
     assert asked(proposed, marigold, blocked=Blocked(numbers=frozenset({"+16465550199"}))) is None
 
 
+def test_a_merge_takes_nobody_off_the_list(asked: Any, proposed: Json, marigold: Json) -> None:
+    """Who was blocked under the record that was replaced, or under the one that replaced it."""
+    link = {"link": [{"type": "replaced-by", "other": {"reference": "Patient/survivor"}}]}
+    records = proposed, {**marigold, **link}, {**marigold, "id": "survivor"}
+    for name in ("Patient/marigold", "Patient/survivor"):
+        listed = Blocked(patients=frozenset({name}))
+        assert asked(*records, blocked=listed) == ("do-not-call", False)
+    assert asked(*records, blocked=Blocked(patients=frozenset({"Patient/other"}))) is None
+
+
 def consent(status: str = "active", **more: Any) -> Json:
     """A Consent of Marigold's."""
     return {
