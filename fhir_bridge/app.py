@@ -16,6 +16,7 @@ from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
+from fhir_bridge.case.people import person_records
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.resource import Resource
@@ -26,6 +27,7 @@ from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.statements import statements
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
 from fhir_bridge.settings.model import DEFAULT_SOURCE
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from fhir_bridge.dispatch.dispatcher import Dispatcher
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
-    from fhir_bridge.ledger.records import Arrival
+    from fhir_bridge.ledger.records import Arrival, Heard
     from fhir_bridge.ledger.store import SqlLedger
 
 
@@ -72,25 +74,35 @@ class MappingRun:
 
     def decisions(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> Iterator[Decision]:
         """The same one by one, each decided when it is asked for."""
-        return (decision for _, decision in self._decided(inputs, blocked))
+        return (decision for _, decision in self._decided(inputs, blocked, self._at_hand(inputs)))
 
     def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
         """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every
         trigger that a history says is gone, for it may be waiting there to be called."""
-        from fhir_bridge.ledger.records import Arrival
+        return self.taken(inputs, blocked)[0]
 
-        source = self.profile.source.name
-        return [
+    def taken(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> tuple[list[Arrival], list[Heard]]:
+        """What the ledger takes in: these arrivals, and what the records at hand say of whole persons."""
+        from fhir_bridge.ledger.records import Arrival, Heard
+
+        source, at_hand = self.profile.source.name, self._at_hand(inputs)
+        arrivals = [
             *(
                 Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
-                for trigger, decision in self._decided(inputs, blocked)
+                for trigger, decision in self._decided(inputs, blocked, at_hand)
             ),
             *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
         ]
+        said = statements(person_records(at_hand), self.profile, self.now)
+        return arrivals, [Heard(source, statement) for statement in said]
 
-    def _decided(self, inputs: Inputs, blocked: Blocked) -> Iterator[tuple[Trigger, Decision]]:
+    def _at_hand(self, inputs: Inputs) -> AtHand:
+        return AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
+
+    def _decided(
+        self, inputs: Inputs, blocked: Blocked, at_hand: AtHand
+    ) -> Iterator[tuple[Trigger, Decision]]:
         source = self.profile.source.name
-        at_hand = AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
         for trigger in triggers(at_hand, inputs.resources):
             case = gather(at_hand, trigger, source=source)
             decision = decide(case, self.profile, self.now, blocked)

@@ -84,7 +84,8 @@ class Door:
         parts = [one if one.keys() & {"resource", "request"} else {"resource": one} for one in entries]
         path.write_text(json.dumps({"resourceType": "Bundle", "type": kind, "entry": parts}))
         run = mapping_run(None, None, {}, self.now)
-        return await self.ledger.accept(run.arrivals(run.read([str(path)])), now=self.now)
+        arrivals, heard = run.taken(run.read([str(path)]))
+        return await self.ledger.accept(arrivals, now=self.now, heard=heard)
 
     async def ready(self) -> int:
         """How many calls are waiting."""
