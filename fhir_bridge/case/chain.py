@@ -189,6 +189,9 @@ class Chains:
     def _label(self, link: Link[View]) -> str | None:
         if link.resource is not None:
             return stable_name(link.resource)
+        target = parse(link.reference.reference)
+        if target is not None and target.label and self._resolver.may_be_own(target):
+            return target.label
         return self._patients.reference_key(link)
 
     def _based_on(self, appointment: Resource[Appointment]) -> Iterator[Link[ServiceRequest]]:

@@ -14,7 +14,7 @@ from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Identifier, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Patient, View
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
 
 V = TypeVar("V", bound=View)
 
@@ -57,10 +57,21 @@ class Patients:
         if kind not in self._resources:
             lists = self._resources[kind] = {}
             for resource in self._resolver.index.of(kind):
-                patient = self.of(resource)
-                if patient is not None:
-                    lists.setdefault(patient.identity, []).append(resource)
+                for name in dict.fromkeys(self._names_for(resource)):
+                    lists.setdefault(name, []).append(resource)
         return cast("tuple[Resource[V], ...]", tuple(self._resources[kind].get(identity, ())))
+
+    def _names_for(self, resource: Resource[View]) -> Iterator[str]:
+        """Under whom a resource is found. A Consent also by Type/id, whatever server it names: that somebody
+        is wrongly kept from being called can be mended."""
+        patient = self.of(resource)
+        if patient is None:
+            return
+        yield patient.identity
+        if patient.patient is None and isinstance(resource.view, Consent):
+            target = references.parse(patient.link.reference.reference)
+            if target is not None and target.label:
+                yield target.label
 
     def survivor(self, patient: Resource[Patient]) -> Resource[Patient] | None:
         """The record that counts for this one, itself where none took its place; None where a merge cannot be
@@ -78,7 +89,7 @@ class Patients:
         if found is None:
             return ()
         merged = self.names_of(found.patient) if found.patient is not None else ()
-        return tuple(dict.fromkeys((found.identity, *merged)))
+        return tuple(dict.fromkeys((*self._names_for(resource), *merged)))
 
     @cached_property
     def _merged_into(self) -> dict[int, list[str]]:

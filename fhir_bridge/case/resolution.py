@@ -24,6 +24,11 @@ _ALWAYS_CURRENT = (Patient, Appointment, ServiceRequest)
 """Whether somebody may be called is judged by what holds now, whatever version a reference names."""
 
 
+_IN_CHAINS = (Appointment, ServiceRequest)
+"""What is joined by Type/id where nobody knows the source's base: taken apart, it would be two calls. People
+are not: the record must be the one that is meant."""
+
+
 class Resolver:
     """Follows references over an index. Each answer is a Link; none raises."""
 
@@ -49,6 +54,11 @@ class Resolver:
         target = references.parse(link.reference.reference)
         return self._literal(link.holder, target)[0] if target else ()
 
+    def may_be_own(self, target: Target) -> bool:
+        """Whether a reference is to the source's own server: a relative one, one on its base, and any where
+        nothing at hand says what that is, for a source is one hospital."""
+        return target.base is None or not self.index.bases or target.base in self.index.bases
+
     def _find(
         self, holder: Resource[View], reference: Reference, kind: type[View]
     ) -> tuple[Resource[View] | None, str | None]:
@@ -56,6 +66,8 @@ class Resolver:
         note = UNRESOLVED
         if target is not None:
             found, untyped = self._literal(holder, target)
+            if not found and issubclass(kind, _IN_CHAINS) and target.label and self.may_be_own(target):
+                found = self.index.labelled(target.label)
             if len(found) == 1:
                 return self._of_version(found[0], target, untyped)
             note = AMBIGUOUS if found else UNRESOLVED
