@@ -106,7 +106,7 @@ class AesGcm:
             raise _missing(name.hex())
         try:
             return cipher.decrypt(nonce, kept[_HEAD:], name)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # the latter for one that was cut short
             raise LedgerError(
                 "a payload of the ledger was changed after it was written, or is damaged",
                 code="ledger-payload-damaged",

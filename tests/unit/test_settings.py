@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -346,3 +347,25 @@ def test_the_line_of_a_key_is_not_confused_by_long_texts() -> None:
     assert lines == {("a",): 1, ("b",): 5, ("b", "c d", "e"): 6, ("b", "f"): 7, ("b", "f", "g"): 8}
     assert line_of(lines, ("b", "f", "g", "0")) == 8
     assert line_of(lines, ("z",)) is None
+
+
+@pytest.mark.parametrize("period", ["0s", "23h"])
+def test_payloads_are_kept_for_a_day_at_least(tmp_path: Path, period: str) -> None:
+    """Four times the period must outlast a weekend, or what waits for Monday is lost."""
+    (tmp_path / "bridge.toml").write_text(f'[retention]\npayloads = "{period}"\n')
+    with pytest.raises(SettingsError, match=r"bridge\.toml:2: retention\.payloads: must be at least 1d"):
+        load_settings(environ={}, working_folder=tmp_path)
+
+
+def test_the_key_that_writes_comes_first_and_none_is_printed(tmp_path: Path) -> None:
+    """From the environment, a file or the text; `config show` has no part of them."""
+    keys = [b64encode(bytes([number]) * 32).decode() for number in range(3)]
+    (tmp_path / "old.key").write_text(keys[1] + "\n")
+    (tmp_path / "bridge.toml").write_text(
+        '[ledger]\nencryption_key = { env = "LEDGER_KEY" }\naudit_key = "our own"\n'
+        f'old_encryption_keys = [{{ file = "old.key" }}, "{keys[2]}"]\n'
+    )
+    loaded = load_settings(environ={"LEDGER_KEY": keys[0]}, working_folder=tmp_path)
+    assert loaded.settings.encryption_keys() == keys
+    shown = repr(loaded) + "".join(str(row) for row in effective(loaded))
+    assert not any(key in shown for key in (*keys, "our own"))

@@ -1,0 +1,45 @@
+"""Files that operators are given: whole or not at all, and their own."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from fhir_bridge.cli.csv_rows import read_rows
+from fhir_bridge.cli.whole_file import whole_file
+
+
+def test_a_file_whose_writing_fails_is_as_it_was(tmp_path: Path) -> None:
+    """And nothing is left beside it."""
+    path = tmp_path / "known.csv"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), whole_file(str(path)) as out:
+        out.write("half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_its_owners_even_where_another_was_open_to_all(tmp_path: Path) -> None:
+    """The new one takes its place with rights of its own."""
+    path = tmp_path / "known.csv"
+    path.write_text("before")
+    path.chmod(0o644)
+    with whole_file(str(path)) as out:
+        out.write("after")
+    assert path.read_text() == "after"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_written_as_csv_is_read_again(tmp_path: Path) -> None:
+    """Quotation marks, commas and line ends in a cell; the line is that of the cell's end."""
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as out:
+        csv.writer(out).writerows([["number", "patient"], ['a "b", c', "d\ne"], ["f", ""]])
+    rows = list(read_rows(str(path), ("number", "patient")))
+    assert [(row.line, row["number"], row["patient"]) for row in rows] == [
+        (3, 'a "b", c', "d\ne"),
+        (4, "f", ""),
+    ]
