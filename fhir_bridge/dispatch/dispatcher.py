@@ -120,6 +120,7 @@ class _Run:
         self._claimed: deque[Claimed] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._low = asyncio.Event()
+        self._dry = False
         self._rescued_at: datetime | None = None
         self._looked = False
         self._failure: BaseException | None = None
@@ -154,7 +155,7 @@ class _Run:
         if not closed and await self._claim(now):
             return False
         if self._in_flight or self._claimed:
-            await self._wait(IDLE)
+            await self._wait(IDLE / 5 if self._dry else IDLE)
             return self._until.at is not None and self._clock() >= self._until.at
         return await self._wait_for_due(gate)
 
@@ -166,6 +167,8 @@ class _Run:
             return False
         lease_until = now + self._dispatcher.rules.dispatch.lease
         found = await self._ledger.claim(Claim(self._token, now, lease_until, wanted, self._until.only))
+        # Where there was less than asked for, more may come, but it is not worth a look for each that lands.
+        self._dry = len(found) < wanted
         self._claimed.extend(found)
         self._launch()
         return bool(found)
@@ -182,7 +185,7 @@ class _Run:
             self._failure = self._failure or failure
         elif not self._stop.is_set() and self._failure is None:
             self._launch()
-        if len(self._claimed) <= self._most // 2:
+        if not self._in_flight or (not self._dry and len(self._claimed) <= self._most // 2):
             self._low.set()
 
     async def _wait_for_due(self, gate: Gate) -> bool:

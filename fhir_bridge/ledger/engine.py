@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fhir_bridge.errors import LedgerError, SettingsError
 from fhir_bridge.ledger import postgres
+from fhir_bridge.ledger.encryption import cipher_of, use
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing."""
@@ -73,8 +74,23 @@ def open_engine(url: URL) -> AsyncEngine:
         postgres.require_driver()
         return create_async_engine(url, pool_pre_ping=True, **postgres.arguments(url))
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
-    event.listen(engine.sync_engine, "connect", prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", begin_sqlite)
+    _prepared(engine.sync_engine)
+    return engine
+
+
+def direct_engine(engine: AsyncEngine) -> Engine | None:
+    """Another engine on the same SQLite file, for use in a thread; None where the ledger is no file."""
+    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+        return None
+    url = engine.url.set(drivername="sqlite+pysqlite")
+    beside = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
+    use(beside.dialect, cipher_of(engine.dialect))
+    return _prepared(beside)
+
+
+def _prepared(engine: Engine) -> Engine:
+    event.listen(engine, "connect", prepare_sqlite)
+    event.listen(engine, "begin", begin_sqlite)
     return engine
 
 

@@ -11,12 +11,13 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Dialect, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Dialect, Table, insert
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, UpdateBase
+
+from fhir_bridge.ledger.upserts import upsert_on
 
 Row = Mapping[str, Any]
 _Process = Callable[[Any], Any]
@@ -25,7 +26,7 @@ _Process = Callable[[Any], Any]
 async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows that all name the same columns; ids are the database's to give."""
     if rows:
-        await execute_many(connection, _insert(table, connection.dialect.name), rows)
+        await execute_many(connection, _insert(table), rows)
 
 
 async def upsert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -81,16 +82,11 @@ def _compiled(statement: UpdateBase, dialect: Dialect, names: tuple[str, ...]) -
 
 
 @lru_cache
-def _insert(table: Table, dialect: str) -> Insert:
+def _insert(table: Table) -> Insert:
     # inline: nobody asks for the ids of a batch, so none are sent back.
-    made: Insert = (postgresql if dialect == "postgresql" else sqlite).insert(table).inline()
-    return made
+    return insert(table).inline()
 
 
 @lru_cache
 def _upsert(table: Table, dialect: str) -> Insert:
-    made = (postgresql if dialect == "postgresql" else sqlite).insert(table).inline()
-    others = {c.name: made.excluded[c.name] for c in table.columns if not c.primary_key}
-    keys = list(table.primary_key.columns)
-    updating: Insert = made.on_conflict_do_update(index_elements=keys, set_=others)
-    return updating
+    return upsert_on(dialect, table)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, destination, intake
 from fhir_bridge.ledger.folding import RETRY
+from fhir_bridge.ledger.many import execute_many
 from fhir_bridge.ledger.records import Defer, Park, Refusal, SettlePatient, SettleTask, Written
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import attempts, intents, patients
@@ -36,6 +37,43 @@ _PROCESSED = (OutcomeClass.ACCEPTED, OutcomeClass.UNKNOWN)
 _FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 
 
+def _given(*names: str) -> dict[str, Any]:
+    return {name: bindparam(name) for name in names}
+
+
+_SETTLE_TASK = (
+    update(intents)
+    .where(intents.c.id == bindparam("of_id"), intents.c.tries == bindparam("of_number"))
+    .where(intents.c.state == State.SENDING, intents.c.lease_token == bindparam("of_token"))
+    .values(
+        **_given("state", "reason", "due_at", "poll_at", "task_id", "answer", "changed_at"),
+        # Certainly nobody was phoned: the number counts as not called.
+        called_at=case((bindparam("of_processed") == 1, intents.c.called_at), else_=None),
+        **_FREE,
+    )
+)
+_SETTLE_PATIENT = {
+    state: update(patients)
+    .where(patients.c.id == bindparam("of_id"), patients.c.tries == bindparam("of_number"))
+    .where(patients.c.state == state)
+    .values(**_given("state", "api_id", "error", "answer", "due_at", "changed_at"), **_FREE)
+    for state in (PatientState.CREATING, PatientState.IN_DOUBT)
+}
+_FINISH_ATTEMPT = {
+    of: update(attempts)
+    .where(of == bindparam("of_row"), attempts.c.number == bindparam("of_number"))
+    .values(_given("finished_at", "status", "outcome", "error", "latency_us"))
+    for of in (attempts.c.intent_id, attempts.c.patient_id)
+}
+_GIVE_BACK = (
+    update(intents)
+    .where(intents.c.id == bindparam("of_id"), intents.c.lease_token == bindparam("of_token"))
+    .where(intents.c.state == State.READY)
+    .values(**_given("state", "due_at", "reason", "changed_at"), **_FREE)
+)
+"""Built once, so that they are compiled once (`many`)."""
+
+
 async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask]) -> list[Written]:
     """Settle each intent if it is still sending under this attempt.
 
@@ -43,18 +81,7 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     is sent after all; any other answer is kept with the attempt and left to the operator.
     """
     rows = [_task_row(item) for item in settled]
-    statement = (
-        update(intents)
-        .where(intents.c.id == bindparam("of_id"), intents.c.tries == bindparam("of_number"))
-        .where(intents.c.state == State.SENDING, intents.c.lease_token == bindparam("of_token"))
-        .values(
-            **{name: bindparam(name) for name in rows[0] if not name.startswith("of_")},
-            # Certainly nobody was phoned: the number counts as not called.
-            called_at=case((bindparam("of_processed") == 1, intents.c.called_at), else_=None),
-            **_FREE,
-        )
-    )
-    written = (await connection.execute(statement, rows)).rowcount
+    written = await execute_many(connection, _SETTLE_TASK, rows)
     late = [row for row in rows if row["state"] is State.SENT]
     if written < len(rows) and late:
         await _settle_late(connection, late)
@@ -142,13 +169,7 @@ async def settle_patients(connection: AsyncConnection, settled: Sequence[SettleP
 async def _settle_patients_in(
     connection: AsyncConnection, rows: Sequence[dict[str, Any]], state: PatientState
 ) -> int:
-    statement = (
-        update(patients)
-        .where(patients.c.id == bindparam("of_id"), patients.c.tries == bindparam("of_number"))
-        .where(patients.c.state == state)
-        .values({name: bindparam(name) for name in rows[0] if not name.startswith("of_")} | _FREE)
-    )
-    return (await connection.execute(statement, rows)).rowcount
+    return await execute_many(connection, _SETTLE_PATIENT[state], rows)
 
 
 def _patient_row(item: SettlePatient) -> dict[str, Any]:
@@ -180,12 +201,7 @@ async def _finish_attempts(
         }
         for row_id, item in settled
     ]
-    statement = (
-        update(attempts)
-        .where(of == bindparam("of_row"), attempts.c.number == bindparam("of_number"))
-        .values({name: bindparam(name) for name in rows[0] if not name.startswith("of_")})
-    )
-    await connection.execute(statement, rows)
+    await execute_many(connection, _FINISH_ATTEMPT[of], rows)
 
 
 async def defer(connection: AsyncConnection, deferred: Sequence[Defer]) -> list[Written]:
@@ -216,13 +232,6 @@ async def park(connection: AsyncConnection, parked: Sequence[Park]) -> list[Writ
 async def _give_back(
     connection: AsyncConnection, given: Sequence[tuple[Any, dict[str, Any]]]
 ) -> list[Written]:
-    names = ("state", "due_at", "reason", "changed_at")
-    statement = (
-        update(intents)
-        .where(intents.c.id == bindparam("of_id"), intents.c.lease_token == bindparam("of_token"))
-        .where(intents.c.state == State.READY)
-        .values({name: bindparam(name) for name in names} | _FREE)
-    )
     rows = [{**values, "of_id": claimed.id, "of_token": claimed.token} for claimed, values in given]
-    await connection.execute(statement, rows)
+    await execute_many(connection, _GIVE_BACK, rows)
     return [DONE] * len(given)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.blocking import is_blocked
+from fhir_bridge.ledger.many import insert_many
 from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
@@ -135,7 +136,7 @@ async def _note_attempts(
         rows = [
             {of: row_id, "call": call, "number": number, "started_at": at} for row_id, number in begun.items()
         ]
-        await connection.execute(insert(attempts), rows)
+        await insert_many(connection, attempts, rows)
 
 
 async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dict[int, Written]:

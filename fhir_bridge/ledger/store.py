@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,17 @@ from fhir_bridge.ledger import (
 )
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.collisions import CollidedError, done_again, gave_up
+from fhir_bridge.ledger.direct import Answer, Body, DirectTransactions
 from fhir_bridge.ledger.encryption import use
-from fhir_bridge.ledger.engine import READS, WRITES, demand_privacy, ledger_url, make_file, open_engine
+from fhir_bridge.ledger.engine import (
+    READS,
+    WRITES,
+    demand_privacy,
+    direct_engine,
+    ledger_url,
+    make_file,
+    open_engine,
+)
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
 from fhir_bridge.ledger.protection import Protection
@@ -71,6 +80,8 @@ class SqlLedger(Protection):
         self._given_audit_key = audit_key
         # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        beside = direct_engine(engine)
+        self._direct = DirectTransactions(beside, _told_errors) if beside is not None else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,6 +93,8 @@ class SqlLedger(Protection):
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._direct is not None:
+            await asyncio.to_thread(self._direct.close)
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -99,6 +112,16 @@ class SqlLedger(Protection):
         async with _transaction(self._engine, writes=False) as connection:
             yield connection
 
+    async def _at_once(self, body: Body[Answer]) -> Answer:
+        """A transaction that may write, all of it without the event loop in between where that is possible:
+        for what is done many times a second.
+        """
+        if self._direct is None or self._writer is None:
+            async with self._writing() as connection:
+                return await body(connection)
+        async with self._writer:
+            return await self._direct.run(body, WRITES)
+
     # -- intake --
 
     @done_again
@@ -113,17 +136,19 @@ class SqlLedger(Protection):
     ) -> list[Accepted]:
         """See port.Intakes."""
         taken = Intake(now, now + hold, keep_skips)
-        async with self._writing() as connection:
-            return await intake.accept(connection, arrivals, taken, self._salt, heard)
+        return await self._at_once(lambda c: intake.accept(c, arrivals, taken, self._salt, heard))
 
     # -- dispatch --
 
     @done_again
     async def claim(self, asked: Claim) -> list[Claimed]:
         """See port.Dispatches."""
-        async with self._writing() as connection:
+
+        async def claim(connection: AsyncConnection) -> list[Claimed]:
             gate = await destination.gate(connection)
             return [] if gate.closed_because(asked.now) else await claims.claim(connection, asked)
+
+        return await self._at_once(claim)
 
     @done_again
     async def write(self, batch: Sequence[Write]) -> list[Written]:
@@ -131,8 +156,7 @@ class SqlLedger(Protection):
         along.
         """
         try:
-            async with self._writing() as connection:
-                return await exchanges.write(connection, batch, self._breaker)
+            return await self._at_once(lambda c: exchanges.write(c, batch, self._breaker))
         except _RefusedError:
             if len(batch) == 1:
                 return [exchanges.refused(batch[0])]
@@ -276,12 +300,19 @@ class _RefusedError(LedgerError):
 
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, *, writes: bool = True) -> AsyncIterator[AsyncConnection]:
-    """A transaction; the database's errors come out without their parameters, for those hold PHI."""
-    try:
+    """A transaction whose errors are the ledger's."""
+    with _told_errors():
         async with engine.connect() as connection:
             await connection.execution_options(**(WRITES if writes else READS))
             async with connection.begin():
                 yield connection
+
+
+@contextmanager
+def _told_errors() -> Iterator[None]:
+    """The database's errors come out as the ledger's, without their parameters, for those hold PHI."""
+    try:
+        yield
     except IntegrityError as error:
         raise _RefusedError(
             f"the ledger refused a row: {type(error.orig).__name__}", code="ledger-refused"

@@ -10,7 +10,12 @@ from sqlalchemy.sql.dml import Insert
 
 def upsert(connection: AsyncConnection, table: Table) -> Insert:
     """Insert rows; one whose primary key is there already replaces every other column of it."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return upsert_on(connection.dialect.name, table)
+
+
+def upsert_on(dialect: str, table: Table) -> Insert:
+    """The same for a database by its name."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     others = {
         column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key

@@ -26,6 +26,9 @@ from fhir_bridge.task_api.wire import NIL_ID, Received, Sent
 MAX_ANSWER = 4 * 1024 * 1024
 """Bytes of an answer that are read; a longer one is unreadable. Long transcripts stay well below."""
 
+_PATIENT = "/v1/patient"
+_TASK = "/v1/task"
+
 Record = TypeVar("Record", bound=Received)
 
 
@@ -73,13 +76,15 @@ class TaskApiClient:
         self._now = now
         self._base_url = str(url).rstrip("/")
         self._connect_timeout = connect_timeout
-        self._headers = {
-            "Accept": "application/json",
+        # An address and a header are parsed once here, not for every request.
+        self._posts = {path: httpx.URL(self._base_url + path) for path in (_PATIENT, _TASK)}
+        self._headers = [
+            (b"Accept", b"application/json"),
             # Without compression an answer cannot be larger than what was read of it.
-            "Accept-Encoding": "identity",
-            "Authorization": bearer(api_key),
-            "User-Agent": "fhir-bridge",
-        }
+            (b"Accept-Encoding", b"identity"),
+            (b"Authorization", bearer(api_key).encode("ascii")),
+            (b"User-Agent", b"fhir-bridge"),
+        ]
         # Without httpx's client above it there are no redirects, cookies or proxies from the environment, and
         # a request costs half as much.
         self._transport = Connections(
@@ -105,15 +110,15 @@ class TaskApiClient:
         self, request: CreatePatientRequest, *, idempotency_key: str | None = None
     ) -> Outcome:
         """POST /v1/patient once. Never raises for an answer or a failure of the network."""
-        return await self._post("/v1/patient", request, idempotency_key)
+        return await self._post(_PATIENT, request, idempotency_key)
 
     async def create_task(self, request: TaskRequest, *, idempotency_key: str | None = None) -> Outcome:
         """POST /v1/task once: somebody may be phoned. Never raises for an answer or a failing network."""
-        return await self._post("/v1/task", request, idempotency_key)
+        return await self._post(_TASK, request, idempotency_key)
 
     async def get_patient(self, patient_id: str) -> Patient | Outcome:
         """The patient, or what became of the question: REFUSED with status 404 when there is none."""
-        return await self._get(f"/v1/patient/{quote(patient_id, safe='')}", {}, Patient)
+        return await self._get(f"{_PATIENT}/{quote(patient_id, safe='')}", {}, Patient)
 
     async def get_task(
         self, task_id: str, *, include_transcript: bool = False, include_all_calls: bool = False
@@ -126,7 +131,7 @@ class TaskApiClient:
             "include_transcript": str(include_transcript).lower(),
             "include_all_calls": str(include_all_calls).lower(),
         }
-        return await self._get(f"/v1/task/{quote(task_id, safe='')}", parameters, Task)
+        return await self._get(f"{_TASK}/{quote(task_id, safe='')}", parameters, Task)
 
     async def probe(self) -> Outcome:
         """ACCEPTED when the endpoint lives and takes our key: asks for a task that cannot be (delivery)."""
@@ -138,13 +143,12 @@ class TaskApiClient:
         return task
 
     async def _post(self, path: str, body: Sent, idempotency_key: str | None) -> Outcome:
-        headers = {**self._headers, "Content-Type": "application/json"}
+        headers = [*self._headers, (b"Content-Type", b"application/json")]
         idempotent = False
         if self._idempotency_header and idempotency_key:
-            headers[self._idempotency_header] = idempotency_key
+            headers.append((self._idempotency_header.encode("ascii"), idempotency_key.encode("ascii")))
             idempotent = True
-        url = self._base_url + path
-        request = httpx.Request("POST", url, content=body.to_json(), headers=headers)
+        request = httpx.Request("POST", self._posts[path], content=body.to_json(), headers=headers)
         answer = await self._exchange(request, idempotent=idempotent)
         return answer if isinstance(answer, Outcome) else self._outcome(answer, idempotent=idempotent)
 

@@ -1,0 +1,67 @@
+"""A whole transaction in a thread of its own, on SQLite: there each statement is a matter of microseconds.
+
+Through aiosqlite every statement goes to another thread and back several times, and each time the event loop
+may be busy with other senders; that took longer than the statements. The functions that make up a
+transaction stay the same: what they await here has its answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Answer = TypeVar("Answer")
+Body = Callable[[AsyncConnection], Coroutine[Any, Any, Answer]]
+
+
+class DirectTransactions:
+    """Runs transactions one after the other; `told` turns the database's errors into the ledger's."""
+
+    def __init__(self, engine: Engine, told: Callable[[], AbstractContextManager[None]]) -> None:
+        self._engine = engine
+        self._told = told
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    async def run(self, body: Body[Answer], options: dict[str, Any]) -> Answer:
+        """What `body` gives, once it is committed; nothing is written where it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, body, options)
+
+    def _run(self, body: Body[Answer], options: dict[str, Any]) -> Answer:
+        with self._told(), self._engine.connect() as connection:
+            connection.execution_options(**options)
+            with connection.begin():
+                return _without_waiting(body(cast(AsyncConnection, _Here(connection))))
+
+    def close(self) -> None:
+        """Finish what is under way and close the connection."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+
+class _Here:
+    """What the ledger's functions ask of an AsyncConnection, answered in this thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.dialect = connection.dialect
+
+    async def execute(self, *asked: Any, **options: Any) -> Any:
+        return self._connection.execute(*asked, **options)
+
+    async def exec_driver_sql(self, *asked: Any, **options: Any) -> Any:
+        return self._connection.exec_driver_sql(*asked, **options)
+
+
+def _without_waiting(body: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        body.send(None)
+    except StopIteration as done:
+        return cast(Answer, done.value)
+    body.close()
+    raise RuntimeError("a transaction in the ledger's thread cannot wait for the event loop")
