@@ -132,8 +132,8 @@ class Patients:
         for element in _ELEMENTS:
             reference = getattr(resource.view, element, None)
             if isinstance(reference, Reference):
-                path = f"{resource.view.resource_type}.{element}"
-                return [link for link in [self._link(resource, path, reference)] if self._may_be(link)]
+                link = self._link(resource, f"{resource.view.resource_type}.{element}", reference)
+                return [link] if self._may_be(link) else []
         return []
 
     def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:

@@ -43,7 +43,12 @@ def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder)
     Encounter points to; laboratory and telephone ones left out."""
     finished = (_encounter(each, profile, recorder) for each in case.encounters)
     encounters = [past for past in finished if past is not None]
-    covered = {id(found) for each in case.encounters for found in _appointments_of(case, each)}
+    covered = {
+        id(found)
+        for each in case.encounters
+        if each.view.appointment
+        for found in _appointments_of(case, each)
+    }
     fulfilled = [
         past
         for each in (*case.chain.appointments, *case.other_appointments)
@@ -79,8 +84,9 @@ def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recor
         return None
     period, path = (view.period, "period") if view.period else (view.actual_period, "actualPeriod")
     for name, text in (("start", period.start), ("end", period.end)) if period else ():
-        if moment := moment_at(encounter, f"{path}.{name}", text, recorder):
-            return Past(encounter, moment, (encounter, f"{path}.{name}"))
+        element = f"{path}.{name}"
+        if moment := moment_at(encounter, element, text, recorder):
+            return Past(encounter, moment, (encounter, element))
     return None
 
 
@@ -94,10 +100,12 @@ def _appointment(appointment: Resource[Appointment], profile: Profile, recorder:
 
 def _is_excluded(view: Encounter, profile: Profile) -> bool:
     """Whether every word of it says that it was laboratory work or a telephone call."""
-    concepts = [*[each.concept for each in _classes(view)], *view.type]
-    return any(
-        profile.terms.kind(VISIT_EXCLUSION, coding) for concept in concepts for coding in concept.coding
-    )
+    kind = profile.terms.kind
+    for concept in (*[each.concept for each in _classes(view)], *view.type):
+        for coding in concept.coding:
+            if kind(VISIT_EXCLUSION, coding):
+                return True
+    return False
 
 
 def _classes(view: Encounter) -> tuple[EncounterClass, ...]:
