@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fhir_bridge.ledger import states
@@ -11,12 +11,15 @@ from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.precedence import PERSON_SKIPS, STOPS, Age, Standing, age, chosen, revokes
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import State
+from fhir_bridge.mapping.decision import Skip
 
 HOLD = "hold"
 RETRY = "retry"
 SUPERSEDED = "superseded"
 MERGED = "merged"
 REVOKED_AFTER_SEND = "revoked-after-send"
+BOOKED = "already-booked"
+NEVER_BOOKED = "never-booked"
 PATIENT_CHANGED_AFTER_SEND = "patient-changed-after-send"
 
 _KIND = {"call": State.READY, "skip": State.SKIPPED, "reject": State.REJECTED}
@@ -115,7 +118,11 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
             return _accepted(current, Change.OLDER)
         if last.fingerprint == standing.fingerprint and last.version == standing.version:
             return _accepted(current, Change.UNCHANGED)
-    intent = _intent_for(known, arrival, current)
+    if called := _called_for(known, arrival, last):
+        standing = _never_booked(standing)
+        intent: KnownIntent | None = called
+    else:
+        intent = _intent_for(known, arrival, current)
     if intent is None:
         if standing.decision == "skip" and not intake.keep_skips:
             return Accepted(key_of(arrival), None, standing.reason, Change.NOT_KEPT)
@@ -137,6 +144,33 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
 
 def _accepted(intent: KnownIntent, change: Change) -> Accepted:
     return Accepted(intent.key, intent.state, intent.reason, change)
+
+
+def _called_for(known: Known, arrival: Arrival, last: Standing | None) -> KnownIntent | None:
+    """The intent whose call was placed for what this loss says is lost, though it never was booked: as far as
+    anybody heard, or because it never had a time. What was booked since, and is lost, is a call of its own.
+    """
+    subject = arrival.decision.subject
+    if not subject.loss or subject.missed or isinstance(arrival.decision, Skip):
+        return None
+    if last is not None and last.reason == BOOKED:
+        return None
+    if last is None and not subject.loss.endswith("@"):
+        return None
+    found = [intent for intent in known.touched(arrival) if intent.source == arrival.source]
+    if any(_is_same_loss(intent.loss, subject.loss) for intent in found):
+        return None
+    called = [intent for intent in found if _was_called(intent) and not intent.loss]
+    return min(called, key=lambda intent: intent.id or 0, default=None)
+
+
+def _was_called(intent: KnownIntent) -> bool:
+    return intent.state in states.OUT_OF_HAND or intent.state is State.DONE
+
+
+def _never_booked(standing: Standing) -> Standing:
+    """The same, as a Skip: what the call was for is not wanted any more."""
+    return replace(standing, decision="skip", reason=NEVER_BOOKED)
 
 
 def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> KnownIntent | None:
@@ -336,7 +370,7 @@ def _due(intent: KnownIntent, before: State | None, intake: Intake) -> datetime:
 
 def _alarm(intent: KnownIntent, winner: Standing) -> None:
     """A revocation, or another patient, that finds the task sent: somebody must tell the vendor."""
-    if intent.state not in states.OUT_OF_HAND:
+    if not _was_called(intent) or (intent.state is State.DONE and winner.reason != NEVER_BOOKED):
         return
     if revokes(winner):
         alarm, reason = REVOKED_AFTER_SEND, winner.reason

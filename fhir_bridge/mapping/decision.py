@@ -45,7 +45,8 @@ class Subject(msgspec.Struct, frozen=True):
     `loss` is the part of the key that names the lost appointment and its lost start, None unless the intent
     is to make a loss good: the ledger lets a chain take the intent of a known member, but never a loss that
     of its chain. `name` is the trigger's for keys: without an id it is printed as a URN or a place in a file,
-    and the next message may mean another by it. None: `trigger` lasts.
+    and the next message may mean another by it. None: `trigger` lasts. `missed`: the patient did not come, so
+    the lost appointment was booked for sure.
     """
 
     trigger: str
@@ -56,6 +57,7 @@ class Subject(msgspec.Struct, frozen=True):
     last_updated: datetime | None = None
     loss: str | None = None
     name: str | None = None
+    missed: bool = False
 
 
 class About(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ def subject_of(case: Case, profile: Profile) -> Subject:
         last_updated=updated.instant(UTC) if updated else None,
         loss=loss,
         name=case.trigger_name,
+        missed=loss is not None and _was_missed(case, profile),
     )
 
 
@@ -52,3 +53,8 @@ def loss_of(case: Case, profile: Profile) -> str | None:
     start = parse(view.start)
     when = start.instant(profile.source.zone).strftime("%Y-%m-%dT%H:%M:%SZ") if start else ""
     return f"{case.trigger_name}@{when}"
+
+
+def _was_missed(case: Case, profile: Profile) -> bool:
+    status = status_of(case.trigger, profile)
+    return status is not None and status.code == "noshow"

@@ -14,7 +14,9 @@ from fhir_bridge.ledger.records import (
     Arrival,
     Change,
     Claimed,
+    ReadBack,
     Selection,
+    Sent,
     SettlePatient,
     SettleTask,
     StartPatient,
@@ -199,13 +201,29 @@ async def test_two_chains_that_turn_out_to_be_one_are_one_call(
 
 
 async def test_a_loss_is_an_intent_of_its_own(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
-    """What was called for once is called for again when it was lost, once."""
+    """What was called for once, and booked, is called for again when it was lost, once."""
     await take(ledger, monday, arrivals.call("Appointment/a"))
     await send(ledger, monday)
+    await take(ledger, monday, arrivals.skip("Appointment/a", "already-booked", version_id="2"))
     lost = {"intent": "ehr|p|a|lost", "loss": "Appointment/a@2026-11-17T14:00:00Z", "patient": "Patient/p-a"}
-    for version in ("2", "3"):
+    for version in ("3", "4"):
         await take(ledger, monday, arrivals.call("Appointment/a", version_id=version, **lost))
     assert await states(ledger, monday) == {"sent": 1, "ready": 1}
+
+
+@pytest.mark.parametrize("missed", [False, True])
+async def test_a_loss_of_what_was_never_booked_is_no_second_call(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, missed: bool
+) -> None:
+    """The vendor is still to schedule it: an alarm, also when the call is over. Who did not come had one."""
+    await take(ledger, monday, arrivals.call("Appointment/a"))
+    claimed = await send(ledger, monday)
+    sent = Sent(claimed.id, claimed.key, A_TASK.id or "")
+    await ledger.record_polls([ReadBack(sent, "COMPLETED", None, final=True)], monday)
+    lost = {"intent": "ehr|p|a|lost", "loss": "Appointment/a@2026-11-17T14:00:00Z", "patient": "Patient/p-a"}
+    await take(ledger, monday, arrivals.call("Appointment/a", version_id="2", missed=missed, **lost))
+    assert await states(ledger, monday) == ({"done": 1, "ready": 1} if missed else {"done": 1})
+    assert (await ledger.status(monday)).alarms == ({} if missed else {"revoked-after-send": 1})
 
 
 @pytest.mark.parametrize("loss_first", [True, False])
