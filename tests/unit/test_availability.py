@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -12,21 +11,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.request import valid_until
-
-Json = dict[str, Any]
-Told = dict[str, Any]
-
-PATIENT: Json = {"actor": {"reference": "Patient/marigold"}, "status": "accepted"}
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def order(**elements: Any) -> Json:
-    """An active order for Marigold."""
-    return {"resourceType": "ServiceRequest", **elements}
+from tests.unit.marigold import PATIENT, Json, Told, appointment, order
 
 
 def test_requested_periods_go_before_start_and_past_ones_are_dropped(told: Callable[..., Told]) -> None:

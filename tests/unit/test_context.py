@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,32 +11,7 @@ from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.phones import Phone
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
-
-Json = dict[str, Any]
-Told = dict[str, Any]
-
-PATIENT: Json = {"actor": {"reference": "Patient/marigold"}, "status": "accepted"}
-ADAM: Json = {"actor": {"reference": "Practitioner/adam"}, "status": "accepted"}
-CAREFUL: Json = {
-    "resourceType": "Practitioner",
-    "id": "adam",
-    "name": [{"family": "Careful", "given": ["Adam"], "prefix": ["Dr."]}],
-}
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def concept(text: str | None = None, *codings: Json) -> Json:
-    """A CodeableConcept."""
-    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
-
-
-def encounter(day: str, **elements: Any) -> Json:
-    """A finished visit of Marigold's."""
-    return {"resourceType": "Encounter", "id": f"e-{day}", "period": {"start": day}, **elements}
+from tests.unit.marigold import ADAM, CAREFUL, PATIENT, Json, Told, appointment, concept, encounter
 
 
 def test_the_context_keeps_its_order_and_says_nothing_twice(

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fhir_bridge.mapping.recorder import Recorder
-
-Json = dict[str, Any]
-Told = dict[str, Any]
+from tests.unit.marigold import Told, appointment, concept, order
 
 NPI_SYSTEM = "http://hl7.org/fhir/sid/us-npi"
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def order(**elements: Any) -> Json:
-    """An active order for Marigold."""
-    return {"resourceType": "ServiceRequest", **elements}
-
-
-def concept(text: str | None = None, *codings: Json) -> Json:
-    """A CodeableConcept."""
-    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
 
 
 def test_who_refers_is_told_without_their_home(told: Callable[..., Told]) -> None:

@@ -3,28 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-Json = dict[str, Any]
-Told = dict[str, Any]
-
-PATIENT: Json = {"actor": {"reference": "Patient/marigold"}, "status": "accepted"}
-ADAM: Json = {"actor": {"reference": "Practitioner/adam"}, "status": "accepted"}
-CAREFUL: Json = {
-    "resourceType": "Practitioner",
-    "id": "adam",
-    "name": [{"family": "Careful", "given": ["Adam"], "prefix": ["Dr."]}],
-}
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def concept(text: str | None = None, *codings: Json) -> Json:
-    """A CodeableConcept."""
-    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
+from tests.unit.marigold import ADAM, CAREFUL, PATIENT, Told, appointment, concept
 
 
 def test_what_was_lost_is_told_with_its_reason(told: Callable[..., Told]) -> None:

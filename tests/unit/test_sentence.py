@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.sentence import article
-
-Json = dict[str, Any]
-Told = dict[str, Any]
-
-SNOMED = "http://snomed.info/sct"
-V2_0276 = "http://terminology.hl7.org/CodeSystem/v2-0276"
-PATIENT: Json = {"actor": {"reference": "Patient/marigold"}, "status": "accepted"}
-ADAM: Json = {"actor": {"reference": "Practitioner/adam"}, "status": "accepted"}
-CAREFUL: Json = {
-    "resourceType": "Practitioner",
-    "id": "adam",
-    "name": [{"family": "Careful", "given": ["Adam"], "prefix": ["Dr."]}],
-}
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def concept(text: str | None = None, *codings: Json) -> Json:
-    """A CodeableConcept."""
-    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
+from tests.unit.marigold import ADAM, CAREFUL, PATIENT, SNOMED, V2_0276, Json, Told, appointment, concept
 
 
 def test_a_follow_up_names_its_practitioner(told: Callable[..., Told]) -> None:

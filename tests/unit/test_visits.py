@@ -3,30 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fhir_bridge.mapping.recorder import Recorder
-
-Json = dict[str, Any]
-Told = dict[str, Any]
-
-SNOMED = "http://snomed.info/sct"
-V2_0276 = "http://terminology.hl7.org/CodeSystem/v2-0276"
-
-
-def appointment(**elements: Any) -> Json:
-    """An Appointment of Marigold's, proposed unless told otherwise."""
-    return {"resourceType": "Appointment", **elements}
-
-
-def concept(text: str | None = None, *codings: Json) -> Json:
-    """A CodeableConcept."""
-    return ({"text": text} if text else {}) | ({"coding": list(codings)} if codings else {})
-
-
-def encounter(day: str, **elements: Any) -> Json:
-    """A finished visit of Marigold's."""
-    return {"resourceType": "Encounter", "id": f"e-{day}", "period": {"start": day}, **elements}
+from tests.unit.marigold import SNOMED, V2_0276, Told, appointment, concept, encounter
 
 
 def test_visits_are_told_newest_first_and_at_most_five(told: Callable[..., Told]) -> None:
