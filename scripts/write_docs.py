@@ -27,7 +27,13 @@ def pages() -> dict[str, str]:
 
 def command_line() -> str:
     """One section for each command and subcommand, each with its own help."""
-    root = click.Context(group, info_name="fhir-bridge", max_content_width=WIDTH, terminal_width=WIDTH)
+    root = click.Context(
+        group,
+        info_name="fhir-bridge",
+        max_content_width=WIDTH,
+        terminal_width=WIDTH,
+        **group.context_settings,
+    )
     parts = ["# The command line\n", "Written by `make docs` from `--help`.\n", _section(group, root, "##")]
     for name in group.list_commands(root):
         command = group.get_command(root, name)
@@ -43,6 +49,8 @@ def command_line() -> str:
 
 
 def _section(command: click.Command, context: click.Context, level: str) -> str:
+    # click keeps the help option of the first context it saw, which may have been a test's.
+    command._help_option = None
     lines = [line.rstrip() for line in command.get_help(context).splitlines()]
     return "\n".join([f"{level} `{context.command_path}`", "```", *lines, "```", ""])
 
