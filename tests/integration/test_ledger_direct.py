@@ -1,0 +1,95 @@
+"""Transactions in the ledger's own thread: whole or not at all, beside those of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.records import Written
+from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from fhir_bridge.ledger.tables import destination, pauses
+
+DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+
+
+async def opened(folder: Path, now: datetime) -> SqlLedger:
+    """An empty ledger."""
+    return await open_ledger(folder / "ledger.db", now=now, **DESTINATION)
+
+
+async def paused(ledger: SqlLedger) -> int:
+    """How many rows the tests below have written."""
+
+    async def count(connection: AsyncConnection) -> int:
+        found: int = (await connection.execute(select(func.count()).select_from(pauses))).scalar_one()
+        return found
+
+    return await ledger._at_once(count)
+
+
+async def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path, monday: datetime) -> None:
+    """Be it by an error of ours, by waiting for the loop, or by the database, told without its parameters."""
+    row = {"source": "Zzyx", "since": monday, "by": "nobody", "why": "test"}
+
+    async def ours(connection: AsyncConnection) -> None:
+        await connection.execute(insert(pauses), [row])
+        raise LookupError
+
+    async def waits(connection: AsyncConnection) -> None:
+        await connection.execute(insert(pauses), [row])
+        await asyncio.sleep(0)
+
+    async def twice(connection: AsyncConnection) -> None:
+        await connection.execute(insert(pauses), [row])
+        await connection.execute(insert(pauses), [row])
+
+    async with await opened(tmp_path, monday) as ledger:
+        for body, error in ((ours, LookupError), (waits, RuntimeError), (twice, LedgerError)):
+            with pytest.raises(error) as caught:
+                await ledger._at_once(body)
+            assert "Zzyx" not in str(caught.value)
+            assert await paused(ledger) == 0
+
+
+async def test_both_kinds_of_transaction_at_once_lose_no_update(tmp_path: Path, monday: datetime) -> None:
+    """Read, then written back, by two hundred of them through two connections."""
+
+    async def one_more(connection: AsyncConnection) -> None:
+        read = (await connection.execute(select(destination.c.failures))).scalar_one()
+        await connection.execute(update(destination).values(failures=read + 1))
+
+    async def through_the_loop(ledger: SqlLedger) -> None:
+        async with ledger._writing() as connection:
+            await one_more(connection)
+
+    async with await opened(tmp_path, monday) as ledger:
+        both = [work for _ in range(100) for work in (ledger._at_once(one_more), through_the_loop(ledger))]
+        await asyncio.gather(*both)
+        assert (await ledger.gate()).failures == 200
+
+
+async def test_a_commit_holds_only_so_many_writes_and_keeps_their_order() -> None:
+    """Else every sender of a worker would wait for one commit."""
+    batches: list[list[int]] = []
+
+    class Ledger:
+        async def write(self, batch: Any) -> list[Written]:
+            batches.append(list(batch))
+            await asyncio.sleep(0)
+            return [Written(done=True, number=item) for item in batch]
+
+    queue: Any = WriteQueue(Ledger())  # type: ignore[arg-type]
+    async with queue:
+        futures = [queue.put(number) for number in range(200)]
+        await queue.flush()
+    assert [(await future).number for future in futures] == list(range(200))
+    assert [number for batch in batches for number in batch] == list(range(200))
+    assert max(map(len, batches)) == AT_ONCE
