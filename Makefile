@@ -1,6 +1,6 @@
 # Everyday commands. Each sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs wheel clean
+.PHONY: help demo test chaos lint format bench docs wheel clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -13,6 +13,10 @@ demo: $(VENV)/.ready ## a made-up hospital's appointments become tasks at an emu
 
 test: $(VENV)/.ready ## every test but the long ones, on all cores
 	@$(RUN)/pytest -n auto $(ARGS)
+
+chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; writes docs/reliability.md anew
+	@CHAOS_INTENTS=$${CHAOS_INTENTS:-10000} CHAOS_REPORT=docs/reliability.md \
+		$(RUN)/pytest -s tests/acceptance/test_chaos.py $(ARGS)
 
 lint: $(VENV)/.ready ## style, formatting and types
 	@$(RUN)/ruff check .
