@@ -1,7 +1,13 @@
+"""Who may import whom (architecture, rule 1), and what loads with what (performance)."""
+
+from __future__ import annotations
+
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,9 @@ import pytest
 import fhir_bridge
 
 PACKAGE = Path(fhir_bridge.__file__).parent
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
+FOLDERS = sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py"))
+MODULES = sorted(file.stem for file in PACKAGE.glob("*.py") if file.stem != "__init__")
 MAPPING = sorted((PACKAGE / "mapping").glob("*.py"))
 
 OWN_ALLOWED = (
@@ -57,6 +66,71 @@ def imports(module: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+HOMES = {
+    "aiosqlite": {"ledger"},
+    "alembic": {"ledger"},
+    "click": {"cli"},
+    "cryptography": {"ledger"},
+    "fhirpathpy": {"profiles"},
+    "httptools": {"task_api"},
+    "httpx": {"cli", "sandbox", "task_api"},
+    "psycopg": {"ledger"},
+    "rich": {"cli"},
+    "sqlalchemy": {"ledger"},
+    "starlette": {"sandbox"},
+    "structlog": {"dispatch", "logs"},
+    "uvicorn": {"sandbox"},
+}
+"""Libraries that these parts alone know, so that another may take their place."""
+
+
+def allowed() -> dict[str, set[str]]:
+    """What CONTRIBUTING lets each folder import, `cli` aside: it may import everything."""
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.*) \|$", CONTRIBUTING.read_text(), re.MULTILINE)
+    return {folder: set(re.findall(r"`(\w+)`", cell)) for folder, cell in rows if folder != "cli"}
+
+
+def own_imports(folder: str) -> set[tuple[str, str]]:
+    """The parts of the bridge that a folder's modules import, each with the module that does."""
+    return {
+        (name.split(".")[1], file.relative_to(PACKAGE).as_posix())
+        for file in (PACKAGE / folder).rglob("*.py")
+        for name in imports(file)
+        if name.startswith("fhir_bridge.") and name.split(".")[1] != folder
+    }
+
+
+def test_contributing_describes_every_folder_and_module() -> None:
+    """A part that nobody wrote down is a part nobody finds."""
+    assert sorted([*allowed(), "cli"]) == FOLDERS
+    text = CONTRIBUTING.read_text()
+    assert [name for name in MODULES if f"`{name}.py`" not in text] == []
+
+
+@pytest.mark.parametrize("folder", [name for name in FOLDERS if name != "cli"])
+def test_a_folder_imports_what_contributing_lets_it(folder: str) -> None:
+    """The third column of the table, to the letter."""
+    may = allowed()[folder]
+    assert [(part, module) for part, module in sorted(own_imports(folder)) if part not in may] == []
+
+
+def test_no_folder_leads_back_to_itself() -> None:
+    """What CONTRIBUTING allows has no circle; `static_order` raises CycleError for one."""
+    order = list(TopologicalSorter(allowed()).static_order())
+    assert order.index("fhir") < order.index("mapping") < order.index("ledger") < order.index("dispatch")
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_a_library_stays_where_it_belongs(library: str) -> None:
+    """No SQL outside the ledger, no terminal outside the command line."""
+    users = {
+        file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for file in PACKAGE.rglob("*.py")
+        if any(name.partition(".")[0] == library for name in imports(file))
+    }
+    assert users <= HOMES[library]
+
+
 @pytest.mark.parametrize("module", MAPPING, ids=lambda module: module.stem)
 def test_mapping_imports_inward_only(module: Path) -> None:
     """architecture, rule 1: views, wire models, errors and pure libraries."""
@@ -100,5 +174,5 @@ def test_deciding_loads_nothing_it_does_not_need() -> None:
 
 
 def test_the_package_has_its_mapping() -> None:
-    """The two tests above would pass over an empty folder."""
+    """The tests of every module would pass over an empty folder."""
     assert len(MAPPING) > 30
