@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import and_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +16,7 @@ from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import in_state, intents, patients
 
 _BEHIND = {PatientState.IN_DOUBT: "patient-in-doubt", PatientState.REFUSED: "patient-refused"}
+CHANGED = "patient-changed"
 _SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
 
 Place = tuple[str, str]
@@ -76,13 +78,15 @@ async def _bring_up_to_date(
     connection: AsyncConnection, row: Any, intent: KnownIntent, now: datetime
 ) -> None:
     """The site's own id settles everything; a mended request is tried again where the last one
-    was refused.
+    was refused. Somebody else under the identity is for a person to look at: no call in another's name.
     """
     assert intent.content is not None
     request, api_id = bytes(intent.content.patient), intent.content.api_id
     statement = update(patients).where(patients.c.id == row.id, patients.c.state == row.state)
     if api_id and api_id != row.api_id:
         values: dict[str, Any] = {**_SETTLED_BY_SITE, "api_id": api_id}
+    elif not api_id and is_another(row.request, request):
+        values = {"request": request, "state": PatientState.IN_DOUBT, "error": CHANGED}
     elif row.state == PatientState.NEW and request != row.request:
         values = {"request": request}
     elif row.state == PatientState.REFUSED and request != row.request:
@@ -92,11 +96,36 @@ async def _bring_up_to_date(
     await connection.execute(statement.values(**values, changed_at=now))
 
 
+class _Person(msgspec.Struct):
+    first_name: str = ""
+    last_name: str = ""
+    date_of_birth: str | None = None
+
+
+def is_another(known: bytes | None, told: bytes) -> bool:
+    """Whether two drafts of a patient cannot be one person's: of last name, first name and birth date two
+    differ. One alone is a marriage, another spelling, or a date put right; what is not known differs in
+    nothing.
+    """
+    if not known or known == told:
+        return False
+    one, other = (msgspec.json.decode(draft, type=_Person) for draft in (known, told))
+    dates = (one.date_of_birth, other.date_of_birth)
+    differ = (
+        one.last_name.casefold() != other.last_name.casefold(),
+        one.first_name.casefold().split()[:1] != other.first_name.casefold().split()[:1],
+        None not in dates and dates[0] != dates[1],
+    )
+    return sum(map(bool, differ)) > 1
+
+
 async def park_behind(connection: AsyncConnection, now: datetime) -> None:
     """Park every ready intent whose patient is in doubt or refused: it cannot be sent, and must be seen."""
-    for state, reason in _BEHIND.items():
-        stuck = select(patients.c.id).where(in_state(patients, state))
-        statement = update(intents).where(in_state(intents, State.READY), intents.c.patient_id.in_(stuck))
+    changed = and_(in_state(patients, PatientState.IN_DOUBT), patients.c.error == CHANGED)
+    behind = [(changed, CHANGED), *((in_state(patients, state), why) for state, why in _BEHIND.items())]
+    for stuck, reason in behind:
+        of_them = intents.c.patient_id.in_(select(patients.c.id).where(stuck))
+        statement = update(intents).where(in_state(intents, State.READY), of_them)
         await connection.execute(statement.values(**_given_up(reason, now)))
 
 
@@ -110,7 +139,7 @@ async def bring_back(connection: AsyncConnection, patient_id: int, now: datetime
     behind = and_(
         intents.c.patient_id == patient_id,
         intents.c.state == State.PARKED,
-        intents.c.reason.in_(_BEHIND.values()),
+        intents.c.reason.in_([*_BEHIND.values(), CHANGED]),
     )
     statement = update(intents).where(behind)
     back = {"state": State.READY, "reason": None, "due_at": now, "changed_at": now}

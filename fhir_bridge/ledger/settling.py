@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, update
+from sqlalchemy import and_, bindparam, case, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, destination, intake
@@ -55,7 +55,8 @@ _SETTLE_TASK = (
 _SETTLE_PATIENT = {
     state: update(patients)
     .where(patients.c.id == bindparam("of_id"), patients.c.tries == bindparam("of_number"))
-    .where(patients.c.state == state)
+    # Somebody else is under that identity by now: an answer about the former tells nothing of them.
+    .where(patients.c.state == state, func.coalesce(patients.c.error, "") != crosswalk.CHANGED)
     .values(**_given("state", "api_id", "error", "answer", "due_at", "changed_at"), **_FREE)
     for state in (PatientState.CREATING, PatientState.IN_DOUBT)
 }

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from fhir_bridge.app import mapping_run
-from fhir_bridge.ledger.records import Accepted
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.records import Accepted, Act, SettlePatient, SettleTask, StartPatient, StartTask
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 NAMED_BY_IDENTIFIER = {"type": "ServiceRequest", "identifier": {"system": "urn:orders", "value": "R1"}}
 
@@ -86,6 +89,23 @@ class Door:
         run = mapping_run(None, None, {}, self.now)
         arrivals, heard = run.taken(run.read([str(path)]))
         return await self.ledger.accept(arrivals, now=self.now, heard=heard)
+
+    async def send(self) -> int:
+        """Every call that is due is placed at the endpoint; gives how many."""
+        claimed = await self.ledger.claim(Claim("worker", self.now, self.now + timedelta(minutes=1), 10))
+        for each in claimed:
+            taken = Outcome(OutcomeClass.ACCEPTED, 201, id=str(uuid4()))
+            lease = self.now + timedelta(minutes=1)
+            if each.patient.api_id is None:
+                (begun,) = await self.ledger.write([StartPatient(each, self.now, lease)])
+                await self.ledger.write([SettlePatient(each, begun.number, taken, self.now, self.now)])
+            (begun,) = await self.ledger.write([StartTask(each, self.now, lease, self.now)])
+            await self.ledger.write([SettleTask(each, begun.number, taken, self.now, self.now)])
+        return len(claimed)
+
+    async def alarms(self) -> dict[str, int]:
+        """What somebody must tell the vendor."""
+        return (await self.ledger.status(self.now)).alarms
 
     async def ready(self) -> int:
         """How many calls are waiting."""
@@ -223,3 +243,143 @@ async def test_a_number_that_many_carry_joins_nobody(door: Door) -> None:
     orders = [order(id=f"o{n}", code={"text": f"Care {n}"}, identifier=shared) for n in (1, 2)]
     await door.take(patient(), *orders)
     assert await door.ready() == 4
+
+
+async def test_a_death_stops_what_waits_for_another_appointment(door: Door) -> None:
+    """The newer message brings the dead Patient and something else of theirs; then the first comes again."""
+    first = (patient(meta=version(1)), appointment(meta=version(1)))
+    await door.take(*first)
+    died = patient(meta=version(2), deceasedBoolean=True)
+    await door.take(died, appointment(id="a2", meta=version(2)))
+    assert await door.ready() == 0
+    await door.take(*first)
+    assert await door.ready() == 0
+    await door.take(patient(meta=version(3)))
+    assert await door.ready() == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"deceasedDateTime": "2026-11-22"},
+        {"active": False},
+        {"meta": {"tag": [{"code": "HTEST"}]}},
+        {"meta": {"security": [{"code": "R"}]}},
+    ],
+)
+async def test_a_patient_who_comes_alone_is_heard(door: Door, told: dict[str, Any]) -> None:
+    """No trigger is in the message, and the call that waits is stopped all the same."""
+    await door.take(patient(), appointment())
+    await door.take(patient(**told))
+    assert await door.ready() == 0
+
+
+async def test_a_consent_that_comes_alone_is_heard(door: Door) -> None:
+    """By an absolute reference too, though nothing says where the server is."""
+    await door.take(patient(), appointment())
+    denies = {"resourceType": "Consent", "id": "c1", "status": "active", "provision": {"type": "deny"}}
+    await door.take({**denies, "patient": {"reference": "https://ehr.example/fhir/Patient/p1"}})
+    assert await door.ready() == 0
+
+
+async def test_a_consent_is_found_whatever_server_it_names(door: Door) -> None:
+    """That somebody is wrongly kept from being called can be mended."""
+    denies = {"resourceType": "Consent", "id": "c1", "status": "active", "provision": {"type": "deny"}}
+    consent = {**denies, "patient": {"reference": "https://other.example/fhir/Patient/p1"}}
+    (visit,) = await door.take(patient(), consent, appointment())
+    assert (visit.state, visit.reason) == ("skipped", "consent-denied")
+
+
+async def test_what_was_never_booked_and_is_cancelled_is_no_second_call(door: Door) -> None:
+    """The call to schedule it was placed; now somebody must tell the vendor that nobody wants it any more."""
+    await door.take(patient(), appointment(meta=version(1), start="2026-12-02T15:00:00Z"))
+    assert await door.send() == 1
+    lost = appointment(meta=version(2), status="cancelled", start="2026-12-02T15:00:00Z")
+    for _ in range(2):
+        await door.take(patient(), lost)
+        assert await door.ready() == 0
+        assert await door.alarms() == {"revoked-after-send": 1}
+
+
+async def test_what_was_booked_by_the_call_and_is_lost_is_a_call(door: Door) -> None:
+    """The first call did what it was for; the loss is an intent of its own."""
+    await door.take(patient(), appointment(meta=version(1)))
+    assert await door.send() == 1
+    booked = {"start": "2026-12-02T15:00:00Z", "end": "2026-12-02T16:00:00Z"}
+    await door.take(patient(), appointment(meta=version(2), status="booked", **booked))
+    await door.take(patient(), appointment(meta=version(3), status="cancelled", **booked))
+    assert await door.ready() == 1
+    assert await door.alarms() == {}
+
+
+async def test_an_appointment_first_heard_of_when_lost_is_a_call(door: Door) -> None:
+    """The order's call was placed, somebody booked and cancelled between two exports: it had a time."""
+    await door.take(patient(), order())
+    assert await door.send() == 1
+    based = [{"reference": "ServiceRequest/o1"}]
+    lost = appointment(status="cancelled", start="2026-12-02T15:00:00Z", basedOn=based)
+    await door.take(patient(), lost)
+    assert await door.ready() == 1
+
+
+async def test_a_lost_appointment_that_never_had_a_time_is_no_second_call(door: Door) -> None:
+    """Nothing can have been booked; the call of its order was placed."""
+    await door.take(patient(), order())
+    assert await door.send() == 1
+    based = [{"reference": "ServiceRequest/o1"}]
+    await door.take(patient(), appointment(status="cancelled", requestedPeriod=None, basedOn=based))
+    assert await door.ready() == 0
+    assert await door.alarms() == {"revoked-after-send": 1}
+
+
+@pytest.mark.parametrize("first", ["order", "appointment"])
+async def test_an_absolute_reference_joins_the_chain_of_a_source_without_base(door: Door, first: str) -> None:
+    """A source is one hospital: where nothing says on which server it is, Type/id counts."""
+    based = [{"reference": "https://ehr.example/fhir/ServiceRequest/o1"}]
+    messages = [(patient(), order()), (patient(), appointment(basedOn=based))]
+    for message in messages if first == "order" else messages[::-1]:
+        await door.take(*message)
+        await door.send()
+    assert (await door.ledger.status(door.now)).states == {"sent": 1}
+
+
+async def test_another_server_than_the_messages_own_is_a_stranger(door: Door) -> None:
+    """The message shows its server by its fullUrls: the same Type/id elsewhere is another order."""
+    await door.take(patient(), order())
+    assert await door.send() == 1
+    based = [{"reference": "https://other.example/fhir/ServiceRequest/o1"}]
+    url = "https://ehr.example/fhir/"
+    await door.take(
+        {"fullUrl": f"{url}Patient/p1", "resource": patient()},
+        {"fullUrl": f"{url}Appointment/a1", "resource": appointment(basedOn=based)},
+    )
+    assert await door.ready() == 1
+
+
+async def test_a_withdrawn_order_is_found_by_an_absolute_reference(door: Door) -> None:
+    """In one message, without fullUrls."""
+    based = [{"reference": "https://ehr.example/fhir/ServiceRequest/o1"}]
+    (_, visit) = await door.take(patient(), order(status="revoked"), appointment(basedOn=based))
+    assert visit.state == "skipped"
+
+
+async def test_a_reused_patient_id_is_parked_for_a_person(door: Door) -> None:
+    """Somebody else under the id whose patient at the endpoint is known: no task in their name."""
+    await door.take(patient(), appointment())
+    assert await door.send() == 1
+    another = patient(name=[{"family": "Other", "given": ["Otto"]}], birthDate="1950-05-05")
+    await door.take(another, appointment(id="a2"))
+    assert (await door.ledger.status(door.now)).reasons.get("patient-changed") == 1
+    assert await door.send() == 0
+    somebody = Act("tester", "created by hand", door.now)
+    assert await door.ledger.resolve_patient("default", "Patient/p1", str(uuid4()), somebody) == 1
+    await door.take(another, appointment(id="a3"))
+    assert await door.ready() == 2
+
+
+async def test_a_new_surname_is_the_same_person(door: Door) -> None:
+    """Birth date and first name agree: somebody married."""
+    await door.take(patient(), appointment())
+    assert await door.send() == 1
+    await door.take(patient(name=[{"family": "Other", "given": ["Juniper"]}]), appointment(id="a2"))
+    assert await door.ready() == 1
