@@ -10,7 +10,7 @@ import structlog
 from fhir_bridge.faults import location
 
 QUOTING = (
-    *("aiosqlite", "asyncio", "sqlalchemy.engine.Engine", "httpx"),
+    *("aiosqlite", "asyncio", "psycopg", "sqlalchemy.engine.Engine", "httpx"),
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
 )
 """Loggers of libraries that quote what they work on: parameters, rows, arguments, an answer's headers."""

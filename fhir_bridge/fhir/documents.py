@@ -64,7 +64,9 @@ def read(data: bytes, name: str) -> Document:
     Raises InputError, naming the file and where known the line, where nothing in it can be read: empty, not
     JSON, not FHIR, XML, another encoding than UTF-8, -16 or -32, nested too deeply.
     """
-    data = _utf8(data, name)
+    # FHIR has no U+0000 (R4, 2.24.0.1, string) and PostgreSQL keeps none: one record's would keep all that
+    # came with it out of the ledger.
+    data = _utf8(data, name).replace(rb"\u0000", rb"\ufffd")
     document = Document(name)
     if _is_ndjson(data):
         _read_lines(data, document)

@@ -36,7 +36,8 @@ async def record(connection: AsyncConnection, read: Sequence[ReadBack], now: dat
     """Keep what the endpoint shows of each task; one that is final is done."""
     for item in read:
         values: dict[str, Any] = {
-            "remote_status": item.status,
+            # PostgreSQL keeps no U+0000, and one task's must not hold up the others'.
+            "remote_status": item.status.replace("\0", "\ufffd"),
             "remote_outcome": None if item.outcome is None else item.outcome.encode(),
         }
         if item.final:

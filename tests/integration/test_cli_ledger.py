@@ -156,3 +156,16 @@ def test_a_missing_file_is_not_made(bridge: Any) -> None:
     ran = bridge("ledger", "check")
     assert (ran.code, "there is no ledger" in ran.err) == (6, True)
     assert not (bridge.folder / "nowhere.db").exists()
+
+
+def test_a_record_that_no_database_keeps_takes_no_other_along(bridge: Any, hospital: Any, empty: str) -> None:
+    """U+0000 in one person's identifier: both are accepted, and known again."""
+    assert bridge("ledger", "upgrade").code == 0
+    odd = {"identifier": [{"system": "urn:made-up", "value": "a\0b"}], "id": "p\0"}
+    participant = [{"actor": {"reference": "Patient/p\0"}, "status": "accepted"}]
+    people = [hospital.patient(1, **odd), hospital.patient(2)]
+    appointments = [hospital.appointment(1, participant=participant, id="a\0"), hospital.appointment(2)]
+    name = hospital.write("odd.json", *people, *appointments)
+    for _ in range(2):
+        bridge("submit", name, "--wait", "0s")
+        assert bridge("status", "--json").json["states"] == {"ready": 2}

@@ -72,6 +72,13 @@ def test_reads_the_encodings_json_may_have(wrapped: Any, encoding: str) -> None:
     assert labels(read(json.dumps(wrapped).encode(encoding), "test.json")) == ["Patient/p1"]
 
 
+def test_a_character_that_fhir_does_not_have_is_replaced() -> None:
+    """No database keeps U+0000 in a text; it is replaced alike wherever the same record comes from."""
+    document = taken({**PATIENT, "id": "p\0"})
+    assert labels(document) == ["Patient/p\ufffd"]
+    assert b"u0000" not in document.resources[0].raw
+
+
 def test_a_bundle_gives_each_entry_its_full_url_and_number() -> None:
     """Both name a resource that has no id."""
     document = taken(
