@@ -1,10 +1,8 @@
 """`fhir-bridge` in a process that kills itself at one fault point: its own code, wrapped from outside.
 
-    python -m tests.acceptance.chaos_process LOG POINT NTH COMMAND...
-
-At the NTH time that it comes to POINT it sends itself SIGKILL. A fault point lies before and after each
-commit of the ledger, and before, during and after each request; `-` is none. To LOG it appends one JSON line
-each: the token that it claims under, when a task's request began and ended, and at which point it died.
+At the nth time that it comes to its point it sends itself SIGKILL. A fault point lies before and after each
+commit of the ledger, and before, during and after each request; `-` is none. To its log it appends one JSON
+line each: the token that it claims under, when a task's request began and ended, and at which point it died.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 
+# Loaded once by the server that forks these processes: what each would load on its own takes a second.
+from fhir_bridge.cli import settle, submit, worker  # noqa: F401
 from fhir_bridge.cli.main import main
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.task_api.client import TaskApiClient
@@ -149,10 +149,13 @@ def _sending(fate: Fate, call: str, method: Any) -> Any:
     return sending
 
 
-if __name__ == "__main__":
-    log, point, nth, *command = sys.argv[1:]
-    ours = Fate(log, point, int(nth))
-    watch_commits(ours)
-    watch_requests(ours)
+def be_killed(log: str, output: str, point: str, nth: int, *command: str) -> None:
+    """Run a command to its end, or to its fate; what it says goes to the file `output`."""
+    said = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    fate = Fate(log, point, nth)
+    watch_commits(fate)
+    watch_requests(fate)
     sys.argv = ["fhir-bridge", *command]
     main()

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import multiprocessing
 import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.chaos_evidence import Exchange
-from tests.acceptance.chaos_process import NO_POINT
+from tests.acceptance.chaos_process import NO_POINT, be_killed
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", be_killed.__module__])
 ROOT = Path(__file__).parents[2]
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
 MAX_IN_FLIGHT = 4
@@ -113,26 +118,24 @@ class Running:
     """One process of the bridge. `log` is what its entry script wrote of it."""
 
     role: str
-    process: asyncio.subprocess.Process
+    process: BaseProcess
     log: Path
     output: Path
     ended_at: float = 0.0
 
     async def wait(self, patience: float | None) -> int:
         """Its exit code, -9 where it was killed: by itself, or by us when the patience (seconds) was over."""
-        try:
-            await asyncio.wait_for(self.process.wait(), patience)
-        except TimeoutError:
+        await asyncio.to_thread(self.process.join, patience)
+        if self.process.exitcode is None:
             self.kill()
-            await self.process.wait()
         self.ended_at = time.time()
-        assert self.process.returncode is not None
-        return self.process.returncode
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
     def kill(self) -> None:
-        """Kill -9, from outside."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        """Kill -9, from outside, and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
 
     def told(self) -> list[dict[str, Any]]:
         """The lines of its log."""
@@ -159,6 +162,7 @@ class Site:
     url: str = ""
     processes: list[Running] = field(default_factory=list)
     _endpoint: asyncio.subprocess.Process | None = None
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def storage(self) -> Path:
@@ -167,17 +171,12 @@ class Site:
 
     async def start(self, role: str, *command: str, point: str = NO_POINT, nth: int = 0) -> Running:
         """Start a command that is to die at this point, or at none."""
-        name = f"{len(self.processes):05}-{role}"
+        name = f"{next(self._numbers):05}-{role}"
         log, output = self.folder / f"{name}.log", self.folder / f"{name}.txt"
-        words = (str(log), point, str(nth), "--config", str(self.folder / "bridge.toml"), *command)
-        with output.open("wb") as told:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.acceptance.chaos_process", *words),
-                cwd=ROOT,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
-            )
+        config = str(self.folder / "bridge.toml")
+        words = (str(log), str(output), point, nth, "--config", config, *command)
+        process = FORKS.Process(target=be_killed, args=words, daemon=True)
+        await asyncio.to_thread(process.start)
         running = Running(role, process, log, output)
         self.processes.append(running)
         return running
@@ -193,6 +192,7 @@ class Site:
             *(sys.executable, "-c", program, "sandbox", *options, "--call-seconds", "0.3"),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         assert self._endpoint.stdout is not None
         said = (await self._endpoint.stdout.readline()).decode()
@@ -211,7 +211,5 @@ class Site:
     async def close(self) -> None:
         """End what still runs."""
         for running in self.processes:
-            if running.process.returncode is None:
-                running.kill()
-                await running.process.wait()
+            running.kill()
         await self.kill_endpoint()
