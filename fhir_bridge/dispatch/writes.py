@@ -11,7 +11,7 @@ from typing import Self
 from fhir_bridge.ledger.port import Dispatches
 from fhir_bridge.ledger.records import Write, Written
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Writes in one commit. With all of them in one, every sender would wait for the same commit and then send at
 the same moment; so while one part is committed, the others are at their requests.
 """
