@@ -83,7 +83,8 @@ def test_every_short_name_is_explained() -> None:
 def test_every_example_is_read(example: str, tmp_path: Path) -> None:
     """As it stands."""
     (tmp_path / "bridge.toml").write_text(example, encoding="utf-8")
-    assert load_settings(environ={"TASK_API_KEY": "k"}, working_folder=tmp_path).origins
+    environ = {"TASK_API_KEY": "k", "LEDGER_URL": "postgresql://bridge@db.example/fhir_bridge"}
+    assert load_settings(environ=environ, working_folder=tmp_path).origins
 
 
 def test_the_errors_shown_are_the_errors_given(tmp_path: Path) -> None:
