@@ -30,7 +30,8 @@ def person_records(at_hand: AtHand) -> Iterator[PersonRecord]:
     for patient in index.of(Patient):
         if people.survivor(patient) is patient:
             yield _record(patient, people.names_of(patient))
-    for resource in (*index.of(Consent), *index.of(Appointment)):
+    about: list[Resource[Consent] | Resource[Appointment]] = [*index.of(Consent), *index.of(Appointment)]
+    for resource in about:
         if names := people.names_in(resource):
             yield _record(resource, names)
 

@@ -41,14 +41,11 @@ class Extension(Datatype, frozen=True):
     value_code: str | None = None
     value_uri: str | None = None
     value_boolean: bool | None = None
-    value_integer: int | None = None
-    value_date: str | None = None
     value_date_time: str | None = None
     value_period: Period | None = None
     value_coding: Coding | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_reference: Reference | None = None
-    value_identifier: Identifier | None = None
 
 
 class CodeableConcept(Datatype, frozen=True):
