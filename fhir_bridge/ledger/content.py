@@ -41,7 +41,6 @@ class LineageRecord(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _content = msgspec.json.Decoder(Content)
-_lineage = msgspec.json.Decoder(LineageRecord)
 
 
 def content_of(decision: Decision) -> Content:
@@ -70,11 +69,6 @@ def content_of(decision: Decision) -> Content:
 def read_content(stored: bytes) -> Content:
     """The content out of the ledger."""
     return _content.decode(stored)
-
-
-def read_lineage(stored: bytes) -> LineageRecord:
-    """The lineage and notes out of the ledger."""
-    return _lineage.decode(stored)
 
 
 def standing_of(arrival: Arrival, salt: bytes) -> Standing:

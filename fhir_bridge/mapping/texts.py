@@ -64,11 +64,6 @@ def as_sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a text in one line; an abbreviation of one letter ends none."""
-    return [sentence for sentence in _SENTENCE_END.split(text) if sentence]
-
-
 def said_once(texts: list[str]) -> list[str]:
     """The texts without those that an earlier or a longer one says already, whatever their case and stops."""
     if len(texts) < 2:

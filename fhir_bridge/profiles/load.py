@@ -12,6 +12,7 @@ from typing import Any
 from fhir_bridge import shipped
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.mapping.profile import Profile, SourceFacts
+from fhir_bridge.mapping.rules import Place
 from fhir_bridge.mapping.terminology import Terminology
 from fhir_bridge.profiles.check import rules_of
 from fhir_bridge.profiles.countries import is_country
@@ -56,16 +57,19 @@ def load_profile(
     tree, origins = merge([with_fields_apart(layer) for layer in layers])
     rules = rules_of(tree, origins)
     sections = {name: getattr(rules, name) for name in rules.__struct_fields__}
-    country = facts.country or rules.place.country or facts.jurisdiction
     return Profile(
-        source=replace(
-            facts, country=country, phone_region=facts.phone_region or rules.place.phone_region or country
-        ),
+        source=_placed(facts, rules.place),
         terms=Terminology(MapFolders(tuple(_map_folders(facts, site, root))), rules.systems.aliases),
         site=site_rules(rules, origins),
         layers={key: layer.name for key, layer in origins.items()},
         **sections,
     )
+
+
+def _placed(facts: SourceFacts, place: Place) -> SourceFacts:
+    """The facts with the layers' country and phone region where they leave them open."""
+    country = facts.country or place.country or facts.jurisdiction
+    return replace(facts, country=country, phone_region=facts.phone_region or place.phone_region or country)
 
 
 def _layers(facts: SourceFacts, site: Path | None, root: Traversable) -> Iterable[Layer]:
