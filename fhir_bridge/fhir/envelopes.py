@@ -12,6 +12,7 @@ import msgspec
 
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.reading import resource_type
+from fhir_bridge.fhir.repeated import decoded
 from fhir_bridge.fhir.views import VIEWS
 
 _DEEPEST = 16
@@ -34,9 +35,12 @@ class _Response(msgspec.Struct, rename="camel"):
     last_modified: str | None = None
 
 
+_NOTHING = msgspec.Raw()
+
+
 class _Entry(msgspec.Struct, rename="camel"):
     full_url: str | None = None
-    resource: msgspec.Raw | None = None
+    resource: msgspec.Raw = _NOTHING  # msgspec takes no object where Raw or None may stand
     resource_type: str | None = None  # of a resource that stands where its entry should
     request: _Request | None = None
     response: _Response | None = None
@@ -110,6 +114,8 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
     if name == "Bundle":
         for entry in _entries(raw):
             _walk_entry(entry, contents, depth)
+        for value in _misnamed(raw):
+            _keep_for_complaint(value, None, contents)
     elif name is None or name == "Parameters":
         for member, value in _members(raw).items():
             if member not in _SUGGESTIONS and _opening(value) in (b"{", b"["):
@@ -128,15 +134,15 @@ def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
         if target is not None and target.label is not None:
             contents.deleted[target.label] = entry.response.last_modified if entry.response else None
         contents.count += 1
-    elif entry.resource is None and (request is not None or entry.response is not None):
+    elif entry.resource is _NOTHING and (request is not None or entry.response is not None):
         contents.count += 1  # as in the answer to a transaction (Bundle's invariant bdl-5)
-    elif entry.resource is not None and _opening(entry.resource) == b"{":
+    elif _opening(entry.resource) == b"{":
         raw, seen = bytes(entry.resource), contents.count
         _walk(raw, entry.full_url, contents, depth + 1)
         if contents.count == seen and resource_type(raw) is None:
             _keep_for_complaint(raw, entry.full_url, contents)
     else:
-        _keep_for_complaint(bytes(entry.resource or b"null"), entry.full_url, contents)
+        _keep_for_complaint(bytes(entry.resource) or b"null", entry.full_url, contents)
 
 
 def _keep_for_complaint(raw: bytes, full_url: str | None, contents: Contents) -> None:
@@ -152,14 +158,32 @@ def _entries(raw: bytes) -> list[_Entry]:
     """
     try:
         entries = _bundle(raw).entry
-        if all(entry.resource is not None or entry.resource_type is None for entry in entries):
+        whole = _with_all_entries(raw, len(entries))
+        entries = entries if whole is raw else _bundle(whole).entry
+        if all(entry.resource is not _NOTHING or entry.resource_type is None for entry in entries):
             return entries
     except msgspec.ValidationError:
         pass
     value = _members(raw).get("entry")
-    if value is None or _opening(value) not in (b"[", b"{"):
+    if value is None or value == b"null":
         return []
     return [_entry_mended(item) for item in (_items(value) if _opening(value) == b"[" else [value])]
+
+
+def _with_all_entries(raw: bytes, entries: int) -> bytes:
+    """The Bundle; where it has `entry` twice, or an entry its `resource`, one in which none hides another."""
+    if raw.count(b'"entry"') > 1 or raw.count(b'"resource"') > entries:
+        data, is_repeated = decoded(raw)
+        return msgspec.json.encode(data) if is_repeated else raw
+    return raw
+
+
+def _misnamed(raw: bytes) -> list[bytes]:
+    """What stands in a Bundle under a name that was meant for its entries."""
+    if not any(name in raw for name in (b'"Entry"', b'"ENTRY"', b'"entries"', b'"Entries"')):
+        return []
+    names = {"entry", "entries"}
+    return [bytes(v) for n, v in _members(raw).items() if n != "entry" and n.casefold() in names]
 
 
 def _entry_mended(raw: msgspec.Raw) -> _Entry:
@@ -167,7 +191,9 @@ def _entry_mended(raw: msgspec.Raw) -> _Entry:
     resource."""
     try:
         entry = _entry(raw)
-        return entry if entry.resource is not None or entry.resource_type is None else _Entry(resource=raw)
+        return (
+            entry if entry.resource is not _NOTHING or entry.resource_type is None else _Entry(resource=raw)
+        )
     except msgspec.ValidationError:
         pass
     if _opening(raw) != b"{":
@@ -183,7 +209,7 @@ def _entry_mended(raw: msgspec.Raw) -> _Entry:
         url = msgspec.json.decode(members.get("fullUrl", b"null"), type=str | None)
     except msgspec.ValidationError:
         url = None
-    return _Entry(full_url=url, resource=members.get("resource"), request=request)
+    return _Entry(full_url=url, resource=members.get("resource", _NOTHING), request=request)
 
 
 def _opening(raw: msgspec.Raw) -> bytes:

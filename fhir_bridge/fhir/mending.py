@@ -24,6 +24,7 @@ from fhir_bridge.fhir.datatypes import (
     Identifier,
     Reference,
 )
+from fhir_bridge.fhir.repeated import decoded
 from fhir_bridge.fhir.views import View
 
 V = TypeVar("V", bound=View)
@@ -71,16 +72,36 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
 
     `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`,
     `number-for-truth`, `null-dropped`, `blank-dropped`, `code-case` for codes and names in another case,
-    `deceased-unreadable`, and `element-dropped` where an element could not be read as anything. Raises
-    `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
+    `deceased-unreadable`, `element-twice`, `concept-for-coding`, and `element-dropped` where an element could
+    not be read as anything. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what
+    is no JSON object.
     """
     data = msgspec.json.decode(raw, type=dict[str, Any])
     mender = _Mender()
+    kept, is_repeated = decoded(raw)
+    if is_repeated:
+        data = _settle_denial(kept, resource_type)
+        mender.note("element-twice")
     fields = mender.fields(_settle_death(data, mender), view)
     fields["resourceType"] = resource_type
     if data.get("resourceType") != resource_type:
         mender.note("code-case")
     return msgspec.convert(fields, view), tuple(mender.notes)
+
+
+def _settle_denial(data: dict[str, Any], resource_type: str) -> dict[str, Any]:
+    """Of what a Consent says twice, what denies: it must not be lost as what cannot be read is."""
+    if resource_type != "Consent":
+        return data
+    said = {"status": "active", "decision": "deny", "type": "deny"}
+    told: dict[str, Any] = {}
+    for name, value in data.items():
+        strict = said.get(name)
+        if isinstance(value, dict) and name == "provision":
+            told[name] = _settle_denial(value, resource_type)
+        else:
+            told[name] = strict if isinstance(value, list) and strict in value else value
+    return told
 
 
 def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
@@ -89,10 +110,13 @@ def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
     What is said of a death and cannot be read counts as one: nobody is phoned on the strength of a typing
     error.
     """
-    plain = {}
+    plain: dict[str, Any] = {}
     for name, value in data.items():
         low = name.lower()
-        if low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in _EMPTY:
+        if low == "_deceaseddatetime" and value not in _EMPTY:
+            # Why the date is absent, or more of it: somebody died, at whatever time.
+            plain["deceasedBoolean"] = True
+        elif low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in _EMPTY:
             plain[name] = value
         elif isinstance(value, str) and re.match(r"\s*\d{4}", value):
             plain["deceasedDateTime"] = value
@@ -155,6 +179,7 @@ class _Mender:
 
     def _list(self, values: list[Any], shape: _Shape, name: str) -> Any:
         if shape.items is not None:
+            values = [each for value in values for each in self._codings(value, shape.items)]
             kept = [self.value(value, shape.items, name) for value in values]
             return [value for value in kept if value is not _ABSENT]
         self.note("list-for-object")
@@ -166,6 +191,14 @@ class _Mender:
         if len(kept) == 1 or (kept and all(value == kept[0] for value in kept)):
             return kept[0]
         return self._drop() if kept else _ABSENT
+
+    def _codings(self, value: Any, items: _Shape) -> list[Any]:
+        """The codings of a CodeableConcept that stands where one Coding should; else the value."""
+        inner = value.get("coding") if items.struct is Coding and isinstance(value, dict) else None
+        if not inner:
+            return [value]
+        self.note("concept-for-coding")
+        return inner if isinstance(inner, list) else [inner]
 
     def _object(self, value: dict[str, Any], shape: _Shape, name: str) -> Any:
         if shape.struct is not None:

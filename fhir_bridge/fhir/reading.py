@@ -12,6 +12,7 @@ import msgspec
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.mending import mended
+from fhir_bridge.fhir.repeated import repeats
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import (
@@ -25,7 +26,7 @@ from fhir_bridge.fhir.views import (
     View,
 )
 
-_TYPES = {name.lower(): name for name in VIEWS}
+_TYPES = {name.lower(): name for name in (*VIEWS, "Bundle", "Parameters")}
 _FRONT = 64
 """Bytes that hold `{"resourceType":"…"` where a resource begins with it: split, they give the type in a third
 of the time that a pattern takes."""
@@ -129,6 +130,38 @@ def _misspelt(kind: type[View]) -> Callable[[Any], bool]:
     return lambda view: found(view) != as_it_should_be
 
 
+def _stands_twice(raw: bytes, names: tuple[bytes, ...]) -> bool:
+    """Whether an element that decides about a call may stand there more than once: the last would count."""
+    return any(raw.count(name) > 1 for name in names)
+
+
+def _has_bare_label(view: Any) -> bool:
+    """Whether a label has no code where a Coding's would stand."""
+    meta = view.meta
+    return meta is not None and any(label.code is None for label in (*meta.security, *meta.tag))
+
+
+_ONCE = (
+    b'"meta"',
+    b'"security"',
+    b'"subject"',
+    b'"participant"',
+    b'"intent"',
+    b'"doNotPerform"',
+    b'"basedOn"',
+)
+"""What a trigger has once; a status each participant and the narrative have too."""
+
+_ONCE_IN_PATIENT = (b'"deceasedBoolean"', b'"deceasedDateTime"', b'"active"', b'"meta"', b'"security"')
+_SHOUTED = (b'"_deceasedDateTime"', b'"DECEASED', b'"ACTIVE"', b'"META"', b'"SECURITY"', b'"TAG"')
+"""What may hide that nobody is to be called, in spellings that no view knows."""
+
+
+def _has_second_status(view: Any, raw: bytes) -> bool:
+    known = 1 + len(getattr(view, "participant", ())) + (b'"div"' in raw)
+    return raw.count(b'"status"') > known
+
+
 def _trigger_or_consent(kind: type[View]) -> Suspect:
     """What may decide about a call is looked at whole: a capital may stand anywhere in it."""
     misspelt = _misspelt(kind)
@@ -136,7 +169,12 @@ def _trigger_or_consent(kind: type[View]) -> Suspect:
     def is_suspect(view: Any, raw: bytes) -> bool:
         if view.status in _SETTLED:
             return False
-        return _with_status(view, raw) or misspelt(view) or _CAPITAL.search(raw) is not None
+        if _with_status(view, raw) or misspelt(view) or _CAPITAL.search(raw) is not None:
+            return True
+        if _has_bare_label(view):
+            return True
+        perhaps = kind is Consent or _has_second_status(view, raw) or _stands_twice(raw, _ONCE)
+        return perhaps and repeats(raw)
 
     return is_suspect
 
@@ -148,7 +186,9 @@ def _patient(view: Any, raw: bytes) -> bool:
     """There are more of them than of open triggers, so only what keeps people out is looked for."""
     meta = view.meta
     labels = meta is not None and (meta.misspelt_1 is not None or meta.misspelt_2 is not None)
-    return labels or _misspelt_patient(view)
+    if labels or _misspelt_patient(view) or _has_bare_label(view):
+        return True
+    return any(name in raw for name in _SHOUTED) or (_stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw))
 
 
 _SUSPECT: dict[type[View], Suspect] = {

@@ -1,0 +1,60 @@
+"""Elements that stand twice in one JSON object (RFC 8259, section 4, leaves open which of them counts).
+
+Readers take the last one, and so the first may hide: a death, a denial, a whole list of entries. Here both
+are kept: lists are joined, objects too, and plain values that differ become a list, which no such element
+takes, so that its reader finds it unreadable and not the one or the other.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_WHOLE = frozenset({"resource"})
+"""Objects that are never joined: two resources in one entry are two."""
+
+
+def decoded(raw: bytes) -> tuple[Any, bool]:
+    """The JSON value with all that stands twice kept, and whether anything did. Raises ValueError for what is
+    not JSON, RecursionError where it is nested too deeply."""
+    repeats: list[str] = []
+
+    def joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) == len(pairs):
+            return built
+        built = {}
+        for name, value in pairs:
+            if name in built and built[name] != value:
+                repeats.append(name)
+                built[name] = _both(built[name], value, name)
+            else:
+                built[name] = value
+        return built
+
+    return json.loads(raw, object_pairs_hook=joined), bool(repeats)
+
+
+def repeats(raw: bytes) -> bool:
+    """Whether anything stands twice in a JSON value with another content; True where it is nested too deeply
+    to tell."""
+    try:
+        return decoded(raw)[1]
+    except RecursionError:
+        return True
+
+
+def _both(one: Any, other: Any, name: str) -> Any:
+    if isinstance(one, list) or isinstance(other, list):
+        return [*_listed(one), *_listed(other)]
+    if isinstance(one, dict) and isinstance(other, dict) and name not in _WHOLE:
+        shared = one.keys() & other.keys()
+        both = {
+            key: one[key] if one[key] == other[key] else _both(one[key], other[key], key) for key in shared
+        }
+        return {**one, **other, **both}
+    return [one, other]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,98 @@
+"""What stands twice, or under a name that is nearly right, hides nothing that keeps people out."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir.documents import read
+from fhir_bridge.fhir.reading import read as read_one
+from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
+from fhir_bridge.mapping.consents import denial
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.statements import patient_stop
+
+APPOINTMENT = b'{"resourceType":"Appointment","id":"a1","status":"proposed"}'
+
+
+def one(text: str) -> Resource[View]:
+    """The resource of a text."""
+    return read_one(text.encode(), Origin("f"))
+
+
+@pytest.mark.parametrize(
+    ("told", "stop"),
+    [
+        ('"deceasedBoolean": true, "deceasedBoolean": false', "patient-deceased"),
+        ('"deceasedBoolean": false, "deceasedBoolean": false', None),
+        ('"deceasedDateTime": "2026-01-01", "deceasedDateTime": null', "patient-deceased"),
+        ('"active": false, "active": true', "patient-inactive"),
+        ('"meta": {"security": [{"code": "R"}]}, "meta": {"versionId": "2"}', "restricted-record"),
+        ('"meta": {"tag": [{"code": "HTEST"}], "tag": []}', None),
+        ('"meta": {"security": [{"code": "R"}], "security": []}', "restricted-record"),
+        ('"meta": {"security": [{"coding": [{"code": "R"}]}]}', "restricted-record"),
+        ('"META": {"SECURITY": [{"CODE": "R"}]}', "restricted-record"),
+        ('"DECEASEDBOOLEAN": true', "patient-deceased"),
+        ('"ACTIVE": false', "patient-inactive"),
+        ('"_deceasedDateTime": {"extension": [{"url": "u", "valueCode": "unknown"}]}', "patient-deceased"),
+        ('"_deceasedDateTime": null', None),
+    ],
+)
+def test_no_gate_hides_behind_a_second_element(us: Profile, told: str, stop: str | None) -> None:
+    """The reading that calls nobody counts."""
+    patient = cast("Resource[Patient]", one(f'{{"resourceType":"Patient","id":"p",{told}}}'))
+    assert patient_stop(patient, us) == stop
+
+
+def test_two_statuses_are_none() -> None:
+    """A person has to look: `status-missing`."""
+    view = one('{"resourceType":"Appointment","status":"cancelled","status":"proposed"}').view
+    assert cast("Appointment", view).status is None
+
+
+def test_a_consent_that_says_both_denies() -> None:
+    """Active and not, denying and permitting: it is in force and denies."""
+    told = '"status":"active","status":"inactive","provision":{"type":"deny","type":"permit"}'
+    view = cast("Consent", one(f'{{"resourceType":"Consent",{told}}}').view)
+    assert (view.status, denial(view)) == ("active", "provision.type")
+
+
+def test_a_second_list_of_entries_hides_no_first() -> None:
+    """Nor the other way round."""
+    entry = b'"entry":[{"resource":%s}]'
+    both = b"{%s,%s,%s}" % (
+        b'"resourceType":"Bundle"',
+        entry % APPOINTMENT,
+        entry % APPOINTMENT.replace(b"a1", b"a2"),
+    )
+    assert [one.label for one in read(both, "f").resources] == ["Appointment/a1", "Appointment/a2"]
+
+
+@pytest.mark.parametrize("type_", [b"bundle", b"BUNDLE", b"Bundle"])
+def test_a_bundle_is_one_in_any_case(type_: bytes) -> None:
+    """Whatever letters its type is in."""
+    text = b'{"resourceType":"%s","entry":[{"resource":%s}]}' % (type_, APPOINTMENT)
+    assert [one.label for one in read(text, "f").resources] == ["Appointment/a1"]
+
+
+@pytest.mark.parametrize("name", [b"Entry", b"ENTRY", b"entries", b"Entries"])
+def test_entries_under_another_name_are_told(name: bytes) -> None:
+    """Nothing is silently passed over."""
+    text = b'{"resourceType":"Bundle","%s":[{"resource":%s}]}' % (name, APPOINTMENT)
+    with pytest.raises(InputError):
+        read(text, "f")
+
+
+def test_an_entry_with_two_resources_is_told() -> None:
+    """Which of them is meant nobody knows; the entry after it is read."""
+    two: Any = b'{"resource":%s,"resource":%s}' % (APPOINTMENT, APPOINTMENT.replace(b"a1", b"a2"))
+    text = b'{"resourceType":"Bundle","entry":[%s,{"resource":%s}]}' % (
+        two,
+        APPOINTMENT.replace(b"a1", b"a3"),
+    )
+    document = read(text, "f")
+    assert [one.label for one in document.resources] == ["Appointment/a3"]
+    assert len(document.problems) == 1
