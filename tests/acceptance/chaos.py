@@ -140,13 +140,16 @@ class Run:
         await asyncio.sleep(self.rng.uniform(0.2, 1))
         await self.site.start_endpoint(*FAULTS, seed=self.rng.randrange(2**31))
 
-    async def drain(self) -> None:
-        """The endpoint behaves, leases run out, and one worker does what is left to be done."""
+    async def calm(self) -> None:
+        """The endpoint behaves from now on, the leases of the dead run out, and nothing stays cancelled."""
         await self.site.kill_endpoint()
         await self.site.start_endpoint()
         await asyncio.sleep(LEASE)
-        await self.run("operator", "retry", "--state", "cancelled", "--because", "drain")
+        await self.run("operator", "retry", "--state", "cancelled", "--because", "calm")
         self.acts += 1
+
+    async def drain(self) -> None:
+        """One worker does what is left to be done."""
         await self.run("worker", "worker", "--drain", "--concurrency", "32")
 
     async def run(self, role: str, *command: str, fate: tuple[str, int, float] = UNHARMED) -> bool:
@@ -177,6 +180,7 @@ async def run_chaos(plan: Plan, ledger: str, folder: Path) -> Result:
         await site.start_endpoint(*FAULTS, seed=plan.seed)
         run = Run(plan, site, Books(site, plan.intents), rng)
         await run.chaos()
+        await run.calm()
         await run.drain()
         offered = frozenset(trigger(number) for number in range(plan.intents))
         after_chaos = await run.books.evidence(offered, run.kills, run.acts)

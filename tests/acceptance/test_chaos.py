@@ -22,7 +22,7 @@ REPORT = os.environ.get("CHAOS_REPORT")
 def plans() -> list[Plan]:
     """Four seeds over both databases; without CHAOS_INTENTS a short run on each."""
     if not INTENTS:
-        return [Plan(database, 1, 60, workers, batch=20) for database, workers in WORKERS.items()]
+        return [Plan(database, 1, 150, workers) for database, workers in WORKERS.items()]
     seeds = {"sqlite": (1, 2), "postgresql": (3, 4)}
     return [
         Plan(database, seed, INTENTS // 4, WORKERS[database])
