@@ -72,6 +72,7 @@ def read(data: bytes, name: str) -> Document:
         _read_lines(data, document)
     else:
         _read_whole(data, document)
+    document.problems += undated(document.resources, document.deleted)
     document.resources = without_deleted(document.resources, document.deleted)
     if document.problems and not (document.resources or document.others or document.deleted):
         raise document.problems[0]
@@ -171,6 +172,17 @@ def _keep(part: envelopes.Part, origin: Origin, document: Document) -> None:
         document.resources.append(reading.read(part.raw, origin, part.full_url))
     except InputError as error:
         document.problems.append(error)
+
+
+def undated(resources: Iterable[Resource[View]], deleted: Mapping[str, str | None]) -> list[InputError]:
+    """A problem for each resource that is left out as deleted, though nothing says which came last."""
+    return [
+        InputError(
+            f"{one.origin}: left out: it is deleted too, and nothing says when", code="deletion-undated"
+        )
+        for one in resources
+        if one.label in deleted and deleted[one.label] is None
+    ]
 
 
 def without_deleted(

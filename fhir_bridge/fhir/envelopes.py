@@ -112,8 +112,9 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
         return
     contents.is_fhir = contents.is_fhir or name is not None
     if name == "Bundle":
+        since = len(contents.parts)
         for entry in _entries(raw):
-            _walk_entry(entry, contents, depth)
+            _walk_entry(entry, contents, depth, since)
         for value in _misnamed(raw):
             _keep_for_complaint(value, None, contents)
     elif name is None or name == "Parameters":
@@ -127,12 +128,16 @@ def _walk_object(raw: bytes, full_url: str | None, contents: Contents, depth: in
         contents.count += 1
 
 
-def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
+def _walk_entry(entry: _Entry, contents: Contents, depth: int, since: int) -> None:
+    """One entry; `since` is where the parts of its own Bundle begin. A history tells the newest first: what
+    it deletes without saying when, and wrote before that in its order, was written again since."""
     request = entry.request
     if request is not None and (request.method or "").upper() == "DELETE":
         target = references.parse(request.url) or references.parse(entry.full_url)
         if target is not None and target.label is not None:
-            contents.deleted[target.label] = entry.response.last_modified if entry.response else None
+            at = entry.response.last_modified if entry.response else None
+            if at is not None or target.label not in _labels(contents.parts[since:]):
+                contents.deleted[target.label] = at
         contents.count += 1
     elif entry.resource is _NOTHING and (request is not None or entry.response is not None):
         contents.count += 1  # as in the answer to a transaction (Bundle's invariant bdl-5)
@@ -143,6 +148,21 @@ def _walk_entry(entry: _Entry, contents: Contents, depth: int) -> None:
             _keep_for_complaint(raw, entry.full_url, contents)
     else:
         _keep_for_complaint(bytes(entry.resource) or b"null", entry.full_url, contents)
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+def _labels(parts: list[Part]) -> set[str]:
+    """The `Type/id` of parts whose id can be read."""
+    found = set()
+    for part in parts:
+        try:
+            found.add(f"{part.resource_type}/{msgspec.json.decode(part.raw, type=_Named).id}")
+        except msgspec.MsgspecError:
+            continue
+    return found
 
 
 def _keep_for_complaint(raw: bytes, full_url: str | None, contents: Contents) -> None:

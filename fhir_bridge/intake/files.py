@@ -59,6 +59,7 @@ def read_inputs(
         for file in _expanded(str(path), inputs):
             _read_context(Path(file), inputs)
             seen(file)
+    inputs.problems += documents.undated([*inputs.resources, *inputs.context], inputs.deleted)
     inputs.resources = documents.without_deleted(inputs.resources, inputs.deleted)
     inputs.context = documents.without_deleted(inputs.context, inputs.deleted)
     return inputs

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from fhir_bridge.app import mapping_run
+from fhir_bridge.fhir import documents
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.records import Accepted, Act, SettlePatient, SettleTask, StartPatient, StartTask
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
@@ -383,3 +384,17 @@ async def test_a_new_surname_is_the_same_person(door: Door) -> None:
     assert await door.send() == 1
     await door.take(patient(name=[{"family": "Other", "given": ["Juniper"]}]), appointment(id="a2"))
     assert await door.ready() == 1
+
+
+@pytest.mark.parametrize("written_again", [True, False])
+async def test_an_undated_deletion_beside_a_version_goes_by_the_historys_order(
+    door: Door, written_again: bool
+) -> None:
+    """A history tells the newest first: what stands before its deletion was written after it."""
+    put = {"resource": appointment(meta=version(7)), "request": {"method": "PUT", "url": "Appointment/a1"}}
+    gone = {"request": {"method": "DELETE", "url": "Appointment/a1"}}
+    entries = [put, gone] if written_again else [gone, put]
+    await door.take(patient(), *entries, kind="history")
+    assert await door.ready() == (1 if written_again else 0)
+    told = [problem.code for problem in documents.read_file(door.written[-1]).problems]
+    assert told == ([] if written_again else ["deletion-undated"])
