@@ -30,7 +30,7 @@ format: $(VENV)/.ready ## rewrite the code in the house's format
 bench: $(VENV)/.ready ## speed as ratios against baselines, as a table and as JSON in benchmarks/out
 	@$(RUN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/.ready ## write docs/cli.md and docs/reasons.md anew from the program
+docs: $(VENV)/.ready ## write the pages of docs/ that are made from the program anew
 	@$(RUN)/python scripts/write_docs.py
 
 wheel: $(VENV)/.ready ## build the wheel into dist/

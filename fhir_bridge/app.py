@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from msgspec.structs import replace
-
-from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.case import Case, Trigger
-from fhir_bridge.case.gather import gather, triggers
-from fhir_bridge.case.index import ResolutionRules
-from fhir_bridge.case.people import person_records
 from fhir_bridge.errors import SettingsError
-from fhir_bridge.fhir import dates
-from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import TRIGGER_TYPES, View
-from fhir_bridge.intake.files import Inputs, read_inputs
-from fhir_bridge.mapping.conformance import Checked, Validation, advised
-from fhir_bridge.mapping.decide import decide
-from fhir_bridge.mapping.decision import Decision, Skip, Subject
+from fhir_bridge.mapping.conformance import Validation
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.statements import statements
+from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
 from fhir_bridge.settings.model import DEFAULT_SOURCE
@@ -39,106 +25,11 @@ if TYPE_CHECKING:
     from fhir_bridge.dispatch.dispatcher import Dispatcher
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
-    from fhir_bridge.ledger.records import Arrival, Heard
     from fhir_bridge.ledger.store import SqlLedger
 
 
 VALIDATION = "validation"
 """The one key of a source, besides its rules, that `--set` takes: whether its FHIR is checked."""
-
-
-@dataclass(frozen=True, slots=True)
-class MappingRun:
-    """One call of a command that maps: whose rules, at which instant (aware UTC)."""
-
-    profile: Profile
-    now: datetime
-    project_id: str | None = None
-    validation: Validation = "off"
-
-    def read(
-        self,
-        files: Sequence[str],
-        context: Sequence[Path] = (),
-        seen: Callable[[str], None] = lambda name: None,
-    ) -> Inputs:
-        """Reads the FILEs and their context (intake, section 3)."""
-        return read_inputs(files, context, seen=seen)
-
-    def decide(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Decision]:
-        """A decision for every trigger of the FILEs, in their order; context only informs.
-
-        `blocked` is the site's do-not-call list.
-        """
-        return list(self.decisions(inputs, blocked))
-
-    def decisions(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> Iterator[Decision]:
-        """The same one by one, each decided when it is asked for."""
-        return (decision for _, decision in self._decided(inputs, blocked, self._at_hand(inputs)))
-
-    def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
-        """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every
-        trigger that a history says is gone, for it may be waiting there to be called."""
-        return self.taken(inputs, blocked)[0]
-
-    def taken(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> tuple[list[Arrival], list[Heard]]:
-        """What the ledger takes in: these arrivals, and what the records at hand say of whole persons."""
-        from fhir_bridge.ledger.records import Arrival, Heard
-
-        source, at_hand = self.profile.source.name, self._at_hand(inputs)
-        arrivals = [
-            *(
-                Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
-                for trigger, decision in self._decided(inputs, blocked, at_hand)
-            ),
-            *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
-        ]
-        said = statements(person_records(at_hand), self.profile, self.now)
-        return arrivals, [Heard(source, statement) for statement in said]
-
-    def _at_hand(self, inputs: Inputs) -> AtHand:
-        return AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
-
-    def _decided(
-        self, inputs: Inputs, blocked: Blocked, at_hand: AtHand
-    ) -> Iterator[tuple[Trigger, Decision]]:
-        source = self.profile.source.name
-        for trigger in triggers(at_hand, inputs.resources):
-            case = gather(at_hand, trigger, source=source)
-            decision = decide(case, self.profile, self.now, blocked)
-            yield trigger, decision if self.validation == "off" else self._advised(case, decision)
-
-    def _advised(self, case: Case, decision: Decision) -> Decision:
-        """The decision after a check of the trigger and its patient against the standard."""
-        patient = None if case.patient is None else checked(case.patient)
-        return advised(decision, checked(case.trigger), patient, strict=self.validation == "strict")
-
-
-def checked(resource: Resource[View]) -> Checked:
-    """What does not conform in a resource, by fhir.resources."""
-    from fhir_bridge.fhir.validation import validate
-
-    found = validate(resource.raw, str(resource.origin))
-    return Checked(resource, [(issue.element, issue.type) for issue in found])
-
-
-def _named(decision: Decision) -> Decision:
-    """The decision under its trigger's lasting name."""
-    subject = decision.subject
-    if subject.name in (None, subject.trigger):
-        return decision
-    return replace(decision, subject=replace(subject, trigger=subject.name))
-
-
-def _deleted(inputs: Inputs) -> Iterator[Skip]:
-    """What was deleted and not written again never was: the same Skip as for what was entered in error."""
-    there = {resource.label for resource in (*inputs.resources, *inputs.context)}
-    for label, deleted_at in inputs.deleted.items():
-        if label.partition("/")[0] in TRIGGER_TYPES and label not in there:
-            moment = dates.parse(deleted_at)
-            last_updated = moment.instant(UTC) if moment else None
-            subject = Subject(label, None, (label,), last_updated=last_updated)
-            yield Skip(subject, "entered-in-error", detail="deleted")
 
 
 def loaded_settings(
@@ -156,19 +47,6 @@ def profile_of(source: Source, overrides: Mapping[str, str]) -> Profile:
     """A source's rules: its layers, its own short names, then the overrides of this run."""
     settings = source.settings
     return load_profile(source.facts, settings.mappings, overrides, source_rules=settings.rules)
-
-
-def resolution_rules(profile: Profile) -> ResolutionRules:
-    """What a source's layers say about references (mapping, section 15)."""
-    base_url = profile.source.base_url
-    return ResolutionRules(
-        base_urls=frozenset({base_url} if base_url else ()),
-        patient_systems=frozenset(profile.systems.patient),
-        system_aliases=profile.systems.aliases,
-        replaces_extensions=frozenset(profile.triggers.replaces),
-        replacement_displays=profile.triggers.replaces_displays | profile.triggers.replaced_by_displays,
-        service_extensions=frozenset(profile.specialty.service_extensions),
-    )
 
 
 def mapping_run(

@@ -11,13 +11,14 @@ from typing import Any
 
 import click
 
-from fhir_bridge.app import MappingRun, loaded_settings, run_with
+from fhir_bridge.app import loaded_settings, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.options import Setting, now_option
 from fhir_bridge.cli.stories import EXPECTED, Story, story_in
 from fhir_bridge.errors import MappingsError, UsageError
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import decision_data
+from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import Loaded
 
 Json = dict[str, Any]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fhir_bridge import shipped
-from fhir_bridge.app import MappingRun
 from fhir_bridge.errors import MappingsError
 from fhir_bridge.intake.files import Inputs
+from fhir_bridge.mapping_run import MappingRun
 
 SETTINGS = "story.toml"
 EXPECTED = Path("expected", "decisions.json")

@@ -15,7 +15,6 @@ import click
 from rich.console import Console
 
 from fhir_bridge.app import (
-    MappingRun,
     dispatcher_of,
     do_not_call_of,
     known_do_not_call,
@@ -36,6 +35,7 @@ from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import instant, request_data
+from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import Loaded
 
 

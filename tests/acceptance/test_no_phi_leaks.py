@@ -54,14 +54,14 @@ main()
 """
 
 CRASH_IN_MAPPING = """
-import fhir_bridge.app as app
+import fhir_bridge.mapping_run as mapping_run
 def decide(case, *others):
     name = case.patient.view.name[0].family
     try:
         raise KeyError(name)
     except KeyError:
         raise ValueError(f"cannot say {name}: {case.patient.raw}")
-app.decide = decide
+mapping_run.decide = decide
 """
 
 CRASH_IN_CLIENT = """

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from fhir_bridge.app import MappingRun, mapping_run
+from fhir_bridge.app import mapping_run
 from fhir_bridge.dispatch.checks import Rules, SourceCalling
 from fhir_bridge.dispatch.clock import Clock
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
@@ -29,6 +29,7 @@ from fhir_bridge.ledger.gate import Breaker
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import kind
+from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.sandbox.faults import FaultScript
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import checked
 from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.conformance import advised
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping_run import checked
 
 Json = dict[str, Any]
 Advised = Callable[..., Decision]

@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fhir_bridge.app import VALIDATION, resolution_rules
+from fhir_bridge.app import VALIDATION
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.errors import InputError
@@ -38,6 +38,7 @@ from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import decision_data
 from fhir_bridge.mapping.profile import Profile, SourceFacts
 from fhir_bridge.mapping.reasons import reason_of
+from fhir_bridge.mapping_run import resolution_rules
 from fhir_bridge.profiles.load import load_profile
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import resolution_rules
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
@@ -21,6 +20,7 @@ from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping_run import resolution_rules
 
 Json = dict[str, Any]
 MRN = "https://example.org/mrn"

@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from fhir_bridge import shipped
-from fhir_bridge.app import resolution_rules
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.gather import gather, triggers
@@ -22,6 +21,7 @@ from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping.profile import Profile, SourceFacts
 from fhir_bridge.mapping.virtual import is_virtual
+from fhir_bridge.mapping_run import resolution_rules
 from fhir_bridge.profiles.load import load_profile
 
 Json = dict[str, Any]
