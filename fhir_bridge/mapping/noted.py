@@ -14,6 +14,9 @@ NOTES = {
     "date-mended": "A date is not in FHIR's form; it was read as what it can only mean.",
     "date-unreadable": "A date cannot be read, and was left out.",
     "deceased-unreadable": "Something is said about a death that cannot be read; it counts as one.",
+    "concept-for-coding": "A CodeableConcept stands where a Coding belongs; its codings were read.",
+    "element-twice": "An element stands twice with different content; lists were joined, and of the rest "
+    "what calls nobody counts.",
     "element-dropped": "An element has a form nothing can be made of, and was left out.",
     "list-for-object": "A list stands where one thing belongs; of one item, that item was read.",
     "name-split": "First and last name were taken from the name's text, for its parts are missing.",

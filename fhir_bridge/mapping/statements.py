@@ -20,8 +20,6 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.record_gates import RECORD_GATES
 from fhir_bridge.mapping.statuses import status_of
 
-DECEASED = "patient-deceased"
-
 
 class Statement(msgspec.Struct, frozen=True):
     """What one record says of its person.
@@ -74,4 +72,4 @@ def _death(appointment: Resource[Appointment], profile: Profile) -> str | None:
     if status is None or status.code not in profile.triggers.lost:
         return None
     lost = loss_class(appointment, profile)
-    return DECEASED if lost is not None and lost.reason == DECEASED else None
+    return "patient-deceased" if lost is not None and lost.reason == "patient-deceased" else None
