@@ -23,6 +23,7 @@ from sqlalchemy.engine.default import DefaultDialect
 # Loaded once by the server that forks these processes: what each would load on its own takes a second.
 from fhir_bridge.cli import settle, submit, worker  # noqa: F401
 from fhir_bridge.cli.main import main
+from fhir_bridge.ledger.direct import DirectTransactions
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.task_api.client import TaskApiClient
 
@@ -106,8 +107,24 @@ def watch_commits(fate: Fate) -> None:
             fate.at(f"after the commit of {name}")
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+    DirectTransactions.run = _carried(DirectTransactions.run)  # type: ignore[method-assign]
     for name in LEDGER_METHODS:
         setattr(SqlLedger, name, _named(fate, name, getattr(SqlLedger, name)))
+
+
+def _carried(run: Any) -> Any:
+    """The ledger's thread knows nothing of what the event loop is about: it is told with the transaction."""
+
+    async def carried(self: DirectTransactions, body: Any, options: Any) -> Any:
+        names = COMMITTING.get()
+
+        def named(connection: Any) -> Any:
+            COMMITTING.set(names)
+            return body(connection)
+
+        return await run(self, named, options)
+
+    return carried
 
 
 def _named(fate: Fate, name: str, method: Any) -> Any:
