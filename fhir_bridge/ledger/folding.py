@@ -1,4 +1,7 @@
-"""How an arriving decision changes what is known of its intent; pure, in memory (mapping, section 2)."""
+"""How an arriving decision changes what is known of its intent; pure, in memory (mapping, section 2).
+
+Long because it is one argument, from the arrival to the intent's state, and its steps share what they know.
+"""
 
 from __future__ import annotations
 

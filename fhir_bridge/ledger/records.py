@@ -1,4 +1,7 @@
-"""What goes into the ledger and what comes out of it: plain, frozen values."""
+"""What goes into the ledger and what comes out of it: plain, frozen values.
+
+Long because it is the whole vocabulary of the port.
+"""
 
 from __future__ import annotations
 

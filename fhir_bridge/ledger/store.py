@@ -1,4 +1,7 @@
-"""The ledger on SQLAlchemy: every method one transaction, its statements in the module of its concern."""
+"""The ledger on SQLAlchemy: every method one transaction, its statements in the module of its concern.
+
+Long because the port has many methods; what each does is written elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Instants are whole microseconds since 1970 UTC: they sort, compare and index alike on both databases. Columns
 of type `Payload` hold what may name a patient: they are what retention clears, so keys and states never
-depend on them.
+depend on them. Long because a schema is read whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the layers decide: one struct for each section of mappings/base.yaml, one field for each key in it.
 
 base.yaml gives every value, so no field has a default here; unknown keys are refused at load (section 17).
-Mappings merge key by key from layer to layer, lists replace (`+key` extends the list `key`).
+Mappings merge key by key from layer to layer, lists replace (`+key` extends the list `key`). Long because
+base.yaml is one file: the two are read side by side, section by section.
 """
 
 from __future__ import annotations
