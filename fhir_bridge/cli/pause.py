@@ -19,7 +19,7 @@ def pause(config_file: str | None, source: str | None, because: str) -> None:
     """Send nothing any more, or nothing of one source, until `resume`.
 
     Every worker obeys within a second. What is on its way to the endpoint arrives; what the endpoint has
-    already, it will call: tell the vendor too. Messages are still taken in.
+    already, it will call: tell the vendor too. Triggers are still taken in.
 
     \b
     fhir-bridge pause --because "wrong clinic name in every call"
