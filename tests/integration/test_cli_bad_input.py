@@ -139,7 +139,7 @@ def test_an_answer_to_a_transaction_has_entries_without_resources(bridge: Any, h
 
 
 def test_of_a_status_that_stands_twice_the_one_counts_that_calls_nobody(bridge: Any, hospital: Any) -> None:
-    """JSON readers differ in which they take, so neither is believed and a person looks; `validate` names it."""
+    """JSON readers differ in which they take, so a person looks; `validate` names it."""
     text, once = json.dumps(hospital.appointment()), '"status": "proposed"'
     (bridge.folder / "a.json").write_text(text.replace(once, f'"status": "x", {once}', 1))
     patient = hospital.write("patient.json", hospital.patient())
