@@ -25,7 +25,7 @@ PATIENCE = 6.0
 UNHARMED = (NO_POINT, 0, 300.0)
 """The fate of a process that may end by itself."""
 
-_RARE = ("claim", "rescue", "take_polls", "record_polls", "Defer")
+_RARE = ("claim", "rescue", "Defer")
 _FINE = {"submit": (0, 1, 5), "worker": (0, 1, 5), "operator": (0, 1)}
 """Exit codes of commands that did their work: 1 needs a person, 5 the endpoint holds us back."""
 
@@ -60,7 +60,8 @@ def fates(rng: Random, points: Sequence[str]) -> Iterator[tuple[str, int, float]
     """Point, which time, and how long to wait for it in seconds; one in four dies by chance only."""
     while True:
         for number, point in enumerate(rng.sample(points, len(points))):
-            most = 2 if point.endswith(_RARE) else 4
+            # A process polls every other second, and only what was sent a minute ago.
+            most = 1 if point.endswith("_polls") else 2 if point.endswith(_RARE) else 4
             yield point, rng.randint(1, most), PATIENCE
             if number % 3 == 2:
                 yield NO_POINT, 0, rng.uniform(0.6, 3)
