@@ -22,7 +22,7 @@ from rich.text import Text
 from fhir_bridge.app import breaker_of, dispatcher_of, ledger_at, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.explain import explanation, print_explanations
-from fhir_bridge.cli.look import print_states
+from fhir_bridge.cli.look import print_states, print_waiting
 from fhir_bridge.cli.stories import Story, stories
 from fhir_bridge.dispatch.clock import started_at
 from fhir_bridge.dispatch.dispatcher import Until
@@ -81,6 +81,7 @@ def demo(fresh: bool, folder: Path) -> None:
     _print_explanation(outcome.arrivals, console)
     console.print(Text("\nThe ledger", "bold"))
     print_states(outcome.status, console)
+    print_waiting(outcome.status, console)
     _print_next(folder, console)
 
 

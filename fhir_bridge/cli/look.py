@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app import ledger_of, loaded_settings
-from fhir_bridge.cli.advice import NEXT_STEP, PATIENT_STEP, exit_code, meaning
+from fhir_bridge.cli.advice import NEXT_STEP, PATIENT_STEP, REASON, exit_code, meaning
 from fhir_bridge.cli.options import json_option, selection_options
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
@@ -64,6 +64,12 @@ def print_states(found: Status, console: Console) -> None:
     """How many intents stand where, and what a person does about them."""
     states = [(state, count, NEXT_STEP.get(state)) for state, count in found.states.items()]
     _print_counts(counted(sum(found.states.values()), "intent"), states, console, empty=True)
+
+
+def print_waiting(found: Status, console: Console) -> None:
+    """Why some of what is ready is not sent yet."""
+    waiting = [(code, count, REASON[code]) for code, count in found.reasons.items() if code in REASON]
+    _print_counts("waiting", waiting, console)
 
 
 def _print_counts(
