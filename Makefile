@@ -4,6 +4,8 @@
 
 VENV := .venv
 RUN := $(VENV)/bin
+# One more than there are cores: the tests of processes and sockets mostly wait.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -12,7 +14,7 @@ demo: $(VENV)/.ready ## a made-up hospital's appointments become tasks at an emu
 	@$(RUN)/fhir-bridge demo $(ARGS)
 
 test: $(VENV)/.ready ## every test but the long ones, on all cores
-	@$(RUN)/pytest -n auto $(ARGS)
+	@$(RUN)/pytest -n $(AT_ONCE) --dist worksteal $(ARGS)
 
 chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; writes docs/reliability.md anew
 	@CHAOS_INTENTS=$${CHAOS_INTENTS:-10000} CHAOS_REPORT=docs/reliability.md \
