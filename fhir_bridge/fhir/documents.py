@@ -66,7 +66,7 @@ def read(data: bytes, name: str) -> Document:
     """
     # FHIR has no U+0000 (R4, 2.24.0.1, string) and PostgreSQL keeps none: one record's would keep all that
     # came with it out of the ledger.
-    data = _utf8(data, name).replace(rb"\u0000", rb"\ufffd")
+    data = utf8(data, name).replace(rb"\u0000", rb"\ufffd")
     document = Document(name)
     if _is_ndjson(data):
         _read_lines(data, document)
@@ -79,7 +79,7 @@ def read(data: bytes, name: str) -> Document:
     return document
 
 
-def _utf8(data: bytes, name: str) -> bytes:
+def utf8(data: bytes, name: str) -> bytes:
     """The text as UTF-8 without a byte order mark. Raises InputError for what is no JSON text at all."""
     encoding = json.detect_encoding(data)
     try:
