@@ -91,10 +91,16 @@ class EndpointError(BridgeError):
 
 
 class FhirServerError(BridgeError):
-    """A FHIR server is out of reach, or refuses us."""
+    """A FHIR server is out of reach, or refuses us. `status` is its HTTP status, None where it gave none."""
 
     category = Category.UNAVAILABLE
     default_code = "fhir-server"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.status = status
 
 
 class LedgerError(BridgeError):
