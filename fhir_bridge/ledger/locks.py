@@ -20,10 +20,12 @@ class Lock(IntEnum):
     # A chain's decisions that came at once would each open an intent of their own: two calls. One lock each
     # source.
     INTAKE = 3
+    # A source's messages are processed in their order, so two processors must not both take of one source.
+    INBOX = 4
     # Whether a number was called a moment ago is asked and answered by one worker at a time: a statement
     # sees nothing of what was committed while it ran.
-    START = 4
-    AUDIT = 5
+    START = 5
+    AUDIT = 6
 
 
 async def hold(connection: AsyncConnection, lock: Lock, of: str = "") -> None:

@@ -44,6 +44,7 @@ from fhir_bridge.ledger.engine import (
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
 from fhir_bridge.ledger.protection import Protection
+from fhir_bridge.ledger.receiving import Receiving
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -64,7 +65,7 @@ NO_HOLD = timedelta(0)
 ALL = Selection()
 
 
-class SqlLedger(Protection):
+class SqlLedger(Receiving, Protection):
     """A ledger of one destination; an async context manager. `salt` hashes numbers and keys the
     audit chain.
     """

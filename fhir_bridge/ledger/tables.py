@@ -8,6 +8,7 @@ depend on them. Long because a schema is read whole.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -31,9 +32,10 @@ from sqlalchemy import (
 )
 
 from fhir_bridge.ledger.encryption import cipher_of
+from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,12 +86,12 @@ metadata = MetaData(
 )
 
 
-def one_of(column: str, values: type[State] | type[PatientState] | tuple[str, ...]) -> str:
+def one_of(column: str, values: type[StrEnum] | tuple[str, ...]) -> str:
     """The SQL condition that a column holds one of these words."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
-def in_state(table: Any, *states: State | PatientState) -> ColumnElement[bool]:
+def in_state(table: Any, *states: State | PatientState | MessageState) -> ColumnElement[bool]:
     """Whether a row is in one of these states, spelt out in the statement.
 
     SQLite uses a partial index only where it can read there that the index's condition holds: never off a
@@ -147,7 +149,39 @@ inbox = Table(
     Column("received_at", Instant, nullable=False),
     Column("state", String, nullable=False),
     Column("error", String),
-    CheckConstraint(one_of("state", ("received", "processed", "failed")), name="state"),
+    # How a message came: its request's method, the Type/id of its path, what Medplum's header says is
+    # deleted, a keyed digest of the body. None of it: an imported trigger.
+    Column("method", String),
+    Column("path", String),
+    Column("deleted", String),
+    Column("digest", LargeBinary),
+    # When it may be processed, who is at it, and when it was settled.
+    Column("due_at", Instant),
+    Column("lease_token", String),
+    Column("lease_until", Instant),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("changed_at", Instant),
+    CheckConstraint(one_of("state", MessageState), name="state"),
+    Index(
+        "ix_inbox_received",
+        "id",
+        sqlite_where=text("state = 'received'"),
+        postgresql_where=text("state = 'received'"),
+    ),
+    Index(
+        "ix_inbox_leased",
+        "source",
+        "lease_until",
+        sqlite_where=text("lease_until IS NOT NULL"),
+        postgresql_where=text("lease_until IS NOT NULL"),
+    ),
+    Index(
+        "ix_inbox_delivery",
+        "source",
+        "delivery_id",
+        sqlite_where=text("delivery_id IS NOT NULL"),
+        postgresql_where=text("delivery_id IS NOT NULL"),
+    ),
     Index(
         "ix_inbox_open",
         "state",

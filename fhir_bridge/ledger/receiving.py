@@ -1,0 +1,96 @@
+"""The inbox, as methods of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger import inbox
+from fhir_bridge.ledger.collisions import done_again
+from fhir_bridge.ledger.direct import Answer, Body
+from fhir_bridge.ledger.messages import InboxLag, Message, MessageSelection, Received, Settled, Take
+from fhir_bridge.ledger.records import Act
+
+ROWS_AT_ONCE = 50
+"""Messages read at once where nobody processes them: each may be as large as `serve.max_body`."""
+
+
+class Transactions(Protocol):
+    """What these methods need of the ledger."""
+
+    _salt: bytes
+
+    def _reading(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+    def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+    async def _at_once(self, body: Body[Answer]) -> Answer: ...
+
+    def _acting(
+        self, act: Act, action: str, subject: str
+    ) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+
+class Receiving:
+    """Mixed into the ledger; each method is one transaction unless it says otherwise."""
+
+    @done_again
+    async def receive(self: Transactions, batch: Sequence[Received]) -> list[bool]:
+        """Keep messages; one answer each, False where it is a delivery that is kept already. Their senders
+        may be answered when this returns."""
+        return await self._at_once(lambda connection: inbox.store(connection, batch, self._salt))
+
+    @done_again
+    async def take_messages(self: Transactions, asked: Take) -> list[Message]:
+        """Lease the oldest due messages, in their order; none of a source that another processor is at."""
+        return await self._at_once(lambda connection: inbox.take(connection, asked))
+
+    @done_again
+    async def settle_messages(
+        self: Transactions, token: str, settled: Sequence[Settled], now: datetime
+    ) -> int:
+        """Write down what became of messages that this token still holds; gives how many it did."""
+        return await self._at_once(lambda connection: inbox.settle(connection, token, settled, now))
+
+    @done_again
+    async def release_messages(self: Transactions, token: str) -> int:
+        """Give back what was taken under this token and not settled."""
+        return await self._at_once(lambda connection: inbox.release(connection, token))
+
+    async def inbox_lag(self: Transactions) -> InboxLag:
+        """How many messages wait, since when, and how many failed."""
+        async with self._reading() as connection:
+            return await inbox.lag(connection)
+
+    async def next_message_due(self: Transactions) -> datetime | None:
+        """When the next message may be processed; None when none waits."""
+        async with self._reading() as connection:
+            return await inbox.next_due(connection)
+
+    @done_again
+    async def retry_messages(self: Transactions, selection: MessageSelection, act: Act) -> int:
+        """Have failed messages processed again; gives how many."""
+        async with self._acting(act, "retry-messages", _told(selection)) as connection:
+            return await inbox.retry(connection, selection, act.at)
+
+    async def messages(self: Transactions, selection: MessageSelection) -> AsyncIterator[Message]:
+        """Messages in their order, with PHI; read in parts."""
+        after = 0
+        while True:
+            async with self._reading() as connection:
+                rows = await inbox.read(connection, selection, after, ROWS_AT_ONCE)
+            for row in rows:
+                yield row
+            if len(rows) < ROWS_AT_ONCE:
+                return
+            after = rows[-1].id
+
+
+def _told(selection: MessageSelection) -> str:
+    names = ("id", "source", "state", "error", "since", "until")
+    given = {name: value for name in names if (value := getattr(selection, name)) is not None}
+    return " ".join(f"{name}={value}" for name, value in given.items()) or "all"
