@@ -25,7 +25,9 @@ class Lock(IntEnum):
     # Whether a number was called a moment ago is asked and answered by one worker at a time: a statement
     # sees nothing of what was committed while it ran.
     START = 5
-    AUDIT = 6
+    # An event's number is judged by the one before it. One lock each source.
+    NUMBERS = 6
+    AUDIT = 7
 
 
 async def hold(connection: AsyncConnection, lock: Lock, of: str = "") -> None:

@@ -60,12 +60,13 @@ from fhir_bridge.ledger.records import (
     Written,
 )
 from fhir_bridge.ledger.upgrade import upgrade_sqlite
+from fhir_bridge.ledger.watching import Watching
 
 NO_HOLD = timedelta(0)
 ALL = Selection()
 
 
-class SqlLedger(Receiving, Protection):
+class SqlLedger(Receiving, Protection, Watching):
     """A ledger of one destination; an async context manager. `salt` hashes numbers and keys the
     audit chain.
     """

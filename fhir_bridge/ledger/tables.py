@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     literal,
     or_,
     text,
@@ -35,7 +37,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -379,12 +381,75 @@ subscriptions = Table(
     "subscriptions",
     metadata,
     Column("source", String, primary_key=True),
-    Column("subscription", String, primary_key=True),
+    Column("subscription", String, primary_key=True),  # empty: what names none, the source as a whole
     Column("topic", String),
     Column("last_event_number", BigInteger),
     Column("last_heard_at", Instant),
     Column("state", String, nullable=False),
-    Column("gaps_open", Integer, nullable=False, server_default="0"),
+    Column("form", String),
+    Column("criteria", String),
+    Column("endpoint", String),
+    Column("ours", Boolean, nullable=False, server_default=false()),
+    Column("heartbeat", Integer),
+    Column("ends_at", Instant),
+    Column("last_event_at", Instant),
+    Column("events", BigInteger, nullable=False, server_default="0"),
+    Column("restarts", Integer, nullable=False, server_default="0"),
+    Column("since", Instant),
+    Column("checked_at", Instant),
+    Column("check_at", Instant),
+    Column("revivals", Integer, nullable=False, server_default="0"),
+    Column("error", String),
+)
+
+# Event numbers that never came. A closed one stays, to show what was missed and how it was made good.
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("subscription", String, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("closed_by", String),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("try_at", Instant),
+    Column("error", String),
+    CheckConstraint("first <= last", name="range"),
+    Index(
+        "ix_gaps_open",
+        "source",
+        "subscription",
+        sqlite_where=text("closed_by IS NULL"),
+        postgresql_where=text("closed_by IS NULL"),
+    ),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("resource_type", String, primary_key=True),
+    Column("until", Instant, nullable=False),
+    Column("swept_at", Instant),
+    Column("found", BigInteger, nullable=False, server_default="0"),
+    Column("missed", BigInteger, nullable=False, server_default="0"),
+    Column("error", String),
+    Column("failing_since", Instant),
+)
+
+# One watcher at a source: of all workers the one that holds the lease.
+watches = Table(
+    "watches",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("asked_at", Instant),
+    Column("fetched_at", Instant),
+    Column("began_at", Instant),
+    Column("lease_token", String),
+    Column("lease_until", Instant),
 )
 
 audit = Table(

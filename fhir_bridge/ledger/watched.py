@@ -1,0 +1,103 @@
+"""What the ledger knows of a source's subscriptions: records of `subscriptions`, `gaps` and `sweeps`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+WHOLE_SOURCE = ""
+"""The subscription of a message that names none, such as a bare resource: the source as a whole."""
+
+ARRIVED, EVENTS, SWEEP, RESTARTED = "arrived", "events", "sweep", "restarted"
+"""What closed a gap: its messages came late, `$events` had them, a search did, or numbers began anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Event numbers that never came, `first` to `last`, both included; open until `closed_by` something.
+
+    `id` is the row's, None for one that is not written yet.
+    """
+
+    first: int
+    last: int
+    opened_at: datetime
+    id: int | None = None
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+    tries: int = 0
+    try_at: datetime | None = None
+    error: str | None = None
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its events are still missed."""
+        return self.closed_by is None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One subscription, `Subscription/id`, as far as it is known here; instants are aware UTC.
+
+    `state` is FHIR's: requested, active, error, off, deleted by us, or unknown where nobody told. `ours`:
+    made by `subscribe`, so that it may be renewed and re-activated. `heartbeat` is in seconds.
+    `restarts` counts how often numbers began anew without a handshake. `gaps` are the open ones, and those
+    that were closed just now.
+    """
+
+    source: str
+    subscription: str
+    state: str = "unknown"
+    topic: str | None = None
+    form: str | None = None
+    criteria: str | None = None
+    endpoint: str | None = None
+    ours: bool = False
+    heartbeat: int | None = None
+    ends_at: datetime | None = None
+    last_event_number: int | None = None
+    last_event_at: datetime | None = None
+    last_heard_at: datetime | None = None
+    events: int = 0
+    restarts: int = 0
+    since: datetime | None = None
+    checked_at: datetime | None = None
+    check_at: datetime | None = None
+    revivals: int = 0
+    error: str | None = None
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def open_gaps(self) -> tuple[Gap, ...]:
+        """What is missed, by number."""
+        return tuple(gap for gap in self.gaps if gap.is_open)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How far a source was searched for what changed: all changes of the type before `until` are known.
+
+    `missed`: what the searches found that no message had told. `error` is the last search's, by code.
+    """
+
+    source: str
+    resource_type: str
+    until: datetime
+    swept_at: datetime | None = None
+    found: int = 0
+    missed: int = 0
+    error: str | None = None
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A source under watch: `asked_at`, since when somebody wants it searched; the rest says who is at it."""
+
+    source: str
+    asked_at: datetime | None = None
+    fetched_at: datetime | None = None
+    began_at: datetime | None = None
