@@ -116,6 +116,28 @@ class ClientSettings(Table):
     private_key: values.OptionalSecret = None
 
 
+class SubscriptionSettings(Table):
+    """`[sources.NAME.subscription]`: how changes are told to us, and what we do where they are not."""
+
+    endpoint: values.HttpUrl | None = None
+    form: Literal["r4", "r4-backport", "r4b", "r5"] | None = None
+    criteria: tuple[values.Criteria, ...] = ()
+    topics: tuple[values.Canonical, ...] = ()
+    content: Literal["empty", "id-only", "full-resource"] = "full-resource"
+    heartbeat: values.Duration = timedelta(minutes=10)
+    timeout: values.Duration = timedelta(seconds=30)
+    lifetime: values.PositiveDuration | None = None
+    keep_active: bool = True
+    numbering: Literal["global", "per-bundle", "none"] = "global"
+    sweep_every: values.Duration = timedelta(minutes=15)
+    overlap: values.Duration = timedelta(minutes=5)
+    fetch_every: values.PositiveDuration = timedelta(seconds=10)
+    silence_alarm: values.Duration = timedelta(hours=2)
+    clinic_hours: Annotated[
+        CallingHours | None, BeforeValidator(lambda v: None if v is None else _hours(v))
+    ] = None
+
+
 class SourceSettings(Table):
     """`[sources.NAME]`: one hospital system. `rules` holds the keys that are short names of rules."""
 
@@ -128,6 +150,7 @@ class SourceSettings(Table):
     validation: Literal["off", "warn", "strict"] = "off"
     credentials: CredentialSettings | None = None
     client: ClientSettings | None = None
+    subscription: SubscriptionSettings | None = None
     rules: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -145,6 +145,26 @@ def header_name(value: str) -> str:
     return value
 
 
+def criteria(value: str) -> str:
+    """What a subscription asks for: a resource type, and search parameters after a `?`."""
+    resource_type, _, query = value.partition("?")
+    if not re.fullmatch(r"[A-Z][A-Za-z]+", resource_type):
+        raise _error("criteria", 'not a criteria: write it like "Appointment?" or "Appointment?location=…"')
+    names = {part.partition("=")[0].partition(":")[0] for part in query.split("&")}
+    if "status" in names:
+        raise _error("criteria", "must not name a status: what leaves a criteria is told to nobody")
+    if "_lastUpdated" in names:
+        raise _error("criteria", "must not name _lastUpdated: a search for what was missed adds it")
+    return value
+
+
+def canonical(value: str) -> str:
+    """The address that names a SubscriptionTopic."""
+    if not re.fullmatch(r"(https?://|urn:)\S+", value):
+        raise _error("canonical", 'not the address of a topic: write it like "http://ehr.example/topic"')
+    return value
+
+
 def path(value: object, info: ValidationInfo) -> object:
     """A path; a relative one counts from the folder of bridge.toml."""
     return surroundings(info).folder / value if isinstance(value, str | Path) else value
@@ -213,6 +233,8 @@ PhoneNumber = Annotated[str, AfterValidator(phone_number)]
 Uuid = Annotated[str, AfterValidator(uuid)]
 Country = Annotated[str, AfterValidator(country)]
 HeaderName = Annotated[str, AfterValidator(header_name)]
+Criteria = Annotated[str, AfterValidator(criteria)]
+Canonical = Annotated[str, AfterValidator(canonical)]
 File = Annotated[Path, BeforeValidator(path)]
 Secret = Annotated[SecretStr, BeforeValidator(secret)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(secret)]

@@ -50,6 +50,8 @@ def test_every_setting_is_explained_with_its_default(table: str, key: str, defau
     written = row[2]
     if isinstance(default, timedelta):
         assert duration(written) == default
+    elif isinstance(default, bool):
+        assert written == str(default).lower()
     else:
         assert written == (str(default) if default not in (None, (), {}) else None)
 
