@@ -218,10 +218,13 @@ class FhirServer:
         again: bool | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """The same with the body unread: `aiter_bytes()` is the caller's, and so is its end; it holds one of
-        the places in flight meanwhile."""
+        the places in flight meanwhile. Where the body breaks off FhirServerError is raised, too."""
         asked = self._any(method, url, content, headers, elsewhere, authorised, again)
         async with self._exchange.answered(asked) as response:
-            yield response
+            try:
+                yield response
+            except httpx.HTTPError as error:
+                raise failure(error, asked.what) from None
 
     # -- how --
 

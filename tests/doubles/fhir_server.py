@@ -125,14 +125,14 @@ class FhirServerDouble:
             routes=[
                 *self.more,
                 Route(f"{base}/metadata", self._open(self._metadata)),
-                Route(base or "/", self._guarded(self._batch), methods=["POST"]),
-                Route(f"{base}/{{kind}}", self._guarded(self._search)),
-                Route(f"{base}/{{kind}}", self._guarded(self._create), methods=["POST"]),
-                Route(f"{base}/{{kind}}/{{id}}", self._guarded(self._read)),
-                Route(f"{base}/{{kind}}/{{id}}", self._guarded(self._update), methods=["PUT"]),
-                Route(f"{base}/{{kind}}/{{id}}", self._guarded(self._delete), methods=["DELETE"]),
-                Route(f"{base}/{{kind}}/{{id}}/_history/{{version}}", self._guarded(self._vread)),
-                Route(f"{base}/{{rest:path}}", self._guarded(self._unknown)),
+                Route(base or "/", self.guarded(self._batch), methods=["POST"]),
+                Route(f"{base}/{{kind}}", self.guarded(self._search)),
+                Route(f"{base}/{{kind}}", self.guarded(self._create), methods=["POST"]),
+                Route(f"{base}/{{kind}}/{{id}}", self.guarded(self._read)),
+                Route(f"{base}/{{kind}}/{{id}}", self.guarded(self._update), methods=["PUT"]),
+                Route(f"{base}/{{kind}}/{{id}}", self.guarded(self._delete), methods=["DELETE"]),
+                Route(f"{base}/{{kind}}/{{id}}/_history/{{version}}", self.guarded(self._vread)),
+                Route(f"{base}/{{rest:path}}", self.guarded(self._unknown)),
             ]
         )
 
@@ -149,7 +149,9 @@ class FhirServerDouble:
 
         return answered
 
-    def _guarded(self, endpoint: Any) -> Any:
+    def guarded(self, endpoint: Any) -> Any:
+        """An endpoint of this server for who is let in, faults and the count of requests included."""
+
         async def let_in(request: Request) -> Response:
             if self.guard is not None and not self.guard.lets_in(request):
                 return outcome(401, "login", "who are you")

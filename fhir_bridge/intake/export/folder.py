@@ -1,0 +1,145 @@
+"""The folder an export is written to: whole files only, a state while it runs, a manifest when it is done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fhir_bridge.errors import UsageError
+from fhir_bridge.intake.export.state import VERSION, State
+
+STATE = "export-state.json"
+MANIFEST = "manifest.json"
+PARTIAL = ".tmp"
+RESUMABLE = ".tmp.json"
+"""Beside a partial file: what it takes to fetch the rest of it only."""
+
+OWN_FOLDERS = ("deleted", "error")
+
+
+class Resumable(msgspec.Struct):
+    """Up to where a partial file is safe on disk, and the validator and length its server gave it."""
+
+    synced: int
+    etag: str | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFolder:
+    """`path` need not exist. Everything in it is for its owner only, as it names patients."""
+
+    path: Path
+
+    def make(self) -> None:
+        """The folder and those in it. Raises UsageError where it cannot be."""
+        with _told(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in OWN_FOLDERS:
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a whole export is here."""
+        return (self.path / MANIFEST).exists()
+
+    @property
+    def has_strangers(self) -> bool:
+        """Whether something is here though no export was begun."""
+        return self.path.is_dir() and any(self.path.iterdir())
+
+    def state(self) -> State | None:
+        """How far the export that was begun here has come. Raises UsageError for a state we cannot read."""
+        try:
+            data = (self.path / STATE).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{self.path / STATE} cannot be read: {error.strerror}") from None
+        try:
+            state = msgspec.json.decode(data, type=State)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            state = None
+        if state is None or state.version != VERSION:
+            raise UsageError(
+                f"{self.path / STATE} is not one this version of fhir-bridge can go on from",
+                code="export-state",
+                hint="remove the folder and begin anew, or go on with the version that began it",
+            )
+        return state
+
+    def save(self, state: State) -> None:
+        """Keep how far it has come, at once and whole."""
+        self.write(STATE, msgspec.json.format(msgspec.json.encode(state), indent=1))
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file of ours, whole or not at all. Raises UsageError where it cannot be written."""
+        path, beside = self.path / name, self.path / f"{name}{PARTIAL}"
+        with _told(path):
+            descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            sync_folder(path.parent)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """The same for what is to be read by people, too."""
+        self.write(name, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+    def has(self, name: str) -> bool:
+        """Whether a file is here whole."""
+        return (self.path / name).exists()
+
+    def drop(self, name: str) -> None:
+        """Remove a file, and what was begun of it."""
+        for suffix in ("", PARTIAL, RESUMABLE):
+            (self.path / f"{name}{suffix}").unlink(missing_ok=True)
+
+    def drop_data(self) -> None:
+        """Remove all that was fetched: another job's files are another moment's."""
+        for folder in (self.path, *(self.path / name for name in OWN_FOLDERS)):
+            for file in folder.glob("*.ndjson*"):
+                file.unlink()
+
+    def tidy(self) -> None:
+        """Remove the state and what else only a running export needs."""
+        (self.path / STATE).unlink(missing_ok=True)
+        for folder in (self.path, *(self.path / name for name in OWN_FOLDERS)):
+            for file in folder.glob(f"*{PARTIAL}*"):
+                file.unlink()
+        for name in OWN_FOLDERS:
+            with contextlib.suppress(OSError):
+                (self.path / name).rmdir()  # only where it is empty
+        sync_folder(self.path)
+
+    def remove(self) -> None:
+        """Remove the folder with all of the export in it."""
+        shutil.rmtree(self.path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename survive a power cut. Some file systems have no such thing."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk refuses, as our error."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", code="export-folder") from None

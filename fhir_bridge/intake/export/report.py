@@ -1,0 +1,41 @@
+"""What became of an export."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fhir_bridge.errors import FhirServerError
+from fhir_bridge.intake.export.outcomes import SERIOUS
+
+
+@dataclass(slots=True)
+class Report:
+    """`resources` by type, `lines` by file, `size` in bytes; `failed` are files that could not be had, by
+    name: the export is not whole then.
+
+    `mismatched` are files with another number of lines than the manifest says; `issues` what the server says
+    went wrong, by severity and code; `refused` the searches of a crawl that were, by type and code.
+    """
+
+    resources: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+    failed: dict[str, FhirServerError] = field(default_factory=dict)
+    mismatched: dict[str, tuple[int, int]] = field(default_factory=dict)
+    issues: Counter[tuple[str, str]] = field(default_factory=Counter)
+    crawled: tuple[str, ...] = ()
+    searches: int = 0
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    job_left: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is here."""
+        return not self.failed
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether something is missing, or may be (exit code 1)."""
+        serious = any(severity in SERIOUS for severity, _ in self.issues)
+        return bool(self.failed or self.mismatched or serious or self.refused)
