@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -17,12 +17,16 @@ from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
 from fhir_bridge.settings.model import DEFAULT_SOURCE
+from fhir_bridge.settings.tables import ClientSettings
 
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy and httpx (performance).
     from fhir_bridge.dispatch.checks import Rules
     from fhir_bridge.dispatch.clock import Clock
     from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.fhir_client.authorization import Authorization
+    from fhir_bridge.fhir_client.route import Route
+    from fhir_bridge.fhir_client.server import FhirServer
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
@@ -230,3 +234,62 @@ def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
             for name, profile in profiles.items()
         },
     )
+
+
+@asynccontextmanager
+async def fhir_servers(settings: Settings) -> AsyncIterator[Mapping[str, FhirServer]]:
+    """The FHIR server of every source that has `base_url` and `client`, by the source's name.
+
+    Opened once and shared by all who ask it in this process: the limits are the server's. Raises
+    SettingsError.
+    """
+    servers = {name: fhir_server_of(settings, name) for name in settings.sources}
+    async with AsyncExitStack() as opened:
+        yield {
+            name: await opened.enter_async_context(server)
+            for name, server in servers.items()
+            if server is not None
+        }
+
+
+def fhir_server_of(settings: Settings, name: str) -> FhirServer | None:
+    """A source's FHIR server, to be entered; None where nothing is set to read from it with."""
+    from fhir_bridge.fhir_client.politeness import Limits
+    from fhir_bridge.fhir_client.server import FhirServer
+
+    own = settings.source(name).settings
+    if own.base_url is None or own.client is None:
+        return None
+    return FhirServer(
+        own.base_url,
+        authorization=authorization_of(own.base_url, own.client),
+        route=route_of(settings, own.client),
+        limits=Limits(own.client.rate, own.client.max_in_flight, own.client.timeout.total_seconds()),
+        other_bases=own.client.other_bases,
+    )
+
+
+def authorization_of(base_url: str, client: ClientSettings) -> Authorization:
+    """How we show a source who we are. Raises SettingsError for a key or token that cannot be used."""
+    from fhir_bridge.fhir_client.authorization import Anonymous, basic, static_bearer
+    from fhir_bridge.fhir_client.keys import signing_key
+    from fhir_bridge.fhir_client.smart import BackendServices
+
+    if client.private_key is not None and client.client_id is not None:
+        key = signing_key(client.private_key, client.key_id)
+        return BackendServices(
+            base_url, client.client_id, key, token_url=client.token_url, scope=client.scope
+        )
+    if client.bearer is not None:
+        return static_bearer(client.bearer)
+    if client.user is not None and client.password is not None:
+        return basic(client.user, client.password)
+    return Anonymous()
+
+
+def route_of(settings: Settings, client: ClientSettings) -> Route:
+    """The way to a source's FHIR server."""
+    from fhir_bridge.fhir_client.route import Route
+
+    network = settings.network
+    return Route(network.proxy, network.ca_bundle, client.certificate, client.certificate_key)

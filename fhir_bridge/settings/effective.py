@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from fhir_bridge.settings.load import Loaded
 from fhir_bridge.settings.toml_lines import KeyPath
-from fhir_bridge.settings.values import duration_text
+from fhir_bridge.settings.values import duration_text, rate_text
 
 HIDDEN = "***"
 
@@ -51,6 +51,8 @@ def _text(value: object) -> str | None:
         return HIDDEN
     if isinstance(value, timedelta):
         return duration_text(value)
+    if isinstance(value, float):  # no setting but a rate is one
+        return rate_text(value)
     if isinstance(value, tuple):
         return ", ".join(str(item) for item in value)
     return str(value)

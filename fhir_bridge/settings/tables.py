@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -109,11 +109,54 @@ class CredentialSettings(Table):
     bearer: values.OptionalSecret = None
 
 
+WAYS = {"private_key": "SMART Backend Services", "bearer": "a fixed token", "user": "HTTP Basic"}
+"""Key of `[sources.NAME.client]` → the way of showing who we are that it stands for."""
+
+
 class ClientSettings(Table):
-    """`[sources.NAME.client]`: how we read from the source, by SMART Backend Services."""
+    """`[sources.NAME.client]`: how we read from the source. One way to show who we are, or none; a client
+    certificate goes with any of them.
+    """
 
     client_id: str | None = None
     private_key: values.OptionalSecret = None
+    key_id: str | None = None
+    token_url: values.HttpUrl | None = None
+    scope: str | None = None
+    bearer: values.OptionalSecret = None
+    user: str | None = None
+    password: values.OptionalSecret = None
+    certificate: values.File | None = None
+    certificate_key: values.File | None = None
+    other_bases: tuple[values.HttpUrl, ...] = ()
+    rate: values.Rate = 10.0
+    max_in_flight: values.Count = 8
+    timeout: values.PositiveDuration = timedelta(seconds=30)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way(cls, table: Any) -> Any:
+        """What belongs together is there together; asked of the keys, for a secret may be out of reach."""
+        if not isinstance(table, dict):
+            return table
+        if len(ways := [key for key in WAYS if key in table]) > 1:
+            raise ValueError(f"{ways[0]} and {ways[1]} are two ways to show who we are: set one")
+        for key, other in _TOGETHER.items():
+            if key in table and other not in table:
+                raise ValueError(f"{key} needs {other} beside it")
+        return table
+
+
+_TOGETHER = {
+    "private_key": "client_id",
+    "client_id": "private_key",
+    "key_id": "private_key",
+    "token_url": "private_key",
+    "scope": "private_key",
+    "user": "password",
+    "password": "user",
+    "certificate_key": "certificate",
+}
 
 
 class SubscriptionSettings(Table):
@@ -152,6 +195,12 @@ class SourceSettings(Table):
     client: ClientSettings | None = None
     subscription: SubscriptionSettings | None = None
     rules: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _client_has_a_server(self) -> Self:
+        if self.client is not None and self.base_url is None:
+            raise ValueError("client says how to read from base_url, and there is no base_url")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -83,10 +83,20 @@ def size(value: object) -> int:
 
 def rate(value: object) -> float:
     """`"10/s"`, `"600/min"`, `"200/h"`, as a number a second."""
+    if isinstance(value, float):
+        return value
     match = re.fullmatch(r"(\d+) ?/ ?(s|min|h|d)", value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise _error("rate", 'not a rate: write it like "10/s", "600/min" or "200/h"')
     return int(match[1]) / _PERIODS[match[2]]
+
+
+def rate_text(value: float) -> str:
+    """A rate as it is written in bridge.toml, in the shortest period that makes it a whole number."""
+    for unit, seconds in _PERIODS.items():
+        if abs(value * seconds - round(value * seconds)) < 1e-6:
+            return f"{round(value * seconds)}/{unit}"
+    return f"{value:g}/s"
 
 
 def http_url(value: str) -> str:
@@ -226,7 +236,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(positive)]
 RetentionPeriod = Annotated[Duration, AfterValidator(at_least_a_day)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Size = Annotated[int, BeforeValidator(size)]
-Rate = Annotated[float, BeforeValidator(rate)]
+Rate = Annotated[float, BeforeValidator(rate), PlainSerializer(rate_text)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Zone = Annotated[ZoneInfo, BeforeValidator(zone)]
 PhoneNumber = Annotated[str, AfterValidator(phone_number)]

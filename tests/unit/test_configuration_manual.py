@@ -15,7 +15,7 @@ from fhir_bridge.settings import Settings, load_settings
 from fhir_bridge.settings.load import CONFIG_VARIABLE, FALLBACKS, VARIABLES
 from fhir_bridge.settings.problems import table_of
 from fhir_bridge.settings.tables import SourceSettings
-from fhir_bridge.settings.values import duration
+from fhir_bridge.settings.values import duration, rate
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -52,6 +52,8 @@ def test_every_setting_is_explained_with_its_default(table: str, key: str, defau
         assert duration(written) == default
     elif isinstance(default, bool):
         assert written == str(default).lower()
+    elif isinstance(default, float):
+        assert rate(written) == default
     else:
         assert written == (str(default) if default not in (None, (), {}) else None)
 
@@ -86,6 +88,7 @@ def test_every_example_is_read(example: str, tmp_path: Path) -> None:
     """As it stands."""
     (tmp_path / "bridge.toml").write_text(example, encoding="utf-8")
     environ = {"TASK_API_KEY": "k", "LEDGER_URL": "postgresql://bridge@db.example/fhir_bridge"}
+    environ["EHR_KEY"] = "key"
     assert load_settings(environ=environ, working_folder=tmp_path).origins
 
 
