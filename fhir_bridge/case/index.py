@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TypeVar, cast
 
 from fhir_bridge.case import editions
@@ -141,7 +141,8 @@ class Index:
     def _by_view(self) -> dict[type[View], Found]:
         lists: dict[type[View], list[Resource[View]]] = {}
         for resource in self.current:
-            lists.setdefault(type(resource.view), []).append(resource)
+            for kind in _kinds(type(resource.view)):
+                lists.setdefault(kind, []).append(resource)
         return {kind: tuple(found) for kind, found in lists.items()}
 
     @cached_property
@@ -161,6 +162,12 @@ class Index:
                 if system and value:
                     lists.setdefault((system, value), []).append(resource)
         return lists
+
+
+@cache
+def _kinds(view: type[View]) -> tuple[type[View], ...]:
+    """A view and what it is a kind of: a ReferralRequest is a ServiceRequest."""
+    return tuple(kind for kind in view.__mro__ if issubclass(kind, View) and kind is not View)
 
 
 def base(resource: Resource[View]) -> str | None:

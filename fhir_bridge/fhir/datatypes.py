@@ -16,6 +16,13 @@ class Datatype(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The base of every view: camelCase on the wire, unknown elements ignored."""
 
 
+def refused(name: str) -> Any:
+    """A field for what must not be passed over as unknown: a spelling of an element that decides whether to
+    call, or what hides one. It takes no value, so that its view refuses a resource that has one, which is
+    mended then (mapping, section 16). Such a field is called `misspelt_…`."""
+    return msgspec.field(default=None, name=name)
+
+
 class Coding(Datatype, frozen=True):
     """A code in a system (https://hl7.org/fhir/R4/datatypes.html#Coding)."""
 
@@ -194,6 +201,7 @@ class Meta(Datatype, frozen=True):
     last_updated: str | None = None
     security: tuple[Coding, ...] = ()
     tag: tuple[Coding, ...] = ()
-    # Labels keep people out: a resource that spells them so is mended (mapping, section 16).
-    misspelt_1: Any = msgspec.field(default=None, name="Security")
-    misspelt_2: Any = msgspec.field(default=None, name="Tag")
+    misspelt_1: None = refused("Security")
+    misspelt_2: None = refused("SECURITY")
+    misspelt_3: None = refused("Tag")
+    misspelt_4: None = refused("TAG")

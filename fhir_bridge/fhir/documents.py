@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
+from stringzilla import find
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import dates, envelopes, reading
@@ -66,7 +68,9 @@ def read(data: bytes, name: str) -> Document:
     """
     # FHIR has no U+0000 (R4, 2.24.0.1, string) and PostgreSQL keeps none: one record's would keep all that
     # came with it out of the ledger.
-    data = utf8(data, name).replace(rb"\u0000", rb"\ufffd")
+    data = utf8(data, name)
+    if find(data, rb"\u0000") >= 0:
+        data = data.replace(rb"\u0000", rb"\ufffd")
     document = Document(name)
     if _is_ndjson(data):
         _read_lines(data, document)
@@ -126,18 +130,24 @@ def _has_resource_lines(data: bytes) -> bool:
 
 def _read_lines(data: bytes, document: Document) -> None:
     """NDJSON: each line for itself."""
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if (resource := reading.read_plain(line, Origin(document.name, number))) is not None:
-            document.resources.append(resource)
-            continue
-        if not line.strip():
-            continue
-        try:
-            _read_line(line, document, number)
-        except InputError as error:
-            document.problems.append(error)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            document.problems.append(unreadable(error, str(Origin(document.name, number))))
+    for number, line in enumerate(BytesIO(data), 1):
+        view = reading.plain_view(line)
+        if isinstance(view, str):
+            document.others[view] += 1
+        elif view is not None:
+            document.resources.append(Resource(view, line.removesuffix(b"\n"), Origin(document.name, number)))
+        elif not line.isspace():
+            _read_oddly(line.removesuffix(b"\n"), document, number)
+
+
+def _read_oddly(line: bytes, document: Document, number: int) -> None:
+    """A line that is no plain resource; what cannot be read is listed with its place."""
+    try:
+        _read_line(line, document, number)
+    except InputError as error:
+        document.problems.append(error)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        document.problems.append(unreadable(error, str(Origin(document.name, number))))
 
 
 def _read_line(line: bytes, document: Document, number: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import attrgetter
-from typing import Any
+from typing import Any, Union
 
 import msgspec
+from stringzilla import count
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.mending import mended
@@ -21,7 +21,10 @@ from fhir_bridge.fhir.views import (
     Consent,
     Coverage,
     Encounter,
+    Other,
     Patient,
+    ProcedureRequest,
+    ReferralRequest,
     ServiceRequest,
     View,
 )
@@ -31,13 +34,40 @@ _FRONT = 64
 """Bytes that hold `{"resourceType":"…"` where a resource begins with it: split, they give the type in a third
 of the time that a pattern takes."""
 
+_NOISE = (
+    *("Account", "AllergyIntolerance", "AuditEvent", "Binary", "CarePlan", "CareTeam", "ChargeItem", "Claim"),
+    *("ClaimResponse", "Communication", "Composition", "Device", "DeviceRequest", "DocumentReference"),
+    *(
+        "EpisodeOfCare",
+        "ExplanationOfBenefit",
+        "FamilyMemberHistory",
+        "Flag",
+        "Goal",
+        "Group",
+        "ImagingStudy",
+    ),
+    *("Immunization", "List", "Media", "Medication", "MedicationAdministration", "MedicationDispense"),
+    *("MedicationRequest", "MedicationStatement", "NutritionOrder", "Observation", "Procedure", "Provenance"),
+    *("QuestionnaireResponse", "RiskAssessment", "SupplyDelivery", "Task"),
+)
+"""Types that no view reads and exports are full of: the decoder names them in its one pass. Any other costs a
+second one."""
+
 
 class _Peek(msgspec.Struct, rename="camel"):
     resource_type: str | None = None
 
 
 _peek = msgspec.json.Decoder(_Peek).decode
-_decode_other = msgspec.json.Decoder(View).decode
+_decode_other = msgspec.json.Decoder(Other).decode
+
+
+class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="resourceType"):
+    """A resource of which only the type is told."""
+
+
+_passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in _NOISE]
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*VIEWS.values(), *_passed)]).decode
 
 
 def resource_type(raw: bytes) -> str | None:
@@ -63,26 +93,37 @@ def read(
 
     Raises InputError, naming the origin, for what is not a JSON object with a `resourceType`.
     """
-    resource = read_plain(raw, origin, full_url, container)
-    return _read_slowly(raw, origin, full_url, container) if resource is None else resource
+    view = plain_view(raw)
+    if view is None or isinstance(view, str):
+        return _read_slowly(raw, origin, full_url, container)
+    return Resource(view, raw, origin, full_url, container)
 
 
 def read_plain(
     raw: bytes, origin: Origin, full_url: str | None = None, container: Resource[View] | None = None
 ) -> Resource[View] | None:
-    """Read a resource that begins with a type the bridge knows and has nothing to be mended, as most are;
-    None for anything else."""
-    try:
-        reader = _readers.get(raw[:_FRONT].split(b'"', 4)[3])
-        if reader is None:
-            return None
-        decode, name, is_suspect = reader
-        view = decode(raw)
-    except (LookupError, msgspec.MsgspecError, UnicodeError, RecursionError):
+    """Read a resource of a type the bridge knows that has nothing to be mended, as most are; None for
+    anything else."""
+    view = plain_view(raw)
+    if view is None or isinstance(view, str):
         return None
-    if view.resource_type == name and (is_suspect is None or not is_suspect(view, raw)):
-        return Resource(view, raw, origin, full_url, container)
-    return None
+    return Resource(view, raw, origin, full_url, container)
+
+
+def plain_view(raw: bytes) -> View | str | None:
+    """The view of a resource that has nothing to be mended, or the name of a type that none reads; None where
+    only a closer look can tell.
+
+    What it tells anything of is whole JSON.
+    """
+    try:
+        view = _decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    is_suspect = _SUSPECT.get(type(view))
+    if is_suspect is None:
+        return type(view).__name__
+    return None if is_suspect(view, raw) else view
 
 
 def _read_slowly(
@@ -98,7 +139,7 @@ def _read_slowly(
                 return Resource(_decode_other(raw), raw, origin, full_url, container)
             except msgspec.ValidationError:
                 pass
-        view, notes = mended(raw, VIEWS.get(name, View), name)
+        view, notes = mended(raw, VIEWS.get(name, Other), name)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         is_whole = origin.line is None and origin.entry is None
         raise unreadable(error, str(origin), raw if is_whole else None) from None
@@ -116,29 +157,30 @@ _SETTLED = frozenset(
 Suspect = Callable[[Any, bytes], bool]
 
 
+def _trusted(_view: Any, _raw: bytes) -> bool:
+    return False
+
+
 def _with_status(view: Any, raw: bytes) -> bool:
-    """Whether a status is not in FHIR's form, or none is there but one under another spelling."""
-    status = view.status
-    return b'"Status"' in raw if status is None else not status.islower() or " " in status
-
-
-def _misspelt(kind: type[View]) -> Callable[[Any], bool]:
-    """Whether a view holds an element that decides about a call under another spelling."""
-    names = [name for name in kind.__struct_fields__ if name.startswith("misspelt_")]
-    found: Callable[[Any], Any] = attrgetter(*names)
-    as_it_should_be = None if len(names) == 1 else (None,) * len(names)
-    return lambda view: found(view) != as_it_should_be
+    """Whether a status is not in FHIR's form."""
+    status: str | None = view.status
+    return status is not None and (not status.islower() or " " in status)
 
 
 def _stands_twice(raw: bytes, names: tuple[bytes, ...]) -> bool:
     """Whether an element that decides about a call may stand there more than once: the last would count."""
-    return any(raw.count(name) > 1 for name in names)
+    for name in names:  # noqa: SIM110 - called for every patient, and a generator takes as long as a count
+        if count(raw, name) > 1:
+            return True
+    return False
 
 
 def _has_bare_label(view: Any) -> bool:
     """Whether a label has no code where a Coding's would stand."""
     meta = view.meta
-    return meta is not None and any(label.code is None for label in (*meta.security, *meta.tag))
+    if meta is None or not (meta.security or meta.tag):
+        return False
+    return any(label.code is None for label in (*meta.security, *meta.tag))
 
 
 _ONCE = (
@@ -152,52 +194,46 @@ _ONCE = (
 )
 """What a trigger has once; a status each participant and the narrative have too."""
 
-_ONCE_IN_PATIENT = (b'"deceasedBoolean"', b'"deceasedDateTime"', b'"active"', b'"meta"', b'"security"')
-_SHOUTED = (b'"_deceasedDateTime"', b'"DECEASED', b'"ACTIVE"', b'"META"', b'"SECURITY"', b'"TAG"')
-"""What may hide that nobody is to be called, in spellings that no view knows."""
+_ONCE_IN_PATIENT = (b'"deceased', b'"active"', b'"meta"', b'"security"')
 
 
 def _has_second_status(view: Any, raw: bytes) -> bool:
     known = 1 + len(getattr(view, "participant", ())) + (b'"div"' in raw)
-    return raw.count(b'"status"') > known
+    statuses: int = count(raw, b'"status"')
+    return statuses > known
 
 
-def _trigger_or_consent(kind: type[View]) -> Suspect:
+def _is_odd(view: Any, raw: bytes) -> bool:
     """What may decide about a call is looked at whole: a capital may stand anywhere in it."""
-    misspelt = _misspelt(kind)
-
-    def is_suspect(view: Any, raw: bytes) -> bool:
-        if view.status in _SETTLED:
-            return False
-        if _with_status(view, raw) or misspelt(view) or _CAPITAL.search(raw) is not None:
-            return True
-        if _has_bare_label(view):
-            return True
-        perhaps = kind is Consent or _has_second_status(view, raw) or _stands_twice(raw, _ONCE)
-        return perhaps and repeats(raw)
-
-    return is_suspect
+    return _with_status(view, raw) or _CAPITAL.search(raw) is not None or _has_bare_label(view)
 
 
-_misspelt_patient = _misspelt(Patient)
+def _trigger(view: Any, raw: bytes) -> bool:
+    if view.status in _SETTLED:
+        return False
+    if _is_odd(view, raw):
+        return True
+    return (_has_second_status(view, raw) or _stands_twice(raw, _ONCE)) and repeats(raw)
+
+
+def _consent(view: Any, raw: bytes) -> bool:
+    """There are few, and each may deny."""
+    return _is_odd(view, raw) or repeats(raw)
 
 
 def _patient(view: Any, raw: bytes) -> bool:
     """There are more of them than of open triggers, so only what keeps people out is looked for."""
-    meta = view.meta
-    labels = meta is not None and (meta.misspelt_1 is not None or meta.misspelt_2 is not None)
-    if labels or _misspelt_patient(view) or _has_bare_label(view):
-        return True
-    return any(name in raw for name in _SHOUTED) or (_stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw))
+    return _has_bare_label(view) or (_stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw))
 
 
-_SUSPECT: dict[type[View], Suspect] = {
-    **{kind: _trigger_or_consent(kind) for kind in (Appointment, Consent, ServiceRequest)},
+_SUSPECT: dict[type[View], Suspect] = dict.fromkeys(VIEWS.values(), _trusted) | {
+    Appointment: _trigger,
+    Consent: _consent,
     Coverage: _with_status,
     Encounter: _with_status,
     Patient: _patient,
+    ProcedureRequest: _trigger,
+    ReferralRequest: _trigger,
+    ServiceRequest: _trigger,
 }
-_readers = {
-    name.encode(): (msgspec.json.Decoder(view).decode, name, _SUSPECT.get(view))
-    for name, view in VIEWS.items()
-}
+"""What in a view shows that its resource has to be mended, though it was not refused."""

@@ -11,7 +11,7 @@ from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.fhir.datatypes import Identifier, Reference
 from fhir_bridge.fhir.reading import read
 from fhir_bridge.fhir.resource import Origin, Resource
-from fhir_bridge.fhir.views import Appointment, Organization, Patient, Practitioner, View
+from fhir_bridge.fhir.views import Appointment, Organization, Patient, Practitioner, ServiceRequest, View
 
 EHR = "https://ehr.example/fhir"
 OTHER = "https://other.example/fhir"
@@ -38,6 +38,13 @@ def followed(at_hand: AtHand, text: str, kind: type[View] = Patient) -> tuple[st
     """Where a reference leads, and what was noted."""
     link = at_hand.follow(HOLDER, "Appointment.subject", Reference(reference=text), kind)
     return (link.resource.label if link.resource else None), link.notes
+
+
+def test_orders_of_every_version_are_found_as_orders() -> None:
+    """In the order they were read."""
+    kinds = ("ServiceRequest", "ReferralRequest", "ProcedureRequest", "ReferralRequest")
+    index = AtHand([resource(kind, f"o{number}") for number, kind in enumerate(kinds)]).index
+    assert [one.view.id for one in index.of(ServiceRequest)] == ["o0", "o1", "o2", "o3"]
 
 
 UNRESOLVED = (None, ("reference-unresolved",))

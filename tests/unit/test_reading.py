@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.mending import mended
-from fhir_bridge.fhir.reading import read, resource_type
+from fhir_bridge.fhir.reading import plain_view, read, resource_type
 from fhir_bridge.fhir.resource import Origin, Resource
-from fhir_bridge.fhir.views import VIEWS, View
+from fhir_bridge.fhir.views import VIEWS, ServiceRequest, View
 
 ORIGIN = Origin("test.json")
 
@@ -103,6 +103,56 @@ def test_a_status_in_another_form_is_read(written: dict[str, str]) -> None:
 def test_another_case_is_noted(written: dict[str, str]) -> None:
     """The operator learns what the source gets wrong."""
     assert reading(resource_type="Appointment", **written).notes == ("code-case",)
+
+
+@pytest.mark.parametrize("name", ["Encounter", "Coverage", "Appointment", "ServiceRequest", "Consent"])
+def test_a_status_under_another_name_is_read(name: str) -> None:
+    """A visit that was cancelled was none, whatever letters say so."""
+    assert reading(resource_type=name, Status="Cancelled").view.status == "cancelled"
+
+
+@pytest.mark.parametrize("name", sorted(VIEWS))
+@pytest.mark.parametrize("label", ["Security", "SECURITY", "Tag", "TAG"])
+def test_labels_under_another_name_are_read_of_every_type(name: str, label: str) -> None:
+    """They keep people out."""
+    meta = reading(resource_type=name, meta={label: [{"code": "R"}]}).view.meta
+    assert meta is not None and [one.code for one in (*meta.security, *meta.tag)] == ["R"]
+
+
+@pytest.mark.parametrize("name", sorted(VIEWS))
+def test_the_type_may_stand_anywhere(name: str) -> None:
+    """Some servers write the id first; that is no reason for a slower way."""
+    view = plain_view(json.dumps({"id": "x1", "text": {"status": "empty"}, "resourceType": name}).encode())
+    assert isinstance(view, VIEWS[name])
+    assert (view.resource_type, view.id) == (name, "x1")
+
+
+@pytest.mark.parametrize("name", ["ReferralRequest", "ProcedureRequest"])
+def test_orders_of_stu3_are_orders(name: str) -> None:
+    """One view reads them all, and each keeps its name."""
+    order = reading(resource_type=name, id="o1", status="active")
+    assert isinstance(order.view, ServiceRequest)
+    assert order.label == f"{name}/o1"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b'{"resourceType":"Observation","status":"final"}', "Observation"),
+        (b'{"status":"final","resourceType":"Observation"}\n', "Observation"),
+        (b'{"resourceType":"Observation","status":"final"', None),
+        (b'{"resourceType":"Observation","status":"fin', None),
+        (b'{"resourceType":"Observation","status":"final"}}', None),
+        (b'{"resourceType":"Observation","resourceType":"Patient"}', None),
+        (b'{"resourceType":"Banana"}', None),
+        (b'{"resourceType":"Bundle"}', None),
+        (b"[]", None),
+        (b"", None),
+    ],
+)
+def test_what_is_passed_over_is_named_where_it_is_whole(text: bytes, told: str | None) -> None:
+    """A broken export does not go unnoticed because its lines are noise."""
+    assert plain_view(text) == told
 
 
 def test_a_resource_type_in_another_case_is_known() -> None:

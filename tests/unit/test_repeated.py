@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stringzilla import count
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.documents import read
@@ -27,6 +30,8 @@ def one(text: str) -> Resource[View]:
     ("told", "stop"),
     [
         ('"deceasedBoolean": true, "deceasedBoolean": false', "patient-deceased"),
+        ('"deceasedBoolean": true, "deceasedBoolean": null', "patient-deceased"),
+        ('"deceasedBoolean": true, "deceasedDateTime": null', "patient-deceased"),
         ('"deceasedBoolean": false, "deceasedBoolean": false', None),
         ('"deceasedDateTime": "2026-01-01", "deceasedDateTime": null', "patient-deceased"),
         ('"active": false, "active": true', "patient-inactive"),
@@ -36,6 +41,8 @@ def one(text: str) -> Resource[View]:
         ('"meta": {"security": [{"coding": [{"code": "R"}]}]}', "restricted-record"),
         ('"META": {"SECURITY": [{"CODE": "R"}]}', "restricted-record"),
         ('"DECEASEDBOOLEAN": true', "patient-deceased"),
+        ('"DECEASED": true', "patient-deceased"),
+        ('"DECEASEDDATETIME": "2026"', "patient-deceased"),
         ('"ACTIVE": false', "patient-inactive"),
         ('"_deceasedDateTime": {"extension": [{"url": "u", "valueCode": "unknown"}]}', "patient-deceased"),
         ('"_deceasedDateTime": null', None),
@@ -96,3 +103,21 @@ def test_an_entry_with_two_resources_is_told() -> None:
     document = read(text, "f")
     assert [one.label for one in document.resources] == ["Appointment/a3"]
     assert len(document.problems) == 1
+
+
+@pytest.mark.parametrize("status", ["inactive", "entered-in-error"])
+def test_a_consent_hides_no_denial_behind_a_status_that_settles_it(status: str) -> None:
+    """Of two statuses the one that is in force counts."""
+    told = f'"status":"active","status":"{status}","provision":{{"type":"deny"}}'
+    view = cast("Consent", one(f'{{"resourceType":"Consent",{told}}}').view)
+    assert (view.status, denial(view)) == ("active", "provision.type")
+
+
+@given(
+    st.lists(st.sampled_from([b'"meta"', b'"met', b'a"', b'"', b"\xc3\xa9", b"x" * 31, b"\0"]), max_size=60)
+)
+def test_a_name_is_counted_wherever_it_stands(parts: list[bytes]) -> None:
+    """What looks for second elements sees what the standard library sees, at every length and offset."""
+    text = b"".join(parts)
+    for start in range(min(len(text), 9)):
+        assert count(text[start:], b'"meta"') == text[start:].count(b'"meta"')

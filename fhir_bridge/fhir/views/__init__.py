@@ -30,6 +30,8 @@ from fhir_bridge.fhir.views.orders import (
     Instruction,
     OrderDetail,
     OrderParameter,
+    ProcedureRequest,
+    ReferralRequest,
     Requester,
     ServiceRequest,
     Specimen,
@@ -43,7 +45,7 @@ from fhir_bridge.fhir.views.providers import (
     PractitionerRole,
     Qualification,
 )
-from fhir_bridge.fhir.views.view import Concepts, References, View
+from fhir_bridge.fhir.views.view import Concepts, Other, References, View
 
 __all__ = [
     "TRIGGER_TYPES",
@@ -71,14 +73,17 @@ __all__ = [
     "OrderDetail",
     "OrderParameter",
     "Organization",
+    "Other",
     "Patient",
     "PatientContact",
     "PatientLink",
     "Practitioner",
     "PractitionerRole",
+    "ProcedureRequest",
     "Qualification",
     "RecurrenceTemplate",
     "References",
+    "ReferralRequest",
     "RelatedPerson",
     "Requester",
     "Schedule",
@@ -102,8 +107,8 @@ VIEWS: dict[str, type[View]] = {
     "Patient": Patient,
     "Practitioner": Practitioner,
     "PractitionerRole": PractitionerRole,
-    "ProcedureRequest": ServiceRequest,
-    "ReferralRequest": ServiceRequest,
+    "ProcedureRequest": ProcedureRequest,
+    "ReferralRequest": ReferralRequest,
     "RelatedPerson": RelatedPerson,
     "Schedule": Schedule,
     "ServiceRequest": ServiceRequest,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from fhir_bridge.fhir.datatypes import (
@@ -14,6 +12,7 @@ from fhir_bridge.fhir.datatypes import (
     Extension,
     Period,
     Reference,
+    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
@@ -77,8 +76,8 @@ class Appointment(View, frozen=True, kw_only=True):
     subject: Reference | None = None  # R5
     recurrence_template: tuple[RecurrenceTemplate, ...] = ()  # R5
     participant: tuple[AppointmentParticipant, ...] = ()
-    misspelt_1: Any = msgspec.field(default=None, name="cancelationreason")
-    misspelt_2: Any = msgspec.field(default=None, name="cancellationreason")
+    misspelt_1: None = refused("cancelationreason")
+    misspelt_2: None = refused("cancellationreason")
 
 
 class Slot(View, frozen=True, kw_only=True):

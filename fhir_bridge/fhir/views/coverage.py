@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fhir_bridge.fhir.datatypes import CodeableConcept, Datatype, Identifier, Period, Reference
+from fhir_bridge.fhir.datatypes import CodeableConcept, Datatype, Identifier, Period, Reference, refused
 from fhir_bridge.fhir.views.view import References, View
 
 
@@ -39,3 +39,4 @@ class Coverage(View, frozen=True, kw_only=True):
     class_: tuple[CoverageClass, ...] = msgspec.field(default=(), name="class")
     grouping: CoverageGrouping | None = None  # STU3
     order: int | None = None
+    misspelt_1: None = refused("Status")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding, Datatype, Period, Reference
+from fhir_bridge.fhir.datatypes import (
+    CodeableConcept,
+    CodeableReference,
+    Coding,
+    Datatype,
+    Period,
+    Reference,
+    refused,
+)
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
 
@@ -65,6 +73,7 @@ class Encounter(View, frozen=True, kw_only=True):
     admission: Hospitalization | None = None  # R5
     based_on: References = ()
     incoming_referral: References = ()  # STU3
+    misspelt_1: None = refused("Status")
 
 
 class Condition(View, frozen=True, kw_only=True):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from fhir_bridge.fhir.datatypes import (
     Annotation,
     CodeableConcept,
@@ -16,6 +12,7 @@ from fhir_bridge.fhir.datatypes import (
     Period,
     Reference,
     Timing,
+    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
@@ -109,7 +106,15 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     patient_instruction: str | tuple[Instruction, ...] | None = None  # R5: a list
     based_on: References = ()
     replaces: References = ()
-    misspelt_1: Any = msgspec.field(default=None, name="donotperform")
+    misspelt_1: None = refused("donotperform")
+
+
+class ReferralRequest(ServiceRequest, frozen=True, kw_only=True):
+    """https://hl7.org/fhir/STU3/referralrequest.html"""
+
+
+class ProcedureRequest(ServiceRequest, frozen=True, kw_only=True):
+    """https://hl7.org/fhir/STU3/procedurerequest.html"""
 
 
 class DiagnosticReport(View, frozen=True, kw_only=True):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from fhir_bridge.fhir.datatypes import (
     Address,
     CodeableConcept,
@@ -15,6 +11,7 @@ from fhir_bridge.fhir.datatypes import (
     HumanName,
     Period,
     Reference,
+    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
@@ -59,18 +56,23 @@ class Patient(View, frozen=True, kw_only=True):
     communication: tuple[Communication, ...] = ()
     general_practitioner: References = ()
     link: tuple[PatientLink, ...] = ()
-    # Spellings of what decides whether to call; a resource that uses one is mended (mapping, section 16).
-    misspelt_1: Any = msgspec.field(default=None, name="deceased")
-    misspelt_2: Any = msgspec.field(default=None, name="Deceased")
-    misspelt_3: Any = msgspec.field(default=None, name="DeceasedBoolean")
-    misspelt_4: Any = msgspec.field(default=None, name="deceasedboolean")
-    misspelt_5: Any = msgspec.field(default=None, name="DeceasedDateTime")
-    misspelt_6: Any = msgspec.field(default=None, name="deceaseddatetime")
-    misspelt_7: Any = msgspec.field(default=None, name="Active")
-    misspelt_8: Any = msgspec.field(default=None, name="BirthDate")
-    misspelt_9: Any = msgspec.field(default=None, name="birthdate")
-    misspelt_10: Any = msgspec.field(default=None, name="Meta")
-    misspelt_11: Any = msgspec.field(default=None, name="Extension")
+    misspelt_1: None = refused("deceased")
+    misspelt_2: None = refused("Deceased")
+    misspelt_3: None = refused("DECEASED")
+    misspelt_4: None = refused("DeceasedBoolean")
+    misspelt_5: None = refused("deceasedboolean")
+    misspelt_6: None = refused("DECEASEDBOOLEAN")
+    misspelt_7: None = refused("DeceasedDateTime")
+    misspelt_8: None = refused("deceaseddatetime")
+    misspelt_9: None = refused("DECEASEDDATETIME")
+    misspelt_10: None = refused("_deceasedDateTime")
+    misspelt_11: None = refused("Active")
+    misspelt_12: None = refused("ACTIVE")
+    misspelt_13: None = refused("BirthDate")
+    misspelt_14: None = refused("birthdate")
+    misspelt_15: None = refused("Meta")
+    misspelt_16: None = refused("META")
+    misspelt_17: None = refused("Extension")
 
 
 class RelatedPerson(View, frozen=True, kw_only=True):

@@ -10,10 +10,10 @@ References = tuple[Reference, ...]
 Concepts = tuple[CodeableConcept, ...]
 
 
-class View(Datatype, frozen=True, kw_only=True):
-    """What every resource has. `contained` stays raw until a reference asks for it."""
+class View(Datatype, frozen=True, kw_only=True, tag=True, tag_field="resourceType"):
+    """What every resource has; a view has the name of its resourceType, by which the decoder picks it.
+    `contained` stays raw until a reference asks for it."""
 
-    resource_type: str
     id: str | None = None
     meta: Meta | None = None
     language: str | None = None
@@ -22,6 +22,17 @@ class View(Datatype, frozen=True, kw_only=True):
     identifier: tuple[Identifier, ...] | Identifier = ()
 
     @property
+    def resource_type(self) -> str:
+        """The resourceType."""
+        return type(self).__name__
+
+    @property
     def identifiers(self) -> tuple[Identifier, ...]:
         """All identifiers, whether the version allows one or many."""
         return (self.identifier,) if isinstance(self.identifier, Identifier) else self.identifier
+
+
+class Other(View, frozen=True, kw_only=True, tag=False):
+    """A resource of a type that has no view of its own."""
+
+    resource_type: str
