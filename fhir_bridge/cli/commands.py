@@ -20,6 +20,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "validate": Entry("validate:validate", "Check FHIR files against the standard."),
     },
+    "Fetch": {
+        "export": Entry("export:export", "Fetch what a FHIR server exports, into a folder of NDJSON files."),
+    },
     "Send": {
         "submit": Entry("submit:submit", "Map FHIR files and send what is due now."),
         "worker": Entry("worker:worker", "Send what is due from the ledger, until stopped."),

@@ -39,3 +39,23 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def cancelled_by_signals() -> Iterator[Stop]:
+    """Within the running event loop: SIGINT or SIGTERM cancels this task, for work that may stop anywhere."""
+    stop, loop, task = Stop(), asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def on_signal() -> None:
+        stop.event.set()
+        stop.exit_code = INTERRUPTED
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -16,6 +16,9 @@ from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 
 STDIN = "-"
 
+BESIDE = frozenset({"manifest.json", "export-state.json"})
+"""Files that an export leaves beside its data: no FHIR."""
+
 
 @dataclass(slots=True)
 class Inputs:
@@ -69,7 +72,10 @@ def fhir_files(path: Path) -> list[Path]:
     """The file itself, or every JSON and NDJSON file below a folder, by name. Raises InputError for none."""
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".json", ".ndjson", ".jsonl"))
+    data = (".json", ".ndjson", ".jsonl")
+    found = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in data and file.name not in BESIDE
+    )
     if not found:
         raise InputError(f"{path}: no .json or .ndjson file in this folder", code="empty-folder")
     return found

@@ -181,6 +181,18 @@ class SubscriptionSettings(Table):
     ] = None
 
 
+class ExportSettings(Table):
+    """`[sources.NAME.export]`: what is asked of the source's Bulk Data export, and how."""
+
+    group: str | None = None
+    types: tuple[str, ...] = ()
+    kick_off: Literal["GET", "POST"] = "GET"
+    output_format: str | None = None
+    at_once: values.Count = 4
+    patience: values.PositiveDuration = timedelta(hours=1)
+    retry_after_cap: values.PositiveDuration = timedelta(hours=1)
+
+
 class SourceSettings(Table):
     """`[sources.NAME]`: one hospital system. `rules` holds the keys that are short names of rules."""
 
@@ -194,6 +206,7 @@ class SourceSettings(Table):
     credentials: CredentialSettings | None = None
     client: ClientSettings | None = None
     subscription: SubscriptionSettings | None = None
+    export: ExportSettings = ExportSettings()
     rules: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ class Exporting:
         token = static_bearer(SecretStr("token"))
         async with FhirServer(self.bulk.server.url, authorization=token, limits=LIMITS) as server:
             request = ExportRequest(base_url=server.base_url, **asked)
-            state = kept.state() or fresh("ehr", request, datetime.now(UTC))
+            state = kept.state() or fresh("ehr", request)
             return await run(server, kept, state, Manner(at_once, post, pace=self.pace), self.told)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -55,9 +55,9 @@ def going_on(state: State, source: str, request: ExportRequest, *, since_last: b
     return state
 
 
-def fresh(source: str, request: ExportRequest, now: datetime) -> State:
+def fresh(source: str, request: ExportRequest) -> State:
     """An export of which nothing was done yet."""
-    return State(source=source, request=request, begun=instant(now))
+    return State(source=source, request=request, begun=instant(datetime.now(UTC)))
 
 
 def last_time(folder: ExportFolder, source: str, request: ExportRequest) -> str:

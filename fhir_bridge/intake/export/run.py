@@ -46,7 +46,7 @@ async def run(
     await asyncio.to_thread(count, folder, files, report)
     if report.is_whole:
         write_manifest(folder, state, files, report)
-        report.job_left = not (manner.keep_job or await ended(job, state))
+        report.job_left = state.job_url is not None and (manner.keep_job or not await ended(job, state))
         folder.tidy()
     return report
 

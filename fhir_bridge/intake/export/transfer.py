@@ -59,22 +59,16 @@ class Transfer:
 
     async def fetch(self, part: Part, url: str, *, with_token: bool) -> None:
         """Have the file whole and in its place. Raises ExpiredError, FhirServerError, UsageError."""
-        waits, cut, here = Waits(self.pace), 0, 0
-        while True:
+        waits, why, cut, here = Waits(self.pace), "", 0, 0
+        while cut < CUT_OFF:
             try:
                 await self._download(part, url, with_token)
-                await self._settle(part, last=cut + 1 >= CUT_OFF)
+                await self._settle(part, last=cut + 1 == CUT_OFF)
                 return
             except _CutOffError as error:
                 self.folder.drop(part.name)
-                cut += 1
-                wait = waits.failing(None) if cut < CUT_OFF else None
-                if wait is None:
-                    raise FhirServerError(
-                        f"{part.name}: {error}, {cut} times in a row",
-                        code="export-truncated",
-                        hint="run the same command again to fetch what is missing",
-                    ) from None
+                cut, why = cut + 1, str(error)
+                await waits.sleep(self.pace.first)
             except _LaterError as error:
                 have = self._resumable(part)
                 if have is not None and have.synced > here:
@@ -82,7 +76,12 @@ class Transfer:
                 wait = waits.failing(error.said)
                 if wait is None:
                     raise error.refusal from None
-            await waits.sleep(wait)
+                await waits.sleep(wait)
+        raise FhirServerError(
+            f"{part.name}: {why}, {cut} times in a row",
+            code="export-truncated",
+            hint="run the same command again to fetch what is missing",
+        )
 
     async def _settle(self, part: Part, *, last: bool) -> None:
         """Look the file through, and put it into its place. Raises _CutOffError.
@@ -122,7 +121,7 @@ class Transfer:
                     self.folder.drop(part.name)
                     raise _LaterError(None, refusal(status, b"", part.name))
                 if status not in (200, 206):
-                    raise _refused(status, response.headers, part)
+                    raise _refused(status, response.headers, part, with_token)
                 start = _start(response.headers, have) if status == 206 else 0
                 await self._write(part, start, response.headers, response.aiter_bytes())
         except FhirServerError as error:
@@ -179,17 +178,16 @@ class _LaterError(Exception):
         self.said, self.refusal = said, refusal
 
 
-def _refused(status: int, headers: Mapping[str, str], part: Part) -> Exception:
+def _refused(status: int, headers: Mapping[str, str], part: Part, with_token: bool) -> Exception:
     """What an answer without the file means."""
     error = refusal(status, b"", part.name)
     if status in _EXPIRED:
         return ExpiredError(error)
     if status in (408, 429) or status >= 500:
         return _LaterError(retry_after(headers.get("retry-after"), datetime.now(UTC)), error)
-    if status == 401:
+    if status == 401 and not with_token:
         error.hint = (
-            "the file lies at a host that wants credentials of its own, or our token does not open it:"
-            " ask the server's administrator where its files may be fetched from"
+            "it lies at a host that wants credentials, and ours are for base_url only: ask the vendor"
         )
     return error
 
