@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.tables import gaps, subscriptions, sweeps, triggers, watches
 from fhir_bridge.ledger.upserts import upsert
-from fhir_bridge.ledger.watched import SWEEP, Gap, Sweep, Watch, Watched
+from fhir_bridge.ledger.watched import SWEEP, Gap, Known, Sweep, Watch, Watched
 
 _GAP = [field.name for field in fields(Gap)]
 _SWEEP = [field.name for field in fields(Sweep)]
@@ -72,7 +72,7 @@ def _watched(row: Any, missed: Sequence[Gap]) -> Watched:
 
 async def sweeps_of(connection: AsyncConnection, source: str | None = None) -> list[Sweep]:
     """How far a source, or each, was searched, by type."""
-    statement = select(sweeps).order_by(sweeps.c.source, sweeps.c.resource_type)
+    statement = select(sweeps).order_by(sweeps.c.source, sweeps.c.criteria)
     if source is not None:
         statement = statement.where(sweeps.c.source == source)
     return [
@@ -122,6 +122,13 @@ async def take_turn(
     if row.began_at is None:
         await connection.execute(update(watches).where(watches.c.source == source).values(began_at=now))
     return Watch(source, row.asked_at, row.fetched_at, row.began_at or now)
+
+
+async def known(connection: AsyncConnection, source: str) -> Known:
+    """All of a source."""
+    row = (await connection.execute(select(watches).where(watches.c.source == source))).one_or_none()
+    watch = Watch(source) if row is None else Watch(source, row.asked_at, row.fetched_at, row.began_at)
+    return Known(watch, tuple(await watched(connection, source)), tuple(await sweeps_of(connection, source)))
 
 
 async def end_turn(connection: AsyncConnection, source: str, token: str, fetched_at: datetime | None) -> None:

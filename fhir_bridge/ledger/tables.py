@@ -431,7 +431,7 @@ sweeps = Table(
     "sweeps",
     metadata,
     Column("source", String, primary_key=True),
-    Column("resource_type", String, primary_key=True),
+    Column("criteria", String, primary_key=True),
     Column("until", Instant, nullable=False),
     Column("swept_at", Instant),
     Column("found", BigInteger, nullable=False, server_default="0"),

@@ -78,13 +78,14 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """How far a source was searched for what changed: all changes of the type before `until` are known.
+    """How far a source was searched by a criteria: all changes before `until` are known.
 
-    `missed`: what the searches found that no message had told. `error` is the last search's, by code.
+    `swept_at` is the last search's end, failed or not; `error` its code, None where it went well. `missed`
+    counts what searches found that no message had told.
     """
 
     source: str
-    resource_type: str
+    criteria: str
     until: datetime
     swept_at: datetime | None = None
     found: int = 0
@@ -95,9 +96,25 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A source under watch: `asked_at`, since when somebody wants it searched; the rest says who is at it."""
+    """A source under watch since `began_at`: `asked_at`, since when somebody wants it searched; `fetched_at`,
+    when it was last.
+    """
 
     source: str
     asked_at: datetime | None = None
     fetched_at: datetime | None = None
     began_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known of what a source told and did not tell."""
+
+    watch: Watch
+    watched: tuple[Watched, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+
+    @property
+    def last_heard_at(self) -> datetime | None:
+        """When anything came of it at all."""
+        return max((each.last_heard_at for each in self.watched if each.last_heard_at), default=None)

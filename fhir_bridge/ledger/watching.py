@@ -8,7 +8,7 @@ from datetime import datetime
 from fhir_bridge.ledger import subscribed
 from fhir_bridge.ledger.collisions import done_again
 from fhir_bridge.ledger.protection import Transactions
-from fhir_bridge.ledger.watched import Sweep, Watch, Watched
+from fhir_bridge.ledger.watched import Known, Sweep, Watch, Watched
 
 
 class Watching:
@@ -18,6 +18,11 @@ class Watching:
         """The subscriptions of a source, or of all, each with its open gaps."""
         async with self._reading() as connection:
             return await subscribed.watched(connection, source)
+
+    async def known(self: Transactions, source: str) -> Known:
+        """All that is known of what a source told and did not tell."""
+        async with self._reading() as connection:
+            return await subscribed.known(connection, source)
 
     @done_again
     async def change_watched(

@@ -107,12 +107,12 @@ async def _closed_by(ledger: SqlLedger, gap: Gap) -> str | None:
 
 async def test_how_far_a_type_was_searched_stays(ledger: SqlLedger, monday: datetime) -> None:
     """By source and type; the newer replaces the older."""
-    first = Sweep("ehr", "Appointment", monday, monday, 4, 1)
+    first = Sweep("ehr", "Appointment?", monday, monday, 4, 1)
     await ledger.record_sweep(first)
     second = replace(first, until=monday + MINUTE, error="http-503", failing_since=monday)
     await ledger.record_sweep(second)
-    await ledger.record_sweep(replace(first, resource_type="ServiceRequest"))
-    assert await ledger.sweeps("ehr") == [second, replace(first, resource_type="ServiceRequest")]
+    await ledger.record_sweep(replace(first, criteria="ServiceRequest?"))
+    assert await ledger.sweeps("ehr") == [second, replace(first, criteria="ServiceRequest?")]
 
 
 async def test_one_watches_at_a_time(ledger: SqlLedger, monday: datetime) -> None:

@@ -79,7 +79,7 @@ HOMES = {
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},
     "starlette": {"sandbox"},
-    "structlog": {"dispatch", "logs"},
+    "structlog": {"dispatch", "logs", "subscriptions"},
     "uvicorn": {"sandbox"},
 }
 """Libraries that these parts alone know, so that another may take their place."""

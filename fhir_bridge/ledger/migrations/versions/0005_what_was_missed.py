@@ -18,14 +18,14 @@ def upgrade() -> None:
     op.create_table(
         "sweeps",
         sa.Column("source", sa.String(), nullable=False),
-        sa.Column("resource_type", sa.String(), nullable=False),
+        sa.Column("criteria", sa.String(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("swept_at", sa.BigInteger(), nullable=True),
         sa.Column("found", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("missed", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("source", "resource_type", name="pk_sweeps"),
+        sa.PrimaryKeyConstraint("source", "criteria", name="pk_sweeps"),
     )
     op.create_table(
         "watches",

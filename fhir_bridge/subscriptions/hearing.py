@@ -1,0 +1,91 @@
+"""Taking note of a notification: that its source lives, what its numbers say, and what it leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from fhir_bridge.fhir import references
+from fhir_bridge.intake.notifications import Content, Notification
+from fhir_bridge.intake.subscription_status import NotificationType
+from fhir_bridge.ledger.watched import WHOLE_SOURCE, Watched
+from fhir_bridge.subscriptions.numbering import Numbering, count, told_by
+
+log = structlog.get_logger(__name__)
+
+
+class Watches(Protocol):
+    """What noting asks of a ledger."""
+
+    async def change_watched(self, source: str, subscription: str, of: Change) -> Watched:
+        """Change a subscription by a pure function of what it is."""
+        ...
+
+    async def ask_sweep(self, source: str, now: datetime) -> None:
+        """Have the source searched soon."""
+        ...
+
+
+class Change(Protocol):
+    """What a subscription becomes."""
+
+    def __call__(self, known: Watched, /) -> Watched: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Notes what one source sends. Doing it again for the same message changes nothing but a count."""
+
+    ledger: Watches
+    source: str
+    numbering: Numbering = "global"
+
+    async def heard(self, message: Notification, at: datetime) -> None:
+        """Note a message that came at `at` (aware UTC); where it leaves open what changed, have the source
+        searched. Raises LedgerError.
+        """
+        doubtful = False
+
+        def noted(known: Watched) -> Watched:
+            nonlocal doubtful
+            counted = count(known, told_by(message), self.numbering, at)
+            doubtful = counted.doubtful
+            return _noted(counted.watched, message, at)
+
+        name = subscription_of(message)
+        after = await self.ledger.change_watched(self.source, name, noted)
+        if fresh := [gap for gap in after.open_gaps if gap.opened_at == at]:
+            log.warning(
+                "events-missing",
+                source=self.source,
+                subscription=name,
+                numbers=[f"{gap.first}-{gap.last}" for gap in fresh],
+            )
+        if doubtful or leaves_open(message):
+            await self.ledger.ask_sweep(self.source, at)
+
+
+def subscription_of(message: Notification) -> str:
+    """`Subscription/id`; the whole source for a message that names none."""
+    target = references.parse(message.subscription) if message.subscription else None
+    return (target.label if target else None) or message.subscription or WHOLE_SOURCE
+
+
+def leaves_open(message: Notification) -> bool:
+    """Whether something happened and the message does not say to what: only a search can tell."""
+    return message.type is NotificationType.EVENT and message.content is Content.EMPTY
+
+
+def _noted(known: Watched, message: Notification, at: datetime) -> Watched:
+    is_event = message.type is NotificationType.EVENT
+    return replace(
+        known,
+        last_heard_at=max(at, known.last_heard_at or at),
+        since=known.since or at,
+        state=message.status or (known.state if known.state != "unknown" else "active"),
+        topic=message.topic or known.topic,
+        events=known.events + (len(message.events) or 1 if is_event else 0),
+    )
