@@ -87,5 +87,7 @@ def _noted(known: Watched, message: Notification, at: datetime) -> Watched:
         since=known.since or at,
         state=message.status or (known.state if known.state != "unknown" else "active"),
         topic=message.topic or known.topic,
+        # Its server made it active, or says so: a look tells until when, and what it made of our wishes.
+        check_at=at if message.type is NotificationType.HANDSHAKE else known.check_at,
         events=known.events + (len(message.events) or 1 if is_event else 0),
     )
