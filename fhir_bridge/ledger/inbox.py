@@ -195,10 +195,12 @@ async def release(connection: AsyncConnection, token: str) -> int:
     return (await connection.execute(statement.values(**_FREE))).rowcount
 
 
-async def lag(connection: AsyncConnection) -> InboxLag:
-    """What waits and what failed."""
+async def lag(connection: AsyncConnection, source: str | None = None) -> InboxLag:
+    """What waits and what failed, of a source or of all."""
     waiting = select(func.count(), func.min(inbox.c.received_at)).where(_RECEIVED)
     failed = select(func.count()).where(in_state(inbox, MessageState.FAILED))
+    if source is not None:
+        waiting, failed = waiting.where(inbox.c.source == source), failed.where(inbox.c.source == source)
     count, oldest = (await connection.execute(waiting)).one()
     return InboxLag(count, (await connection.execute(failed)).scalar_one(), oldest)
 

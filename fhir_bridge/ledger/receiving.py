@@ -61,10 +61,10 @@ class Receiving:
         """Give back what was taken under this token and not settled."""
         return await self._at_once(lambda connection: inbox.release(connection, token))
 
-    async def inbox_lag(self: Transactions) -> InboxLag:
-        """How many messages wait, since when, and how many failed."""
+    async def inbox_lag(self: Transactions, source: str | None = None) -> InboxLag:
+        """How many messages wait, since when, and how many failed, of a source or of all."""
         async with self._reading() as connection:
-            return await inbox.lag(connection)
+            return await inbox.lag(connection, source)
 
     async def next_message_due(self: Transactions) -> datetime | None:
         """When the next message may be processed; None when none waits."""
