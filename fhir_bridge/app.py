@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fhir_bridge.fhir_client.authorization import Authorization
     from fhir_bridge.fhir_client.route import Route
     from fhir_bridge.fhir_client.server import FhirServer
+    from fhir_bridge.intake.files import Inputs
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
@@ -234,6 +235,32 @@ def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
             for name, profile in profiles.items()
         },
     )
+
+
+async def fetched(
+    settings: Settings,
+    run: MappingRun,
+    inputs: Inputs,
+    triggers: Sequence[str] = (),
+    blocked: Blocked = NOBODY_BLOCKED,
+) -> Inputs:
+    """What was read, completed from the run's source's FHIR server; see `fetching.completing.Completion`,
+    which whoever completes more than once keeps.
+
+    Raises SettingsError where the source has no `base_url` and `client`, FhirServerError.
+    """
+    from fhir_bridge.fetching.completing import Completion
+
+    name = run.profile.source.name
+    server = fhir_server_of(settings, name) if name in settings.sources else None
+    if server is None:
+        raise SettingsError(
+            f"nothing can be fetched: the source {name} has no base_url and client",
+            code="no-fhir-server",
+            hint=f"set base_url in [sources.{name}] and how to read from it in [sources.{name}.client]",
+        )
+    async with server:
+        return await Completion(server, run.profile).complete(run, inputs, triggers, blocked)
 
 
 @asynccontextmanager

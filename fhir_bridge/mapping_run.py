@@ -15,6 +15,7 @@ from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.case.people import person_records
+from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import TRIGGER_TYPES, View
@@ -58,7 +59,7 @@ class MappingRun:
 
     def decisions(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> Iterator[Decision]:
         """The same one by one, each decided when it is asked for."""
-        return (decision for _, decision in self._decided(inputs, blocked, self._at_hand(inputs)))
+        return (decision for _, decision in self._decided(inputs, blocked, self.at_hand(inputs)))
 
     def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
         """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every
@@ -69,7 +70,7 @@ class MappingRun:
         """What the ledger takes in: these arrivals, and what the records at hand say of whole persons."""
         from fhir_bridge.ledger.records import Arrival, Heard
 
-        source, at_hand = self.profile.source.name, self._at_hand(inputs)
+        source, at_hand = self.profile.source.name, self.at_hand(inputs)
         arrivals = [
             *(
                 Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
@@ -80,17 +81,29 @@ class MappingRun:
         said = statements(person_records(at_hand), self.profile, self.now)
         return arrivals, [Heard(source, statement) for statement in said]
 
-    def _at_hand(self, inputs: Inputs) -> AtHand:
-        return AtHand([*inputs.resources, *inputs.context], resolution_rules(self.profile))
+    def at_hand(self, inputs: Inputs, wanted: Wanted | None = None) -> AtHand:
+        """All that was read, to be resolved; `wanted` is told what is asked for and is not there."""
+        resources = [*inputs.resources, *inputs.context]
+        return AtHand(resources, resolution_rules(self.profile), wanted=wanted)
+
+    def cases(self, inputs: Inputs, at_hand: AtHand) -> Iterator[Case]:
+        """The case of every trigger of the FILEs, in their order."""
+        for trigger in triggers(at_hand, inputs.resources):
+            patient = at_hand.patients.of(trigger)
+            yield gather(
+                at_hand,
+                trigger,
+                source=self.profile.source.name,
+                history_complete=patient is not None and patient.identity in inputs.whole_histories,
+                chain_complete=trigger.label in inputs.whole_chains,
+            )
 
     def _decided(
         self, inputs: Inputs, blocked: Blocked, at_hand: AtHand
     ) -> Iterator[tuple[Trigger, Decision]]:
-        source = self.profile.source.name
-        for trigger in triggers(at_hand, inputs.resources):
-            case = gather(at_hand, trigger, source=source)
+        for case in self.cases(inputs, at_hand):
             decision = decide(case, self.profile, self.now, blocked)
-            yield trigger, decision if self.validation == "off" else self._advised(case, decision)
+            yield case.trigger, decision if self.validation == "off" else self._advised(case, decision)
 
     def _advised(self, case: Case, decision: Decision) -> Decision:
         """The decision after a check of the trigger and its patient against the standard."""

@@ -12,6 +12,7 @@ from fhir_bridge.case.links import Link
 from fhir_bridge.case.parties import Parties
 from fhir_bridge.case.patient import Patients
 from fhir_bridge.case.resolution import Resolver
+from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Encounter, ServiceRequest, View
@@ -23,7 +24,7 @@ class AtHand:
     """The resources of one call, message or partition.
 
     `shared` is looked in for what this one does not have: a directory of practitioners, organizations and
-    places that many partitions use.
+    places that many partitions use. `wanted` is told what was asked for and is not here.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class AtHand:
         resources: Iterable[Resource[View]],
         rules: ResolutionRules | None = None,
         shared: AtHand | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         self.index: Index = Index(resources, rules or ResolutionRules(), shared.index if shared else None)
-        self.resolver = Resolver(self.index)
+        self.wanted = wanted
+        self.resolver = Resolver(self.index, wanted)
         self.patients = Patients(self.resolver)
         self.chains = Chains(self.resolver, self.patients)
-        self.parties: Parties = Parties(self.resolver, shared.parties if shared else None)
+        self.parties: Parties = Parties(self.resolver, shared.parties if shared else None, wanted)
 
     def follow(self, holder: Resource[View], path: str, reference: Reference, kind: type[V]) -> Link[V]:
         """Where a reference of `holder` at `path` leads (mapping, section 15); see `Resolver.follow`."""
@@ -45,6 +48,8 @@ class AtHand:
     def of_patient(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
         """The current resources of one view that are about a patient; `identity` as in
         `Case.patient_identity`."""
+        if self.wanted is not None and identity is not None:
+            self.wanted.of_patients[kind, identity] = None
         return self.patients.resources_of(kind, identity)
 
     def ordered_in(self, encounter: Resource[Encounter]) -> tuple[Resource[ServiceRequest], ...]:
@@ -62,13 +67,14 @@ class AtHand:
     @cached_property
     def _orders_by_encounter(self) -> dict[int, list[Resource[ServiceRequest]]]:
         found: dict[int, list[Resource[ServiceRequest]]] = {}
-        for order in self.index.of(ServiceRequest):
-            for element in ("encounter", "context"):
-                reference = cast("Reference | None", getattr(order.view, element))
-                if reference is not None:
-                    path = f"{order.view.resource_type}.{element}"
-                    encounter = self.follow(order, path, reference, Encounter).resource
-                    found.setdefault(id(encounter), []).append(order)
+        with self.resolver.quietly():
+            for order in self.index.of(ServiceRequest):
+                for element in ("encounter", "context"):
+                    reference = cast("Reference | None", getattr(order.view, element))
+                    if reference is not None:
+                        path = f"{order.view.resource_type}.{element}"
+                        encounter = self.follow(order, path, reference, Encounter).resource
+                        found.setdefault(id(encounter), []).append(order)
         return found
 
 

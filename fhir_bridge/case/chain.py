@@ -98,11 +98,12 @@ class Chains:
     def _members(self, start: str, identity: str | None) -> set[str]:
         """The labels reached from one over the links of a patient's Appointments."""
         members, waiting = {start}, [start]
-        while waiting:
-            for label in self._edges.get(waiting.pop(), ()):
-                if label not in members and not self._is_strangers(label, identity):
-                    members.add(label)
-                    waiting.append(label)
+        with self._resolver.quietly():
+            while waiting:
+                for label in self._edges.get(waiting.pop(), ()):
+                    if label not in members and not self._is_strangers(label, identity):
+                        members.add(label)
+                        waiting.append(label)
         return members
 
     def _numbers(self, orders: list[Resource[ServiceRequest]]) -> set[str]:
@@ -181,9 +182,10 @@ class Chains:
         appointments = [
             node for nodes in self._nodes.values() for node in nodes if isinstance(node.view, Appointment)
         ]
-        links = [
-            link for node in appointments for link in self._based_on(cast("Resource[Appointment]", node))
-        ]
+        with self._resolver.quietly():
+            links = [
+                link for node in appointments for link in self._based_on(cast("Resource[Appointment]", node))
+            ]
         return frozenset(filter(None, map(self._label, links)))
 
     def _label(self, link: Link[View]) -> str | None:
@@ -225,15 +227,16 @@ class Chains:
     def _evidence(self) -> dict[int, list[tuple[str, str]]]:
         """Reports and specimens by the order they belong to."""
         found: dict[int, list[tuple[str, str]]] = {}
-        for kind, element, name in (
-            (DiagnosticReport, "based_on", "basedOn"),
-            (Specimen, "request", "request"),
-        ):
-            for resource in self._resolver.index.of(kind):
-                for number, reference in enumerate(getattr(resource.view, element)):
-                    path = f"{kind.__name__}.{name}[{number}]"
-                    link = self._resolver.follow(resource, path, reference, ServiceRequest)
-                    found.setdefault(id(link.resource), []).append((resource.label, path))
+        with self._resolver.quietly():
+            for kind, element, name in (
+                (DiagnosticReport, "based_on", "basedOn"),
+                (Specimen, "request", "request"),
+            ):
+                for resource in self._resolver.index.of(kind):
+                    for number, reference in enumerate(getattr(resource.view, element)):
+                        path = f"{kind.__name__}.{name}[{number}]"
+                        link = self._resolver.follow(resource, path, reference, ServiceRequest)
+                        found.setdefault(id(link.resource), []).append((resource.label, path))
         return found
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from fhir_bridge.case.links import Link, Participant, Party
 from fhir_bridge.case.resolution import Resolver
+from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
@@ -31,9 +32,12 @@ _NO_PARTY = ("Patient", "RelatedPerson", "Location", "HealthcareService", "Devic
 
 class Parties:
     """Makes a Party of a reference; roles by practitioner are found once. `shared` has more roles (a
-    directory)."""
+    directory); `wanted` is told whose role is not at hand."""
 
-    def __init__(self, resolver: Resolver, shared: Parties | None = None) -> None:
+    def __init__(
+        self, resolver: Resolver, shared: Parties | None = None, wanted: Wanted | None = None
+    ) -> None:
+        self._wanted = wanted
         self._resolver = resolver
         self._shared = shared
         self._roles: dict[int, list[Resource[PractitionerRole]]] | None = None
@@ -117,7 +121,10 @@ class Parties:
 
     def _of_practitioner(self, link: Link[View], practitioner: Resource[Practitioner]) -> Party:
         """A practitioner, with their role where exactly one active is at hand."""
-        roles = [role for role in self._roles_of(practitioner) if role.view.active is not False]
+        known = self._roles_of(practitioner)
+        if self._wanted is not None and not known and practitioner.container is None:
+            self._wanted.roles[practitioner.label] = None
+        roles = [role for role in known if role.view.active is not False]
         if len(roles) != 1:
             return Party(link, practitioner)
         return replace(self._of_role(link, roles[0]), practitioner=practitioner)
@@ -125,9 +132,10 @@ class Parties:
     def _roles_of(self, practitioner: Resource[Practitioner]) -> list[Resource[PractitionerRole]]:
         if self._roles is None:
             self._roles = {}
-            for role in self._resolver.index.of(PractitionerRole):
-                found = self._follow(role, "practitioner", role.view.practitioner, Practitioner)
-                self._roles.setdefault(id(found), []).append(role)
+            with self._resolver.quietly():
+                for role in self._resolver.index.of(PractitionerRole):
+                    found = self._follow(role, "practitioner", role.view.practitioner, Practitioner)
+                    self._roles.setdefault(id(found), []).append(role)
         own = self._roles.get(id(practitioner), [])
         return own if self._shared is None else own + self._shared._roles_of(practitioner)
 

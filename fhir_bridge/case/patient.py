@@ -56,9 +56,10 @@ class Patients:
             return ()
         if kind not in self._resources:
             lists = self._resources[kind] = {}
-            for resource in self._resolver.index.of(kind):
-                for name in dict.fromkeys(self._names_for(resource)):
-                    lists.setdefault(name, []).append(resource)
+            with self._resolver.quietly():
+                for resource in self._resolver.index.of(kind):
+                    for name in dict.fromkeys(self._names_for(resource)):
+                        lists.setdefault(name, []).append(resource)
         return cast("tuple[Resource[V], ...]", tuple(self._resources[kind].get(identity, ())))
 
     def _names_for(self, resource: Resource[View]) -> Iterator[str]:
@@ -95,18 +96,22 @@ class Patients:
     def _merged_into(self) -> dict[int, list[str]]:
         """The identities of the records that others took the place of, told by either of the two."""
         names: dict[int, list[str]] = {}
-        for patient in self._resolver.index.of(Patient):
-            if not patient.view.link:
-                continue
-            survivor = self.survivor(patient)
-            if survivor is not None and survivor is not patient:
-                names.setdefault(id(survivor), []).append(self._own_identity(patient))
-            for number, link in enumerate(patient.view.link):
-                if (link.type or "").strip().lower() == "replaces" and link.other is not None:
-                    path = f"Patient.link[{number}].other"
-                    other = self._resolver.follow(patient, path, link.other, Patient)
-                    names.setdefault(id(patient), []).append(self._identity(other, other.resource))
+        with self._resolver.quietly():
+            for patient in self._resolver.index.of(Patient):
+                if patient.view.link:
+                    self._add_merged(patient, names)
         return names
+
+    def _add_merged(self, patient: Resource[Patient], names: dict[int, list[str]]) -> None:
+        """What one record says of merges, in either direction."""
+        survivor = self.survivor(patient)
+        if survivor is not None and survivor is not patient:
+            names.setdefault(id(survivor), []).append(self._own_identity(patient))
+        for number, link in enumerate(patient.view.link):
+            if (link.type or "").strip().lower() == "replaces" and link.other is not None:
+                path = f"Patient.link[{number}].other"
+                other = self._resolver.follow(patient, path, link.other, Patient)
+                names.setdefault(id(patient), []).append(self._identity(other, other.resource))
 
     def _own_identity(self, patient: Resource[Patient]) -> str:
         return self._identity(Link(patient, "", Reference(), patient), patient)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from fhir_bridge.case.index import Found, Index, base
 from fhir_bridge.case.links import Link
+from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.references import Target
@@ -30,11 +33,24 @@ are not: the record must be the one that is meant."""
 
 
 class Resolver:
-    """Follows references over an index. Each answer is a Link; none raises."""
+    """Follows references over an index. Each answer is a Link; none raises. `wanted` is told of what is
+    missing."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, wanted: Wanted | None = None) -> None:
         self.index = index
         self.rules = index.rules
+        self._wanted = wanted
+        self._quiet = False
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Within, what is missing is missing: everything at hand is gone through, and most of it is no part
+        of the case."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     def follow(self, holder: Resource[View], path: str, reference: Reference, kind: type[V]) -> Link[V]:
         """Where a reference of `holder` at `path` leads, if that is at hand and of that kind.
@@ -74,6 +90,8 @@ class Resolver:
         found = self._identified(reference, target, kind)
         if len(found) == 1:
             return found[0], None
+        if target is not None and not found and note is UNRESOLVED and self._wanted and not self._quiet:
+            self._wanted.miss(holder, target, kind, issubclass(kind, _ALWAYS_CURRENT))
         return None, AMBIGUOUS if found else note
 
     def _literal(self, holder: Resource[View], target: Target) -> tuple[Found, bool]:

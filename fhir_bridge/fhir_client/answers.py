@@ -105,6 +105,16 @@ def refusal(status: int, body: bytes, asked: str) -> FhirServerError:
     )
 
 
+def is_of_one(error: FhirServerError) -> bool:
+    """Whether an error is about what was asked for, and the next question may well be answered: no 401, no
+    lack of time, no lack of an answer."""
+    if error.code in ("foreign-link", "bad-reference", "not-fhir", "too-large"):
+        return True
+    if error.code == "token-refused" or error.status is None:
+        return False
+    return 400 <= error.status < 500 and error.status not in (401, 408, 429)
+
+
 def not_fhir(asked: str, what: str) -> FhirServerError:
     """The error for a success that is not what was asked for."""
     return FhirServerError(f"{asked}: {what}", code="not-fhir", hint=_HINTS["not-fhir"])

@@ -64,6 +64,8 @@ class Capabilities:
         return bool(interaction and listed and interaction not in listed)
 
 
+NOTHING_SAID = Capabilities(None, None)
+
 _decode = msgspec.json.Decoder(_Statement).decode
 
 

@@ -18,10 +18,11 @@ import httpx
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client import answers, references
 from fhir_bridge.fhir_client.addresses import base_address, below
-from fhir_bridge.fhir_client.answers import checked, failure, not_fhir
+from fhir_bridge.fhir_client.answers import checked, failure, is_of_one, not_fhir
 from fhir_bridge.fhir_client.authorization import Anonymous, Authorization
-from fhir_bridge.fhir_client.capabilities import Capabilities, capabilities_of
+from fhir_bridge.fhir_client.capabilities import NOTHING_SAID, Capabilities, capabilities_of
 from fhir_bridge.fhir_client.exchange import Asked, Exchange
+from fhir_bridge.fhir_client.many import MOST_IN_BATCH, Name, answers_of, batch_of
 from fhir_bridge.fhir_client.pages import page_of
 from fhir_bridge.fhir_client.politeness import Limits
 from fhir_bridge.fhir_client.references import resource_path
@@ -99,6 +100,51 @@ class FhirServer:
         path = resource_path(resource_type, id, version_id)
         url = below(self._base, f"{self.base_url}/{path}", path)
         return await self._read_once(Asked("GET", url, f"read of {resource_type}", headers=_accept()))
+
+    async def read_many(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError]:
+        """Several resources by type and id, each with its body or why there is none.
+
+        As one batch where the server says that it takes batches, else, or where it does not after all, one by
+        one. Raises FhirServerError for what would meet every one of them: no answer, no token.
+        """
+        wanted = list(dict.fromkeys(names))
+        if len(wanted) > 2 and "batch" in (await self._known()).interactions:
+            parts = [wanted[at : at + MOST_IN_BATCH] for at in range(0, len(wanted), MOST_IN_BATCH)]
+            found = [await self._batched(part) for part in parts]
+        else:
+            found = [None]
+        answered = {name: answer for part in found for name, answer in (part or {}).items()}
+        rest = [name for name in wanted if name not in answered]
+        singly = await asyncio.gather(*(self._read_or_refused(name) for name in rest))
+        return answered | dict(zip(rest, singly, strict=True))
+
+    async def _batched(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError] | None:
+        """The answers to one batch; None where the server takes none."""
+        body = batch_of([resource_path(*name) for name in names])
+        headers = {**_accept(), "Content-Type": FHIR_JSON}
+        asked = Asked("POST", self._base, "batch of reads", headers, body)
+        response = await self._answer(asked)
+        if response.status_code in (401, 429) or response.status_code >= 502:
+            checked(response, asked.what)
+        answers = answers_of(response.content, len(names)) if response.is_success else None
+        return None if answers is None else dict(zip(names, answers, strict=True))
+
+    async def _read_or_refused(self, name: Name) -> bytes | FhirServerError:
+        try:
+            return await self.read(*name)
+        except FhirServerError as error:
+            if is_of_one(error):
+                return error
+            raise
+
+    async def _known(self) -> Capabilities:
+        """What the server says of itself; nothing where it does not say."""
+        try:
+            return await self.supports()
+        except FhirServerError as error:
+            if error.status is None and error.code != "not-fhir":
+                raise
+            return NOTHING_SAID
 
     async def fetch(self, reference: str) -> bytes:
         """What a literal reference names: relative, or absolute on the server's own base or a listed one.

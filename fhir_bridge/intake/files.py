@@ -27,6 +27,8 @@ class Inputs:
     `unreadable` names the FILEs of which nothing could be read; `problems` has every error, theirs included;
     `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1); `others` counts the
     resources of types that no view reads; `deleted` are those a history says are gone, and when.
+    `whole_histories` are the patients (`Case.patient_identity`) of whom all visits are known to be here,
+    `whole_chains` the triggers (labels) of which all of the chain is; `gaps` what could not be fetched.
     """
 
     resources: list[Resource[View]] = field(default_factory=list)
@@ -36,6 +38,9 @@ class Inputs:
     without_trigger: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     deleted: dict[str, str | None] = field(default_factory=dict)
+    whole_histories: frozenset[str] = frozenset()
+    whole_chains: frozenset[str] = frozenset()
+    gaps: tuple[str, ...] = ()
     files: int = 0
 
     @property

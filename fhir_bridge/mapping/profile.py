@@ -57,6 +57,7 @@ class Profile:
     referral: rules.Referral
     rescheduling: rules.Rescheduling
     context: rules.Context
+    searches: rules.Searches
     overrides: Mapping[str, Any]
     site: SiteRules = field(default_factory=SiteRules)
     layers: Mapping[str, str] = field(default_factory=dict, repr=False)

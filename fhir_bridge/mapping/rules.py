@@ -344,6 +344,48 @@ class Context(Section, frozen=True):
             check(getattr(self, field), names)
 
 
+SEARCH_NAMES = frozenset(
+    {"patient", "order", "order_id", "practitioner", "finished", "newest"}
+    | {"since", "until", "since_day", "until_day"}
+)
+"""What the searches of the section `searches` may use in braces."""
+
+Ways = tuple[str | tuple[str, ...], ...]
+"""Ways to ask, the one to try first in front; a way of several queries asks all of them."""
+
+
+class Searches(Section, frozen=True):
+    """What is asked of the FHIR server to complete a case (intake, "Reading from a FHIR server")."""
+
+    encounters: Ways
+    appointments: Ways
+    chain: Ways
+    related_persons: Ways
+    coverages: Ways
+    consents: Ways
+    roles: Ways
+    always: tuple[str, ...]
+    newest: Annotated[int, msgspec.Meta(ge=1)]
+    days_ahead: Count
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a query that is none, or uses what there is not."""
+        named = (self.encounters, self.appointments, self.chain, self.related_persons, self.coverages)
+        for ways in (*named, self.consents, self.roles, self.always):
+            for way in ways:
+                for query in (way,) if isinstance(way, str) else way:
+                    _check_query(query)
+
+
+def _check_query(query: str) -> None:
+    for part in query.split("&"):
+        name, equals, _ = part.partition("=")
+        if not (name and equals):
+            raise ValueError(f"a query is name=value, joined by &, and `{part}` is none")
+    if unknown := set(re.findall(r"\{(.*?)\}", query)) - SEARCH_NAMES:
+        raise ValueError(f"there is no {{{min(unknown)}}}; there are {', '.join(sorted(SEARCH_NAMES))}")
+
+
 class Rules(Section, frozen=True):
     """All sections, as the merged layers give them."""
 
@@ -369,4 +411,5 @@ class Rules(Section, frozen=True):
     referral: Referral
     rescheduling: Rescheduling
     context: Context
+    searches: Searches
     overrides: dict[str, Any]

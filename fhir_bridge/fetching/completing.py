@@ -1,0 +1,305 @@
+"""A case is completed: what its decision asks for and is not at hand is fetched, until it asks for no more.
+
+Nothing is fetched on suspicion. The decision is made on what is there; what it looked for in vain is fetched,
+and it is made again (mapping, section 15). A trigger that is rightly skipped costs no request more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
+
+from fhir_bridge.case import editions
+from fhir_bridge.case.case import Case
+from fhir_bridge.case.wanted import Missing, Wanted
+from fhir_bridge.errors import FhirServerError, InputError
+from fhir_bridge.fetching.searching import Found, Searcher
+from fhir_bridge.fhir import documents
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Consent, Coverage, Encounter, RelatedPerson, View
+from fhir_bridge.fhir_client.answers import is_of_one
+from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.intake.files import Inputs
+from fhir_bridge.mapping.decide import decide
+from fhir_bridge.mapping.decision import Skip
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping_run import MappingRun
+
+SEARCHES: dict[type[View], str] = {
+    Encounter: "encounters",
+    Appointment: "appointments",
+    RelatedPerson: "related_persons",
+    Coverage: "coverages",
+    Consent: "consents",
+}
+"""What is asked for of a patient → the search that brings it."""
+
+OPEN_SKIPS = frozenset({"consent-missing"})
+"""Skips that what is fetched may turn; every other one stands by what is at hand."""
+
+MOST_ROUNDS = 6
+"""Trigger, patient and order, role, organization, place: what hangs on what was fetched is a round more."""
+
+MOST_FETCHED = 100
+"""References and searches of one trigger: a record that refers to thousands is not followed to its end."""
+
+PATIENCE = 120.0
+"""Seconds that the completing of one message may take in all."""
+
+_ORDER = re.compile(r"(?:ServiceRequest|ReferralRequest|ProcedureRequest)/[A-Za-z0-9\-.]+")
+
+Search = tuple[str, str]
+"""The key of a search and whom or what it is about, as `Type/id`."""
+
+
+class Completion:
+    """Completes cases from one source's FHIR server; kept as long as that is, for it learns its ways."""
+
+    def __init__(self, server: FhirServer, profile: Profile) -> None:
+        self.server = server
+        self._searcher = Searcher(server, profile)
+
+    async def complete(
+        self,
+        run: MappingRun,
+        inputs: Inputs,
+        triggers: Sequence[str] = (),
+        blocked: Blocked = NOBODY_BLOCKED,
+    ) -> Inputs:
+        """The inputs with all their decisions need, as far as the server has it; `inputs` stay as they are.
+
+        `triggers` (`Type/id`) are read first where they are not at hand, and join the inputs' own resources;
+        one that is gone is `deleted`. Everything else joins the context. Each thing is asked for once.
+        Raises FhirServerError where the server does not answer, does not know us or takes too long (then
+        nothing may be decided: it may know why nobody must be called), and for a trigger it does not know.
+        What it merely has not, or does not give us, is in `gaps`.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await _Completing(self.server, self._searcher, run, inputs, blocked).whole(triggers)
+        except TimeoutError:
+            raise FhirServerError("completing a case took too long", code="timeout") from None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one look at the cases asks for."""
+
+    references: list[Missing] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+
+
+class _Completing:
+    """The completing of one message."""
+
+    def __init__(
+        self, server: FhirServer, searcher: Searcher, run: MappingRun, inputs: Inputs, blocked: Blocked
+    ) -> None:
+        self._server, self._searcher, self._run, self._blocked = server, searcher, run, blocked
+        self._inputs = replace(
+            inputs,
+            resources=list(inputs.resources),
+            context=list(inputs.context),
+            problems=list(inputs.problems),
+            deleted=dict(inputs.deleted),
+        )
+        self._asked: set[Missing | Search] = set()
+        self._found: dict[Search, Found] = {}
+        self._gaps: dict[str, None] = {}
+
+    async def whole(self, triggers: Sequence[str]) -> Inputs:
+        """See Completion.complete."""
+        await self._read_triggers(triggers)
+        cases: list[Case] = []
+        for _ in range(MOST_ROUNDS):
+            wanted = self._look()
+            cases = wanted.cases
+            if not wanted.references and not wanted.searches:
+                break
+            await asyncio.gather(self._fetch(wanted.references), self._search(wanted.searches))
+        return replace(
+            self._inputs,
+            whole_histories=self._inputs.whole_histories | set(self._whole_histories()),
+            whole_chains=self._inputs.whole_chains | {c async for c in self._whole_chains(cases)},
+            gaps=(*self._inputs.gaps, *self._gaps),
+        )
+
+    # -- what is asked for --
+
+    def _look(self) -> _Round:
+        """Decide on what is there, and say what the decisions that may still change looked for in vain."""
+        open_ = {
+            case.trigger.label
+            for case in self._run.cases(self._inputs, self._run.at_hand(self._inputs))
+            if self._is_open(case)
+        }
+        wanted, found = Wanted(), _Round()
+        for case in self._run.cases(self._inputs, self._run.at_hand(self._inputs, wanted)):
+            if case.trigger.label in open_:
+                self._is_open(case)
+                found.cases.append(case)
+        asked_for: list[Missing | Search] = [
+            *self._searches(wanted, found.cases),
+            *filter(_is_worth_it, wanted.references),
+        ]
+        new = [each for each in dict.fromkeys(asked_for) if each not in self._asked]
+        room = MOST_FETCHED * len(open_) - len(self._asked)
+        if len(new) > room:
+            self._gaps["more is referred to than is fetched for one case"] = None
+        for each in new[: max(room, 0)]:
+            self._asked.add(each)
+            if isinstance(each, Missing):
+                found.references.append(each)
+            else:
+                found.searches.append(each)
+        return found
+
+    def _is_open(self, case: Case) -> bool:
+        decision = decide(case, self._run.profile, self._run.now, self._blocked)
+        return not isinstance(decision, Skip) or decision.reason in OPEN_SKIPS
+
+    def _searches(self, wanted: Wanted, cases: Iterable[Case]) -> Iterator[Search]:
+        for kind, identity in wanted.of_patients:
+            if kind in SEARCHES and identity.startswith("Patient/"):
+                yield SEARCHES[kind], identity
+        for practitioner in wanted.roles:
+            yield "roles", practitioner
+        for case in cases:
+            yield from (("chain", order) for order in _orders(case))
+
+    # -- fetching --
+
+    async def _read_triggers(self, triggers: Sequence[str]) -> None:
+        known = {resource.label for resource in self._inputs.resources}
+        for label in dict.fromkeys(triggers):
+            if label in known:
+                continue
+            kind, _, id_ = label.partition("/")
+            try:
+                body = await self._server.read(kind, id_)
+            except FhirServerError as error:
+                if error.code != "gone":
+                    raise
+                self._inputs.deleted[label] = None
+            else:
+                self._inputs.resources += self._read(body, f"{self._server.base_url}/{label}")
+
+    async def _fetch(self, references: Sequence[Missing]) -> None:
+        """Resources by reference: those on the source's own server together, the others one by one."""
+        own = {each: name for each in references if (name := self._own(each))}
+        answers = await self._server.read_many([name for each, name in own.items() if not _version(each)])
+        others = [each for each in references if each not in own or _version(each)]
+        singly = await asyncio.gather(*(self._fetch_one(each) for each in others))
+        for (kind, id_), answer in answers.items():
+            self._keep(answer, f"{self._server.base_url}/{kind}/{id_}", f"{kind} by reference")
+        for each, answer in zip(others, singly, strict=True):
+            url = each.target.url if each not in own else None
+            url = url or f"{self._server.base_url}/{each.target.label}"
+            self._keep(answer, url, f"{each.target.type} by reference")
+
+    def _own(self, missing: Missing) -> tuple[str, str] | None:
+        """Type and id on the source's own server; None for a reference to another one."""
+        target = missing.target
+        if target.base not in (None, self._server.base_url) or not (target.type and target.id):
+            return None
+        return target.type, target.id
+
+    async def _fetch_one(self, missing: Missing) -> bytes | FhirServerError:
+        """A version, else the current one; or what stands on another server that is listed."""
+        target, name = missing.target, self._own(missing)
+        try:
+            if name is None:
+                return await self._server.fetch(target.url or "")
+            try:
+                return await self._server.read(*name, target.version)
+            except FhirServerError as error:
+                if not is_of_one(error):
+                    raise
+                return await self._server.read(*name)
+        except FhirServerError as error:
+            if is_of_one(error):
+                return error
+            raise
+
+    async def _search(self, searches: Sequence[Search]) -> None:
+        found = await asyncio.gather(*(self._searched(*search) for search in searches))
+        for search, each in zip(searches, found, strict=True):
+            self._found[search] = each
+            self._gaps |= dict.fromkeys(each.gaps)
+            for page in each.pages:
+                self._keep(page, None, f"search {search[0]}")
+
+    async def _searched(self, name: str, about: str) -> Found:
+        id_ = about.rpartition("/")[2]
+        values = {"patient": id_, "practitioner": id_, "order": about, "order_id": id_}
+        return await self._searcher.search(name, self._run.now, **values)
+
+    # -- keeping --
+
+    def _keep(self, answer: bytes | FhirServerError, url: str | None, what: str) -> None:
+        """What came joins the context, unless it is at hand already in a version that is not older."""
+        if isinstance(answer, FhirServerError):
+            self._gaps[f"{what}: {answer.code}"] = None
+            return
+        known = {one.label: one for one in (*self._inputs.context, *self._inputs.resources)}
+        for resource in self._read(answer, url):
+            there = known.get(resource.label)
+            if there is None or editions.newest((there, resource)) == (resource,):
+                self._inputs.context.append(resource)
+
+    def _read(self, body: bytes, url: str | None) -> list[Resource[View]]:
+        """The resources of one answer, each under its address on the server that gave it."""
+        try:
+            document = documents.read(body, self._server.base_url)
+        except InputError as error:
+            self._gaps[f"unreadable: {error.code}"] = None
+            return []
+        base = self._server.base_url
+        return [
+            structs.replace(one, full_url=url or f"{base}/{one.label}") if one.view.id else one
+            for one in document.resources
+        ]
+
+    # -- what is known to be all there is --
+
+    def _whole_histories(self) -> Iterator[str]:
+        """The patients of whom every visit is here: as encounters, and as appointments that took place."""
+        for (name, patient), found in self._found.items():
+            appointments = self._found.get(("appointments", patient))
+            if name == "encounters" and found.is_whole and appointments and appointments.is_whole:
+                yield patient
+
+    async def _whole_chains(self, cases: Sequence[Case]) -> AsyncIterator[str]:
+        """The triggers all of whose chain is here; only a server that knows `based-on` can know it."""
+        if not cases:
+            return
+        said = await self._searcher.capabilities()
+        if "based-on" not in said.parameters.get("Appointment", ()):
+            return
+        for case in cases:
+            searches = [("chain", order) for order in _orders(case)]
+            searches.append(("appointments", case.patient_identity or ""))
+            if all(self._found.get(search, Found()).is_whole for search in searches):
+                yield case.trigger.label
+
+
+def _orders(case: Case) -> Iterator[str]:
+    """The orders of a chain by Type/id."""
+    return (name for name in case.chain.members if _ORDER.fullmatch(name))
+
+
+def _version(missing: Missing) -> str | None:
+    """The version that is asked for, where another would not do as well."""
+    return None if missing.current else missing.target.version
+
+
+def _is_worth_it(missing: Missing) -> bool:
+    """Whether fetching it can change anything. A visit's appointment only says what is not to be told
+    twice."""
+    return not (missing.holder == "Encounter" and missing.target.type == "Appointment")

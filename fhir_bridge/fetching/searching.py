@@ -1,0 +1,139 @@
+"""The searches of a case as the source's layers say them, each in the first way that its server takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fhir_bridge.errors import FhirServerError
+from fhir_bridge.fhir_client.capabilities import NOTHING_SAID, Capabilities
+from fhir_bridge.fhir_client.pages import page_of
+from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.rules import Ways
+
+TYPES = {
+    "encounters": "Encounter",
+    "appointments": "Appointment",
+    "chain": "Appointment",
+    "related_persons": "RelatedPerson",
+    "coverages": "Coverage",
+    "consents": "Consent",
+    "roles": "PractitionerRole",
+}
+"""Key of the layers' section `searches` → the type that is searched."""
+
+MOST_MATCHES = 200
+"""Of one search: more than this of one patient are no help to a call."""
+
+_ANOTHER_WAY = frozenset({400, 403, 404, 405, 406, 414, 422, 500, 501})
+"""Answers after which the next way is tried: servers differ in how they refuse what they do not know. After
+403 there is none: it is the type that we may not see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search brought: its pages; whether that is all there is; what went wrong, without values."""
+
+    pages: tuple[bytes, ...] = ()
+    is_whole: bool = False
+    gaps: tuple[str, ...] = ()
+
+
+class Searcher:
+    """Searches one server by one source's rules. It remembers which way the server took."""
+
+    def __init__(self, server: FhirServer, profile: Profile) -> None:
+        self._server, self._profile = server, profile
+        self._taken: dict[str, int] = {}
+
+    async def capabilities(self) -> Capabilities:
+        """What the server says of itself; nothing where it says nothing that can be read."""
+        try:
+            return await self._server.supports()
+        except FhirServerError as error:
+            if error.status is None and error.code != "not-fhir":
+                raise
+            return NOTHING_SAID
+
+    async def search(self, name: str, now: datetime, **values: str) -> Found:
+        """One search by its key in `searches`, its braces filled with `values`.
+
+        Raises FhirServerError where the server does not answer or does not know us: then nothing is known. A
+        server that refuses the search itself, in every way, leaves a gap.
+        """
+        kind, ways = TYPES[name], self._ways(name)
+        said = await self.capabilities()
+        if not ways:
+            return Found()
+        if said.lacks(kind, "search-type"):
+            return Found(gaps=(f"search of {kind}: not supported",))
+        filled = self._values(now, said) | values
+        gaps: list[str] = []
+        for at in range(self._taken.get(name, 0), len(ways)):
+            way = ways[at]
+            try:
+                pages, is_whole = await self._asked(name, (way,) if isinstance(way, str) else way, filled)
+            except FhirServerError as error:
+                is_last = at + 1 == len(ways)
+                if error.status not in _ANOTHER_WAY or (error.status == 500 and is_last):
+                    raise
+                gaps.append(str(error))
+                if error.status == 403:
+                    break
+            else:
+                self._taken[name] = at
+                return Found(pages, is_whole, tuple(gaps))
+        return Found(gaps=tuple(gaps))
+
+    async def _asked(
+        self, name: str, queries: tuple[str, ...], values: Mapping[str, str]
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """The pages of every query of one way, and whether they are all there are."""
+        limit = self._profile.searches.newest if name == "encounters" else MOST_MATCHES
+        pages: list[bytes] = []
+        is_whole = True
+        for query in queries:
+            parameters = filled("&".join((query, *self._profile.searches.always)), values)
+            page = b""
+            async for page in self._server.search(TYPES[name], parameters, limit=limit):
+                pages.append(page)
+            last = page_of(page)
+            # What a server could not do, or left out, it says in an OperationOutcome among the matches.
+            is_whole &= last is not None and last.next is None and b'"OperationOutcome"' not in page
+        return tuple(pages), is_whole
+
+    def _ways(self, name: str) -> Ways:
+        ways: Ways = getattr(self._profile.searches, name)
+        return ways
+
+    def _values(self, now: datetime, said: Capabilities) -> dict[str, str]:
+        """What does not depend on the case: the span of time, what a finished visit is called."""
+        rules = self._profile
+        since = now - timedelta(days=rules.triggers.max_age_days)
+        until = now + timedelta(days=rules.searches.days_ahead)
+        is_r5 = (said.fhir_version or "").startswith("5.")
+        return {
+            "since": _instant(since),
+            "until": _instant(until),
+            "since_day": since.date().isoformat(),
+            "until_day": until.date().isoformat(),
+            "finished": "completed,discharged" if is_r5 else "finished",
+            "newest": str(rules.searches.newest),
+        }
+
+
+def filled(query: str, values: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A query of the layers as parameters; what a value holds stays within its own."""
+    parameters = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        for key, text in values.items():
+            value = value.replace(f"{{{key}}}", text)
+        parameters.append((name, value))
+    return parameters
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
