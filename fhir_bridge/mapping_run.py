@@ -59,7 +59,7 @@ class MappingRun:
 
     def decisions(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> Iterator[Decision]:
         """The same one by one, each decided when it is asked for."""
-        return (decision for _, decision in self._decided(inputs, blocked, self.at_hand(inputs)))
+        return (decision for _, decision in self.over(inputs, self.at_hand(inputs), blocked))
 
     def arrivals(self, inputs: Inputs, blocked: Blocked = NOBODY_BLOCKED) -> list[Arrival]:
         """The same decisions as the ledger takes them in, each with its trigger's bytes; and a Skip for every
@@ -74,7 +74,7 @@ class MappingRun:
         arrivals = [
             *(
                 Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
-                for trigger, decision in self._decided(inputs, blocked, at_hand)
+                for trigger, decision in self.over(inputs, at_hand, blocked)
             ),
             *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
         ]
@@ -98,9 +98,10 @@ class MappingRun:
                 chain_complete=trigger.label in inputs.whole_chains,
             )
 
-    def _decided(
-        self, inputs: Inputs, blocked: Blocked, at_hand: AtHand
+    def over(
+        self, inputs: Inputs, at_hand: AtHand, blocked: Blocked = NOBODY_BLOCKED
     ) -> Iterator[tuple[Trigger, Decision]]:
+        """Every trigger of what was read with its decision, all of `at_hand` in view."""
         for case in self.cases(inputs, at_hand):
             decision = decide(case, self.profile, self.now, blocked)
             yield case.trigger, decision if self.validation == "off" else self._advised(case, decision)

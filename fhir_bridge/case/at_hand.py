@@ -24,7 +24,8 @@ class AtHand:
     """The resources of one call, message or partition.
 
     `shared` is looked in for what this one does not have: a directory of practitioners, organizations and
-    places that many partitions use. `wanted` is told what was asked for and is not here.
+    places that many partitions use. `bases` are the source's where only a partition's fullUrls are here.
+    `wanted` is told what was asked for and is not here.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class AtHand:
         rules: ResolutionRules | None = None,
         shared: AtHand | None = None,
         wanted: Wanted | None = None,
+        bases: frozenset[str] | None = None,
     ) -> None:
-        self.index: Index = Index(resources, rules or ResolutionRules(), shared.index if shared else None)
+        index = shared.index if shared else None
+        self.index: Index = Index(resources, rules or ResolutionRules(), index, bases)
         self.wanted = wanted
         self.resolver = Resolver(self.index, wanted)
         self.patients = Patients(self.resolver)

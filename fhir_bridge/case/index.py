@@ -9,7 +9,7 @@ from functools import cache, cached_property, lru_cache
 from typing import TypeVar, cast
 
 from fhir_bridge.case import editions
-from fhir_bridge.case.urns import with_lasting_texts
+from fhir_bridge.case.urns import Named, named_by_urns, with_lasting_texts
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import reading
 from fhir_bridge.fhir.references import base_of
@@ -60,18 +60,23 @@ def _any_of(systems: frozenset[str]) -> re.Pattern[str]:
 
 class Index:
     """Resources by every name they have. `shared` is looked in where this one has nothing (directory
-    resources)."""
+    resources). `bases` are those of all fullUrls where this holds only a part of what is at hand."""
 
     def __init__(
-        self, resources: Iterable[Resource[View]], rules: ResolutionRules, shared: Index | None = None
+        self,
+        resources: Iterable[Resource[View]],
+        rules: ResolutionRules,
+        shared: Index | None = None,
+        bases: frozenset[str] | None = None,
     ) -> None:
         self.rules = rules
         self._shared = shared
+        self._all_bases = bases
         self._versions: dict[str, list[Resource[View]]] = {}
         self._urls: dict[str, list[Resource[View]]] = {}
         self._contained: dict[int, dict[str, Resource[View]]] = {}
         self._newest: dict[str, Found] = {}
-        for resource in with_lasting_texts(resources):
+        for resource in with_lasting_texts(resources, shared.named if shared else None):
             self._versions.setdefault(_name(resource), []).append(resource)
             if resource.full_url:
                 self._urls.setdefault(_normal(resource.full_url), []).append(resource)
@@ -103,7 +108,8 @@ class Index:
     def at_url(self, url: str) -> Found:
         """The current resources of that fullUrl."""
         found = {id(now): now for read in self._urls.get(_normal(url), ()) for now in self.same(read)}
-        return tuple(found.values()) if found or self._shared is None else self._shared.at_url(url)
+        # Both: a URN may stand for one thing in the holder's message and for another in somebody else's.
+        return tuple(found.values()) if self._shared is None else (*found.values(), *self._shared.at_url(url))
 
     def with_id(self, id_: str) -> Found:
         """The current resources of that id, whatever their type."""
@@ -124,10 +130,17 @@ class Index:
         return self._contained[id(root)]
 
     @cached_property
+    def named(self) -> Named:
+        """What is called by a URN in its message."""
+        return named_by_urns(one for versions in self._urls.values() for one in versions)
+
+    @cached_property
     def bases(self) -> frozenset[str]:
         """The bases of the source: as configured, else those of the fullUrls at hand."""
         if self.rules.base_urls:
             return frozenset(url.rstrip("/") for url in self.rules.base_urls)
+        if self._all_bases is not None:
+            return self._all_bases
         own = {base for base in map(base, self.current) if base is not None}
         return frozenset(own if self._shared is None else own | self._shared.bases)
 

@@ -5,7 +5,7 @@ section 2).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -16,13 +16,24 @@ from fhir_bridge.fhir.views import View
 _URN = re.compile(rb'"(urn:[^"\s]+)"', re.IGNORECASE)
 
 
-def with_lasting_texts(resources: Iterable[Resource[View]]) -> Iterator[Resource[View]]:
+Named = Mapping[str, Resource[View]]
+"""Resources by the URNs, in small letters, that their messages call them."""
+
+
+def named_by_urns(resources: Iterable[Resource[View]]) -> dict[str, Resource[View]]:
+    """Those that their messages call by a URN; of several under one the last."""
+    return {url.lower(): one for one in resources if (url := one.full_url) and url[:4].lower() == "urn:"}
+
+
+def with_lasting_texts(
+    resources: Iterable[Resource[View]], elsewhere: Named | None = None
+) -> Iterator[Resource[View]]:
     """The resources; where one is known by its contents and these hold URNs of others, with the contents in
-    which the others' names stand for them. A URN that leads nowhere here, such as an identifier's system,
-    stays.
+    which the others' names stand for them. A URN that leads nowhere here, nor to what is `elsewhere`, such as
+    an identifier's system, stays.
     """
     everyone = list(resources)
-    named = {url.lower(): one for one in everyone if (url := one.full_url) and url[:4].lower() == "urn:"}
+    named = {**(elsewhere or {}), **named_by_urns(everyone)}
     for resource in everyone:
         if named and not resource.view.id and (b'"urn:' in resource.raw or b'"URN:' in resource.raw):
             yield msgspec.structs.replace(resource, lasting=_named_by(resource.raw, named))

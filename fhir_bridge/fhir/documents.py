@@ -137,11 +137,14 @@ def _read_lines(data: bytes, document: Document) -> None:
         elif view is not None:
             document.resources.append(Resource(view, line.removesuffix(b"\n"), Origin(document.name, number)))
         elif not line.isspace():
-            _read_oddly(line.removesuffix(b"\n"), document, number)
+            read_line(line.removesuffix(b"\n"), document, number)
 
 
-def _read_oddly(line: bytes, document: Document, number: int) -> None:
-    """A line that is no plain resource; what cannot be read is listed with its place."""
+def read_line(line: bytes, document: Document, number: int) -> None:
+    """Read one line of NDJSON into the document, whatever it holds but a blank; what cannot be read is a
+    problem there."""
+    if not line.strip():
+        return
     try:
         _read_line(line, document, number)
     except InputError as error:

@@ -1,0 +1,189 @@
+"""The bytes of a piece: unpacked, as UTF-8, and line by line in memory that does not grow."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.intake.bulk import objects
+
+if TYPE_CHECKING:
+    from fhir_bridge.intake.bulk.pieces import Piece
+
+GZIP = b"\x1f\x8b"
+ZIP = b"PK\x03\x04"
+BOM = codecs.BOM_UTF8
+CHUNK = 1024 * 1024
+NUL, INSTEAD = rb"\u0000", rb"\ufffd"
+"""FHIR has no U+0000, and PostgreSQL keeps none (see `fhir.documents`)."""
+
+MOST_LINE = 64 * 1024 * 1024
+"""A longer line is no resource that the bridge reads: it is told of and passed over, never held."""
+
+MOST_WHOLE = 64 * 1024 * 1024
+"""A longer file whose first line is broken is read line by line where others of its lines are FHIR."""
+
+
+class Block(NamedTuple):
+    """Lines that follow one another. `first` is the number of the first, from 1, `offset` its first byte,
+    both counted from where the piece begins. `is_too_long`: one line that was passed over."""
+
+    first: int
+    offset: int
+    lines: list[bytes]
+    is_too_long: bool = False
+
+
+def is_plain(head: bytes) -> bool:
+    """Whether it is UTF-8, with or without a mark in front, as far as the first bytes show."""
+    return json.detect_encoding(head) in ("utf-8", "utf-8-sig")
+
+
+def is_ndjson(head: bytes) -> bool:
+    """Whether the first line that is not blank is an object of its own and more follows."""
+    head = head.removeprefix(BOM).lstrip()
+    first, newline, rest = head.partition(b"\n")
+    first = first.rstrip()
+    return bool(newline) and first.startswith(b"{") and first.endswith(b"}") and bool(rest.strip())
+
+
+def has_resource_lines(head: bytes) -> bool:
+    """Whether some line is a resource of its own: then it is NDJSON whose first lines are broken."""
+    return any(
+        line.startswith(b'{"resourceType"') and line.rstrip().endswith(b"}") for line in head.split(b"\n")
+    )
+
+
+def chunks(piece: Piece) -> Iterator[bytes]:
+    """The bytes of a piece, unpacked and as UTF-8. Raises InputError where they end too early."""
+    try:
+        yield from _as_utf8(_unpacked(_opened(piece), piece.name), piece.name)
+    except OSError as error:
+        raise InputError(f"{piece.name}: {error.strerror or 'cannot be read'}", code="no-file") from None
+    except zipfile.BadZipFile:
+        raise InputError(f"{piece.name}: broken within the zip", code="compressed") from None
+
+
+def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LINE) -> Iterator[Block]:
+    """The lines of a stream; of those that begin from byte `end` on none."""
+    number, offset, held, length = 1, 0, list[bytes](), 0
+    skipping = False
+    for chunk in pieces:
+        head, newline, rest = chunk.partition(b"\n")
+        if not newline:
+            length += len(chunk)
+            if not skipping:
+                held.append(chunk)
+            if length > most:
+                skipping, held = True, []
+            continue
+        length += len(head)
+        if skipping or length > most:
+            yield Block(number, offset, [], is_too_long=True)
+            number, offset = number + 1, offset + length + 1
+            lines: list[bytes] = []
+        else:
+            lines = [b"".join((*held, head)).replace(NUL, INSTEAD)]
+        *whole, tail = rest.replace(NUL, INSTEAD).split(b"\n")
+        lines += whole
+        if lines:
+            yield Block(number, offset, lines)
+            number += len(lines)
+            offset += sum(map(len, lines)) + len(lines)
+        held, length, skipping = [tail], len(tail), False
+        if end is not None and offset >= end:
+            return
+    if skipping:
+        yield Block(number, offset, [], is_too_long=True)
+    elif length:
+        yield Block(number, offset, [b"".join(held).replace(NUL, INSTEAD)])
+
+
+def lines_between(piece: Piece) -> Iterator[Block]:
+    """The lines of a plain file that begin within the piece."""
+    with Path(piece.path).open("rb") as file:
+        start = piece.start
+        if start:
+            file.seek(start - 1)
+            start += len(file.readline()) - 1  # the line before ends here, or runs into this piece
+        elif file.read(len(BOM)) == BOM:
+            start = len(BOM)
+        file.seek(start)
+        end = None if piece.end is None else piece.end - start
+        if end is not None and end <= 0:
+            return
+        for block in blocks(iter(lambda: file.read(CHUNK), b""), end):
+            whole = block if end is None else _before(block, end)
+            yield whole._replace(offset=whole.offset + start)
+
+
+def _before(block: Block, end: int) -> Block:
+    """The lines of a block that begin before byte `end`."""
+    at = block.offset
+    for number, line in enumerate(block.lines):
+        if at >= end:
+            return block._replace(lines=block.lines[:number])
+        at += len(line) + 1
+    return block
+
+
+def _opened(piece: Piece) -> Iterator[bytes]:
+    if objects.is_url(piece.path):
+        yield from objects.opened(piece.path)
+    elif piece.member is not None:
+        with zipfile.ZipFile(piece.path) as archive, archive.open(piece.member) as member:
+            yield from iter(lambda: member.read(CHUNK), b"")
+    else:
+        with Path(piece.path).open("rb") as file:
+            yield from iter(lambda: file.read(CHUNK), b"")
+
+
+def _unpacked(raw: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The bytes; of a gzip, of several in one file too, what is in it."""
+    first = next(raw, b"")
+    if not first.startswith(GZIP):
+        yield first
+        yield from raw
+        return
+    unpack, data = zlib.decompressobj(wbits=31), first
+    try:
+        while data:
+            yield unpack.decompress(data, CHUNK)
+            data = unpack.unconsumed_tail
+            if unpack.eof:
+                data = unpack.unused_data.lstrip(b"\0") or next(raw, b"")
+                unpack = zlib.decompressobj(wbits=31) if data else unpack
+            data = data or next(raw, b"")
+    except zlib.error:
+        raise InputError(f"{name}: broken gzip; what came before it was read", code="compressed") from None
+    if not unpack.eof:
+        raise InputError(
+            f"{name}: the gzip ends too early; what came before it was read",
+            code="compressed",
+            hint="fetch it again",
+        )
+
+
+def _as_utf8(raw: Iterator[bytes], name: str) -> Iterator[bytes]:
+    first = next(raw, b"")
+    encoding = json.detect_encoding(first)
+    if encoding == "utf-8":
+        yield first
+        yield from raw
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        yield decoder.decode(first).encode()
+        for chunk in raw:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError:
+        raise InputError(
+            f"{name}: neither UTF-8 nor UTF-16", code="encoding", hint="save it as UTF-8"
+        ) from None

@@ -1,0 +1,152 @@
+"""An export in scratch files, read back partition by partition: each holds all that its decisions need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import documents, reading
+from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.views import View
+from fhir_bridge.intake.bulk.joining import Together
+from fhir_bridge.intake.bulk.pieces import Piece
+from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Reader, Record, Stream
+
+Place = tuple[int, int, int]
+"""Where a resource stood among all: its file, its line and its entry there; 0 and -1 for none."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What one partition holds, in the order in which the files have it.
+
+    `resources` are those of the files, `context` those that only inform; `places` are where the former
+    stood; `said_gone` the labels here that a history says are deleted and were written again since.
+    """
+
+    resources: list[Resource[View]] = field(default_factory=list)
+    context: list[Resource[View]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    said_gone: set[str] = field(default_factory=set)
+
+
+class Partitions:
+    """All that was read, by partition. `moved` are the scratch files of what was moved between them."""
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        files: Sequence[Reader],
+        count: int,
+        together: Together,
+        moved: Sequence[Reader] = (),
+    ) -> None:
+        self.pieces = pieces
+        self.count = count
+        self._files = files
+        self._together = together
+        self._moved = moved
+        self.abouts = [about for file in files for _, about in sorted(file.abouts.items())]
+        self._before = _lines_before(pieces, self.abouts)
+        self.deleted = _deleted(pieces, self.abouts)
+
+    def size(self, partition: int) -> int:
+        """Bytes of one partition."""
+        return sum(file.size(Stream.RESOURCES, partition) for file in (*self._files, *self._moved))
+
+    def bases(self) -> frozenset[str]:
+        """The servers that the fullUrls show."""
+        return frozenset(base for about in self.abouts for base in about.bases)
+
+    def directory(self) -> Contents:
+        """What every partition has at hand; the same thing told twice is told once."""
+        contents, seen = Contents(), set[tuple[bytes, str | None]]()
+        for file in self._files:
+            for record in file.records(Stream.DIRECTORY, 0):
+                if (record.raw, record.full_url) not in seen:
+                    seen.add((record.raw, record.full_url))
+                    self._take(record, contents)
+        return contents
+
+    def read(self, partition: int) -> Contents:
+        """One partition. Whoever is tied to somebody in another one is only in one of the two."""
+        contents = Contents()
+        for record in self._records(partition):
+            self._take(record, contents)
+        return contents
+
+    def _records(self, partition: int) -> Iterator[Record]:
+        came = [record for file in self._moved for record in file.records(Stream.RESOURCES, partition)]
+        stayed = self._stayed(partition)
+        if not came:
+            yield from stayed
+        else:
+            yield from sorted((*stayed, *came), key=lambda one: (one.piece, one.line, one.entry))
+
+    def _stayed(self, partition: int) -> Iterator[Record]:
+        for file in self._files:
+            for record in file.records(Stream.RESOURCES, partition):
+                if not self._together or self._together.of(record.group) % self.count == partition:
+                    yield record
+
+    def _take(self, record: Record, contents: Contents) -> None:
+        piece = self.pieces[record.piece]
+        line = record.line + self._before[record.piece] if record.line else 0
+        origin = Origin(piece.name, line or None, None if record.entry < 0 else record.entry)
+        try:
+            resource = reading.read(record.raw, origin, record.full_url)
+        except InputError as error:
+            contents.problems.append(self._problem(record, error))
+            return
+        if self.deleted and self._is_gone(resource, record, contents):
+            return
+        if record.flags & IN_CONTEXT:
+            contents.context.append(resource)
+        else:
+            contents.resources.append(resource)
+            contents.places.append((piece.file, line, record.entry))
+
+    def _is_gone(self, resource: Resource[View], record: Record, contents: Contents) -> bool:
+        """Whether a file, or all together, say that it is deleted (`documents.without_deleted`)."""
+        label = resource.label
+        for deleted in (self.deleted.get(None), self.deleted.get(self.pieces[record.piece].file)):
+            if deleted and label in deleted and not documents.without_deleted([resource], deleted):
+                contents.problems += [
+                    self._problem(record, each) for each in documents.undated([resource], deleted)
+                ]
+                return True
+        if label in self.deleted[None]:
+            contents.said_gone.add(label)
+        return False
+
+    def _problem(self, record: Record, error: InputError) -> Problem:
+        piece = self.pieces[record.piece]
+        line = record.line + self._before[record.piece] if record.line else 0
+        text = str(error).removeprefix(piece.name).removeprefix(f":{line}" if line else "")
+        return Problem(record.piece, record.line, record.offset, text, error.code, error.hint)
+
+    def place_of(self, problem: Problem) -> tuple[str, int]:
+        """The file of a problem and its line there, 0 for none."""
+        line = problem.line + self._before[problem.piece] if problem.line else 0
+        return self.pieces[problem.piece].name, line
+
+
+def _lines_before(pieces: Sequence[Piece], abouts: Sequence[About]) -> list[int]:
+    """How many lines of its file stand before each piece."""
+    before = [0, *accumulate(about.lines for about in abouts)]
+    first = {piece.file: before[piece.number] for piece in reversed(pieces)}
+    return [before[piece.number] - first[piece.file] for piece in pieces]
+
+
+def _deleted(pieces: Sequence[Piece], abouts: Sequence[About]) -> dict[int | None, dict[str, str | None]]:
+    """What each file says is deleted and when, by its place, and under None what all say, the last counting;
+    empty where none says anything."""
+    said: dict[int | None, dict[str, str | None]] = {}
+    for piece, about in zip(pieces, abouts, strict=True):
+        if about.deleted:
+            said.setdefault(None, {}).update(about.deleted)
+            said.setdefault(piece.file, {}).update(about.deleted)
+    return said

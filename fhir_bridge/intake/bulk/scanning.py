@@ -1,0 +1,207 @@
+"""One piece read: every resource put into its partition, what ties it to others written down beside it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import documents, envelopes
+from fhir_bridge.fhir.documents import Document
+from fhir_bridge.fhir.references import base_of
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.unreadable import unreadable
+from fhir_bridge.fhir.views import TRIGGER_TYPES, VIEWS, View
+from fhir_bridge.intake.bulk import lines
+from fhir_bridge.intake.bulk.lines import Block
+from fhir_bridge.intake.bulk.pieces import HEAD, Piece
+from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Stream, Writer
+from fhir_bridge.intake.bulk.ties import DIRECTORY, Message, System, Ties, key_of, own_name
+
+_FRONT = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-.]+)"').match
+"""How nearly every line begins: what it is and its id."""
+
+_NAMES = {name.encode(): name for name in VIEWS}
+MOST_PROBLEMS = 10_000
+"""Of one piece: more are counted as one."""
+
+
+def scan(pieces: Sequence[Piece], path: Path, partitions: int, system: System) -> None:
+    """Reads pieces into the scratch file at `path`; a file that cannot be read on is a problem there.
+
+    `system` gives an identifier's system under the one name that counts.
+    """
+    writer = Writer(path, partitions)
+    try:
+        abouts = {piece.number: _Scanner(piece, writer, system).read() for piece in pieces}
+        writer.close(abouts)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+class _Scanner:
+    def __init__(self, piece: Piece, writer: Writer, system: System) -> None:
+        self._piece = piece
+        self._writer = writer
+        self._ties = Ties(writer, system)
+        self._flags = IN_CONTEXT if piece.is_context else 0
+        self._others: Counter[str] = Counter()
+        self._noise: set[bytes] = set()
+        self.about = About()
+
+    def read(self) -> About:
+        try:
+            if self._piece.is_lines:
+                self._lines(lines.lines_between(self._piece))
+            else:
+                self._opened()
+        except InputError as error:
+            self._problem(error, self.about.lines, 0)
+        self.about.others = dict(self._others)
+        about = self.about
+        about.unreadable = bool(about.problems) and not (about.resources or about.others or about.deleted)
+        return about
+
+    def _opened(self) -> None:
+        """A file whose form shows only now: lines, or one JSON value, which is held whole."""
+        stream = lines.chunks(self._piece)
+        held = [next(stream, b"")]
+        while len(held[0]) < HEAD and (chunk := next(stream, b"")):
+            held[0] += chunk
+        head = held[0]
+        is_lines = lines.is_ndjson(head) or (len(head) >= HEAD and lines.has_resource_lines(head))
+        if is_lines:
+            self._lines(lines.blocks(_chain(held, stream)))
+            return
+        self._keep(documents.read(b"".join(_chain(held, stream)), self._piece.name), 0)
+
+    def _lines(self, found: Iterator[Block]) -> None:
+        for block in found:
+            if block.is_too_long:
+                self._too_long(block)
+            else:
+                self._block(block)
+            self.about.lines = block.first + max(len(block.lines), 1) - 1
+
+    def _too_long(self, block: Block) -> None:
+        most = lines.MOST_LINE // 1024 // 1024
+        problem = InputError(f": a line longer than {most} MB; passed over", code="line-too-long")
+        self._problem(problem, block.first, block.offset)
+
+    def _block(self, block: Block) -> None:
+        """Long, for it is run for every line."""
+        number, offset, add = block.first, block.offset, self._writer.add
+        piece, flags, plain, about = self._piece.number, self._flags, self._ties.plain, self.about
+        for line in block.lines:
+            front = _FRONT(line)
+            kind = _NAMES.get(front[1]) if front else None
+            if front is None or kind is None:
+                self._other(line, number, offset, front[1] if front else None)
+            elif kind in DIRECTORY:
+                add(Stream.DIRECTORY, 0, line, piece, number, offset, -1, flags)
+                about.resources += 1
+            elif kind == "Slot":
+                group = key_of(b"Slot/" + front[2])
+                add(Stream.SLOTS, group, line, piece, number, offset, -1, flags)
+                about.resources += 1
+            else:
+                found = plain(line, kind, front[2])
+                if found is None:
+                    self._by_view(line, number, offset)
+                else:
+                    add(Stream.RESOURCES, found, line, piece, number, offset, -1, flags)
+                    about.resources += 1
+                    about.triggers += kind in TRIGGER_TYPES
+            number += 1
+            offset += len(line) + 1
+
+    def _other(self, line: bytes, number: int, offset: int, kind: bytes | None) -> None:
+        """Noise, checked to be JSON so that a broken export does not go unnoticed; else what is not as most
+        lines are."""
+        if kind is None or (kind not in self._noise and kind.lower() in _FOLDED):
+            self._by_view(line, number, offset)
+            return
+        self._noise.add(kind)
+        try:
+            envelopes.skim(line)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            self._problem(unreadable(error, ""), number, offset)
+            return
+        self._others[kind.decode()] += 1
+
+    def _by_view(self, line: bytes, number: int, offset: int) -> None:
+        """A line read as any document is."""
+        document = Document(self._piece.name)
+        documents.read_line(line, document, number)
+        self._keep(document, offset)
+
+    def _keep(self, document: Document, offset: int) -> None:
+        """What a document held, each resource by its view; URNs count within it."""
+        self._others += document.others
+        for label, at in document.deleted.items():
+            self.about.deleted[label] = at
+        for error in document.problems:
+            self._problem(error, None, offset)
+        for line, together in groupby(document.resources, key=lambda one: one.origin.line):
+            message = list(together)
+            urns = _urns(message)
+            for resource in message:
+                self._place(resource, urns, line or 0, offset)
+
+    def _place(self, resource: Resource[View], urns: Message, line: int, offset: int) -> None:
+        kind = resource.view.resource_type
+        url = resource.full_url
+        base = base_of(url, kind, resource.view.id)
+        if base is not None:
+            self.about.bases.add(base)
+        entry = -1 if resource.origin.entry is None else resource.origin.entry
+        if kind in DIRECTORY or (kind == "Slot" and (url or not resource.view.id)):
+            stream, group = Stream.DIRECTORY, 0
+        elif kind == "Slot":
+            stream, group = Stream.SLOTS, key_of(own_name(resource).encode())
+        else:
+            stream, group = Stream.RESOURCES, self._ties.of(resource, urns)
+        self._writer.add(
+            stream, group, resource.raw, self._piece.number, line, offset, entry, self._flags, url
+        )
+        self.about.resources += 1
+        self.about.triggers += kind in TRIGGER_TYPES
+
+    def _problem(self, error: InputError, line: int | None, offset: int) -> None:
+        """Kept without its line, which the pieces before this one have a share in; None: the error says."""
+        if len(self.about.problems) < MOST_PROBLEMS:
+            text = str(error).removeprefix(self._piece.name)
+            named = _LINE.match(text)
+            if named is not None:
+                text = text[named.end() :]
+            line = int(named[1]) if line is None and named is not None else line
+            problem = Problem(self._piece.number, line or 0, offset, text, error.code, error.hint)
+            self.about.problems.append(problem)
+
+
+_FOLDED = frozenset(name.lower().encode() for name in (*VIEWS, *envelopes.NAMES))
+"""The types that are read, however they are spelt, and envelopes."""
+
+_LINE = re.compile(r":(\d+)")
+
+
+def _urns(message: list[Resource[View]]) -> Message:
+    """What the URNs of one message stand for in it."""
+    return {
+        url.lower(): (one.view.resource_type, own_name(one))
+        for one in message
+        if (url := one.full_url) is not None and url[:4].lower() == "urn:"
+    }
+
+
+def _chain(held: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:
+    """What was looked at already, let go of as it is given, and the rest."""
+    while held:
+        yield held.pop(0)
+    yield from stream

@@ -1,0 +1,264 @@
+"""Scratch files: what was read, in partitions, and the ties between them; written once, read by any process.
+
+A file is blocks of many streams behind one another, then an index of them, then a footer. It is written under
+another name and gets its own only when it is whole. It is not synced to disk: a machine that loses power
+begins again, and the footer tells a file that is not whole.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+BUFFERED = 6 * 1024 * 1024
+"""Bytes that a writer holds before it writes a block of each stream."""
+
+_RECORD = struct.Struct("<QQIIiBHI")
+_FOOTER = struct.Struct("<8sQII")
+_MAGIC = b"fhirspl1"
+IN_CONTEXT = 1
+"""The flag of what came with the context."""
+
+
+class Stream(IntEnum):
+    """What a block holds: records of resources, or pairs of 64-bit numbers (a key, a group)."""
+
+    RESOURCES = 0
+    DIRECTORY = 1
+    SLOTS = 2
+    NAMES = 3
+    WANTS = 4
+    CARRIED = 5
+    ASKED = 6
+    SLOT_WANTS = 7
+    UNIONS = 8
+    BARE = 9
+
+
+PAIRS = (
+    Stream.NAMES,
+    Stream.WANTS,
+    Stream.CARRIED,
+    Stream.ASKED,
+    Stream.SLOT_WANTS,
+    Stream.UNIONS,
+    Stream.BARE,
+)
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A resource in the scratch: its group, and where it stood.
+
+    `line` counts from 1 where its piece begins, 0 for none; `offset` is in bytes from there; `entry` is -1
+    for none.
+    """
+
+    group: int
+    offset: int
+    piece: int
+    line: int
+    entry: int
+    flags: int
+    full_url: str | None
+    raw: bytes
+
+
+class Problem(msgspec.Struct, frozen=True, gc=False):
+    """Something that could not be read: its piece, line (0: none) and offset there, and why."""
+
+    piece: int
+    line: int
+    offset: int
+    text: str
+    code: str
+    hint: str | None = None
+
+
+class About(msgspec.Struct):
+    """What is known of a piece besides its resources: `deleted` are the labels it says are gone and when;
+    `others` the types that no view reads; `bases` the servers its fullUrls show."""
+
+    lines: int = 0
+    resources: int = 0
+    triggers: int = 0
+    problems: list[Problem] = []
+    deleted: dict[str, str | None] = {}
+    others: dict[str, int] = {}
+    bases: set[str] = set()
+    unreadable: bool = False
+
+
+class _Index(msgspec.Struct):
+    abouts: dict[int, About]
+    blocks: list[tuple[int, int, int, int]]  # stream, partition, offset, length
+
+
+class Writer:
+    """Writes one scratch file of so many partitions. What is added is on disk after `close`."""
+
+    def __init__(self, path: Path, partitions: int) -> None:
+        self._path = path
+        self._partitions = partitions
+        self._file = Path(f"{path}.tmp").open("wb")  # noqa: SIM115 - close() and abandon() do
+        self._blocks: list[tuple[int, int, int, int]] = []
+        self._at = 0
+        self._size = 0
+        self._records: dict[Stream, list[list[bytes]]] = {
+            stream: [[] for _ in range(partitions)]
+            for stream in (Stream.RESOURCES, Stream.DIRECTORY, Stream.SLOTS)
+        }
+        self.pairs: dict[Stream, list[array[int]]] = {
+            stream: [array("Q") for _ in range(partitions)] for stream in PAIRS
+        }
+
+    def add(
+        self,
+        stream: Stream,
+        group: int,
+        raw: bytes,
+        piece: int,
+        line: int,
+        offset: int,
+        entry: int = -1,
+        flags: int = 0,
+        full_url: str | None = None,
+    ) -> None:
+        """A resource for the partition of its group; the directory has only one."""
+        place = self._records[stream][group % self._partitions if stream != Stream.DIRECTORY else 0]
+        url = full_url.encode() if full_url else b""
+        place.append(_RECORD.pack(group, offset, piece, line, entry, flags, len(url), len(raw)))
+        if url:
+            place.append(url)
+        place.append(raw)
+        self._size += len(raw) + 256
+        if self._size > BUFFERED:
+            self.flush()
+
+    def copy(self, stream: Stream, partition: int, record: Record) -> None:
+        """A record as it was, for another partition."""
+        url = record.full_url.encode() if record.full_url else b""
+        head = _RECORD.pack(
+            record.group,
+            record.offset,
+            record.piece,
+            record.line,
+            record.entry,
+            record.flags,
+            len(url),
+            len(record.raw),
+        )
+        self._records[stream][partition] += (head, url, record.raw)
+        self._size += len(record.raw) + 256
+        if self._size > BUFFERED:
+            self.flush()
+
+    def pair(self, stream: Stream, key: int, group: int) -> None:
+        """A pair for the bucket of its key."""
+        self.pairs[stream][key % self._partitions].extend((key, group))
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        for stream, places in self._records.items():
+            for number, held in enumerate(places):
+                if held:
+                    self._write(stream, number, b"".join(held))
+                    held.clear()
+        for stream, buckets in self.pairs.items():
+            for number, bucket in enumerate(buckets):
+                if bucket:
+                    self._write(stream, number, bucket.tobytes())
+                    del bucket[:]
+        self._size = 0
+
+    def _write(self, stream: Stream, number: int, data: bytes) -> None:
+        self._file.write(data)
+        self._blocks.append((stream, number, self._at, len(data)))
+        self._at += len(data)
+
+    def close(self, abouts: dict[int, About]) -> None:
+        """Writes the rest, what is known of each piece by its number, and gives the file its name."""
+        self.flush()
+        index = msgspec.msgpack.encode(_Index(abouts, self._blocks))
+        self._file.write(index)
+        self._file.write(_FOOTER.pack(_MAGIC, self._at, len(index), crc32(index)))
+        self._file.close()
+        Path(f"{self._path}.tmp").replace(self._path)
+
+    def abandon(self) -> None:
+        """Removes what was begun."""
+        self._file.close()
+        Path(f"{self._path}.tmp").unlink(missing_ok=True)
+
+
+class Reader:
+    """One whole scratch file. Raises ValueError for one that is not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _FOOTER.size, 0))
+            footer = file.read()
+            if len(footer) != _FOOTER.size:
+                raise ValueError(f"{path}: not whole")
+            magic, start, length, check = _FOOTER.unpack(footer)
+            if magic != _MAGIC or start + length + _FOOTER.size != size:
+                raise ValueError(f"{path}: not whole")
+            file.seek(start)
+            index = file.read(length)
+        if crc32(index) != check:
+            raise ValueError(f"{path}: not whole")
+        decoded = msgspec.msgpack.decode(index, type=_Index)
+        self.abouts = decoded.abouts
+        self._blocks: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for stream, number, at, size in decoded.blocks:
+            self._blocks.setdefault((stream, number), []).append((at, size))
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether there are Slots in it."""
+        return any(stream == Stream.SLOTS for stream, _ in self._blocks)
+
+    def size(self, stream: Stream, number: int) -> int:
+        """Bytes of one partition of a stream."""
+        return sum(length for _, length in self._blocks.get((stream, number), ()))
+
+    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
+        """The blocks of one partition of a stream, in the order in which they were written."""
+        places = self._blocks.get((stream, number))
+        if not places:
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            for at, length in places:
+                yield os.pread(handle, length, at)
+        finally:
+            os.close(handle)
+
+    def records(self, stream: Stream, number: int) -> Iterator[Record]:
+        """The resources of one partition, in the order in which they were read."""
+        unpack, size = _RECORD.unpack_from, _RECORD.size
+        for block in self.blocks(stream, number):
+            at, end = 0, len(block)
+            while at < end:
+                group, offset, piece, line, entry, flags, url_length, length = unpack(block, at)
+                at += size
+                url = block[at : at + url_length].decode() if url_length else None
+                at += url_length
+                yield Record(group, offset, piece, line, entry, flags, url, block[at : at + length])
+                at += length
+
+    def pairs(self, stream: Stream, number: int) -> Iterator[tuple[int, int]]:
+        """The pairs of one bucket."""
+        for block in self.blocks(stream, number):
+            numbers = array("Q")
+            numbers.frombytes(block)
+            each = iter(numbers)
+            yield from zip(each, each, strict=True)

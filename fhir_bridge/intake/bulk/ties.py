@@ -1,0 +1,286 @@
+"""Who belongs together: what each resource is called, and whom it names, as 64-bit keys.
+
+Two resources that a decision may look at together must meet in one partition. Nearly all are told by the
+patient they name, whose key is their group; what else they name ties their group to others. Two names with
+one key tie strangers, which costs a little memory and changes no decision.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.fhir import reading, references
+from fhir_bridge.fhir.datatypes import Identifier
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import TRIGGER_TYPES, VIEWS, View
+from fhir_bridge.intake.bulk.spill import Stream, Writer
+
+DIRECTORY = frozenset(
+    {"Practitioner", "PractitionerRole", "Organization", "Location", "HealthcareService", "Schedule"}
+)
+"""What every partition has at hand: there are few of these, and many name them."""
+
+_ORDINARY = frozenset(VIEWS) - DIRECTORY - TRIGGER_TYPES - {"Patient", "Slot"}
+
+_PATIENT, _TRIGGER, _SLOT, _OTHER, _NOBODY = range(5)
+_KINDS: Mapping[bytes, int] = {
+    b"Patient": _PATIENT,
+    b"Slot": _SLOT,
+    **{name.encode(): _TRIGGER for name in TRIGGER_TYPES},
+    **{name.encode(): _OTHER for name in _ORDINARY},
+}
+
+_REFERENCE = re.compile(rb'"reference"\s*:\s*"([^"]*)"')
+_LITERAL = re.compile(rb"([A-Z][A-Za-z]+)/([A-Za-z0-9\-._]+)").fullmatch
+_LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
+"""An identifier that is no list: a reference's, for the resources that have views have lists of them."""
+
+_URN = re.compile(rb'"urn:[^"\s]+"', re.IGNORECASE)
+_ODD = (b'"Reference"', b'"REFERENCE"', b'"contained"')
+_BARE_TYPES = frozenset({b"Patient", b"Appointment", b"ServiceRequest", b"Encounter"})
+_BARE = tuple(b'"%b/' % name for name in sorted(_BARE_TYPES))
+"""How a text begins that stands where a Reference should."""
+
+System = Callable[[str | None], str | None]
+Message = Mapping[str, tuple[str, str]]
+"""The URNs of one Bundle, in small letters → the type and name of what each stands for there."""
+
+
+class _Known(msgspec.Struct):
+    identifier: tuple[Identifier, ...] = ()
+
+
+_identifiers = msgspec.json.Decoder(_Known).decode
+
+
+def key_of(name: bytes) -> int:
+    """A name's key: its checksum read forwards and backwards, for one of 32 bits has too few values."""
+    return crc32(name) << 32 | crc32(name[::-1])
+
+
+class Ties:
+    """Finds the group of each resource and writes down what ties it to others.
+
+    `system` gives an identifier's system under the one name that counts.
+    """
+
+    def __init__(self, writer: Writer, system: System) -> None:
+        self._writer = writer
+        self._system = system
+
+    def plain(self, raw: bytes, kind: str, id_: bytes) -> int | None:
+        """The group of a resource with an id that stands by itself, told by its bytes alone.
+
+        None where they do not tell: then its view must be read. Long, for it is run for every resource.
+        """
+        if any(odd in raw for odd in _ODD):
+            return None
+        named: list[tuple[int, bytes]] = []
+        group = 0
+        is_patient = kind == "Patient"
+        if is_patient:
+            group = key_of(b"Patient/" + id_)
+        patients = told = 0
+        for text in _REFERENCE.findall(raw):
+            literal = _LITERAL(text)
+            if literal is None:
+                if text[:1] == b"#":
+                    continue
+                return None
+            what = _KINDS.get(literal[1], _NOBODY)
+            told += literal[1] in _BARE_TYPES
+            if what == _PATIENT:
+                patients += 1
+                if not group:
+                    group = key_of(text)
+                    continue
+            if what != _NOBODY:
+                named.append((what, text))
+        if not group or raw.count(b'"Patient/') > patients:
+            return None
+        if kind in TRIGGER_TYPES and sum(map(raw.count, _BARE)) > told:
+            return None
+        if b'"identifier"' in raw and not self._carried(raw, kind, group):
+            return None
+        if not is_patient:
+            self._writer.pair(Stream.NAMES, key_of(b"%b/%b" % (kind.encode(), id_)), group)
+        for what, text in named:
+            self._tie(what, key_of(text), group)
+        return group
+
+    def _carried(self, raw: bytes, kind: str, group: int) -> bool:
+        """Writes down the identifiers of a resource; False where only its view can tell."""
+        if _LOGICAL.search(raw) is not None:
+            return False
+        try:
+            known = _identifiers(raw).identifier
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return False
+        for one in known:
+            if one.system and one.value:
+                key = self._identifier(one)
+                self._writer.pair(Stream.CARRIED, key, group)
+                if kind in TRIGGER_TYPES:
+                    # Whether a number is one order's alone decides whether it names its chain.
+                    self._writer.pair(Stream.ASKED, key, group)
+        return True
+
+    def _identifier(self, one: Identifier) -> int:
+        return key_of(f"identifier|{self._system(one.system) or ''}|{one.value}".encode())
+
+    def _tie(self, what: int, key: int, group: int) -> None:
+        if what == _PATIENT:
+            if key != group:
+                self._writer.pair(Stream.UNIONS, group, key)
+        elif what == _SLOT:
+            self._writer.pair(Stream.SLOT_WANTS, key, group)
+        else:
+            # Appointments that name one order meet even where nobody has it: they are one chain.
+            self._writer.pair(Stream.NAMES if what == _TRIGGER else Stream.WANTS, key, group)
+
+    def of(self, resource: Resource[View], message: Message) -> int:
+        """The group of any resource, by its view; `message` is its own Bundle."""
+        found = _Found(self._identifier, message)
+        found.read(resource)
+        name = own_name(resource)
+        own = key_of(name.encode())
+        is_patient = resource.view.resource_type == "Patient"
+        group = own if is_patient else found.group() or own
+        if not is_patient:
+            self._writer.pair(Stream.NAMES, own, group)
+        self._write(found, group)
+        self._also_called(resource, name, group)
+        return group
+
+    def _write(self, found: _Found, group: int) -> None:
+        for what, name in found.named:
+            self._tie(what, key_of(name), group)
+        for key in found.carried:
+            self._writer.pair(Stream.CARRIED, key, group)
+        for key in found.asked:
+            self._writer.pair(Stream.ASKED, key, group)
+        for key in found.bare:
+            self._writer.pair(Stream.BARE, key, group)
+
+    def _also_called(self, resource: Resource[View], name: str, group: int) -> None:
+        """The other names of a resource: what its fullUrl says, and without an id its contents."""
+        url = resource.full_url
+        if url is not None and url[:4].lower() == "urn:":
+            self._writer.pair(Stream.CARRIED, key_of(url.lower().encode()), group)
+        elif url is not None:
+            target = references.parse(url)
+            if target is not None and target.label not in (None, name):
+                key = key_of(str(target.label).encode())
+                self._writer.pair(Stream.NAMES, key, group)
+                self._writer.pair(Stream.UNIONS, group, key)
+        if not _has_id(resource.view):
+            self._writer.pair(Stream.NAMES, key_of(b"~" + _URN.sub(b"", resource.raw)), group)
+
+
+def own_name(resource: Resource[View]) -> str:
+    """What a resource is called here: `Type/id`, else its fullUrl, else its contents."""
+    if resource.view.id:
+        return f"{resource.view.resource_type}/{resource.view.id}"
+    url = resource.full_url
+    return (url.lower() if url[:4].lower() == "urn:" else url) if url else f"~{resource.raw.hex()}"
+
+
+def _has_id(view: View) -> bool:
+    """Whether it has an id that is no template nobody filled."""
+    return bool(view.id) and not set("${}<>") & set(view.id or "")
+
+
+class _Found:
+    """Whom one resource names, and by what it can be asked for."""
+
+    def __init__(self, identifier: Callable[[Identifier], int], message: Message) -> None:
+        self._identifier = identifier
+        self._message = message
+        self.named: list[tuple[int, bytes]] = []
+        self.carried: list[int] = []
+        self.asked: list[int] = []
+        self.bare: list[int] = []
+
+    def read(self, resource: Resource[View]) -> None:
+        """All references of a resource and of those it contains. What has no id of its own, or is contained,
+        is known by its identifiers, so that whoever has the same one must be at hand."""
+        view = resource.view
+        is_inner = resource.container is not None
+        is_known_by = is_inner or not _has_id(view) or view.resource_type in TRIGGER_TYPES
+        for one in view.identifiers:
+            if one.system and one.value:
+                key = self._identifier(one)
+                self.carried.append(key)
+                if is_known_by:
+                    self.asked.append(key)
+        for text, identifier in _references(view):
+            if text:
+                self._text(text)
+            if identifier is not None and identifier.value:
+                self.asked.append(self._identifier(identifier))
+        for raw in view.contained:
+            try:
+                inner = reading.read(bytes(raw), resource.origin, container=resource)
+            except InputError:
+                continue
+            self.read(inner)
+
+    def group(self) -> int:
+        """The key of the first patient named, else of whatever is; 0 where nothing is."""
+        for what, name in self.named:
+            if what == _PATIENT:
+                return key_of(name)
+        for keys in (self.asked, self.bare):
+            if keys:
+                return keys[0]
+        return next((key_of(name) for what, name in self.named if what != _SLOT), 0)
+
+    def _text(self, text: str) -> None:
+        target = references.parse(text)
+        if target is None or target.fragment is not None:
+            return
+        if target.system and target.value:
+            self.asked.append(self._identifier(Identifier(system=target.system, value=target.value)))
+        elif target.label:
+            self._name(target.type or "", target.label)
+        elif target.url is not None:
+            self._urn(target.url.lower())
+        elif target.id is not None:
+            self.bare.append(key_of(f"id|{target.id}".encode()))
+
+    def _name(self, kind: str, name: str) -> None:
+        what = _KINDS.get(kind.encode(), _NOBODY)
+        if what != _NOBODY:
+            self.named.append((what, name.encode()))
+
+    def _urn(self, urn: str) -> None:
+        """A URN counts within its Bundle; one that leads nowhere there may be another's, or an id."""
+        there = self._message.get(urn)
+        if there is not None:
+            self._name(*there)
+            return
+        self.asked.append(key_of(urn.encode()))
+        self.bare.append(key_of(f"id|{urn.rpartition(':')[2]}".encode()))
+
+
+def _references(value: Any) -> Iterator[tuple[str | None, Identifier | None]]:
+    """Every reference in a view: its text and its identifier."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _references(item)
+    elif isinstance(value, msgspec.Struct):
+        text = getattr(value, "reference", None)
+        identifier = getattr(value, "identifier", None)
+        is_named = isinstance(identifier, Identifier) and hasattr(value, "reference")
+        if isinstance(text, str) or is_named:
+            yield (text if isinstance(text, str) else None, identifier if is_named else None)
+        for name in value.__struct_fields__:
+            inner = getattr(value, name)
+            if inner.__class__ is tuple or isinstance(inner, msgspec.Struct):
+                yield from _references(inner)
