@@ -73,7 +73,7 @@ class MappingRun:
         source, at_hand = self.profile.source.name, self.at_hand(inputs)
         arrivals = [
             *(
-                Arrival(source, _named(decision), trigger.view.resource_type, trigger.raw)
+                Arrival(source, named(decision), trigger.view.resource_type, trigger.raw)
                 for trigger, decision in self.over(inputs, at_hand, blocked)
             ),
             *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
@@ -120,7 +120,7 @@ def checked(resource: Resource[View]) -> Checked:
     return Checked(resource, [(issue.element, issue.type) for issue in found])
 
 
-def _named(decision: Decision) -> Decision:
+def named(decision: Decision) -> Decision:
     """The decision under its trigger's lasting name."""
     subject = decision.subject
     if subject.name in (None, subject.trigger):

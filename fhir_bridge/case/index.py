@@ -105,11 +105,19 @@ class Index:
         found = tuple(self._versions.get(label, ()))
         return found if found or self._shared is None else self._shared.versions(label)
 
-    def at_url(self, url: str) -> Found:
-        """The current resources of that fullUrl."""
-        found = {id(now): now for read in self._urls.get(_normal(url), ()) for now in self.same(read)}
-        # Both: a URN may stand for one thing in the holder's message and for another in somebody else's.
-        return tuple(found.values()) if self._shared is None else (*found.values(), *self._shared.at_url(url))
+    def at_url(self, url: str, holder: Resource[View]) -> Found:
+        """The current resources of that fullUrl; where it stands in several messages, those that it means in
+        the holder's own, if it does there: a URN counts within its Bundle."""
+        named = self._named_so(_normal(url))
+        if len(named) > 1:
+            place = (holder.origin.file, holder.origin.line)
+            near = [(at, one) for at, one in named if (one.origin.file, one.origin.line) == place]
+            named = near or named
+        return tuple({id(now): now for at, one in named for now in at.same(one)}.values())
+
+    def _named_so(self, url: str) -> list[tuple[Index, Resource[View]]]:
+        own = [(self, one) for one in self._urls.get(url, ())]
+        return own if self._shared is None else own + self._shared._named_so(url)
 
     def with_id(self, id_: str) -> Found:
         """The current resources of that id, whatever their type."""

@@ -100,9 +100,7 @@ class Resolver:
             root = holder.container or holder
             inner = self.index.contained(root).get(target.fragment) if target.fragment else root
             return ((inner,) if inner else ()), False
-        found = self.index.at_url(target.url) if target.url else ()
-        if len(found) > 1:
-            found = _of_message(holder, found)
+        found = self.index.at_url(target.url, holder) if target.url else ()
         if not found and (label := target.label):
             found = self._labelled(holder, target, label)
         if found or target.type:
@@ -144,10 +142,3 @@ class Resolver:
         return tuple(
             one for one in found if isinstance(one.view, kind) and type_ in (None, one.view.resource_type)
         )
-
-
-def _of_message(holder: Resource[View], found: Found) -> Found:
-    """Those of the holder's own message, where a fullUrl stands in several: a URN counts within its
-    Bundle."""
-    place = (holder.origin.file, holder.origin.line)
-    return tuple(one for one in found if (one.origin.file, one.origin.line) == place) or found

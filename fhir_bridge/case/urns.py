@@ -5,7 +5,7 @@ section 2).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,13 +16,23 @@ from fhir_bridge.fhir.views import View
 _URN = re.compile(rb'"(urn:[^"\s]+)"', re.IGNORECASE)
 
 
-Named = Mapping[str, Resource[View]]
-"""Resources by the URNs, in small letters, that their messages call them."""
+Message = tuple[str, int | None]
+Named = Mapping[tuple[str, Message | None], Sequence[Resource[View]]]
+"""Resources by the URN, in small letters, that their message calls them, with that message and without."""
 
 
-def named_by_urns(resources: Iterable[Resource[View]]) -> dict[str, Resource[View]]:
-    """Those that their messages call by a URN; of several under one the last."""
-    return {url.lower(): one for one in resources if (url := one.full_url) and url[:4].lower() == "urn:"}
+def named_by_urns(resources: Iterable[Resource[View]]) -> Named:
+    """Those that their messages call by a URN."""
+    named: dict[tuple[str, Message | None], list[Resource[View]]] = {}
+    for one in resources:
+        if (url := one.full_url) and url[:4].lower() == "urn:":
+            for key in ((url.lower(), _message(one)), (url.lower(), None)):
+                named.setdefault(key, []).append(one)
+    return named
+
+
+def _message(resource: Resource[View]) -> Message:
+    return resource.origin.file, resource.origin.line
 
 
 def with_lasting_texts(
@@ -30,23 +40,27 @@ def with_lasting_texts(
 ) -> Iterator[Resource[View]]:
     """The resources; where one is known by its contents and these hold URNs of others, with the contents in
     which the others' names stand for them. A URN that leads nowhere here, nor to what is `elsewhere`, such as
-    an identifier's system, stays.
+    an identifier's system, stays; one that stands for several things too.
     """
     everyone = list(resources)
-    named = {**(elsewhere or {}), **named_by_urns(everyone)}
+    places = [named for named in (named_by_urns(everyone), elsewhere) if named]
     for resource in everyone:
-        if named and not resource.view.id and (b'"urn:' in resource.raw or b'"URN:' in resource.raw):
-            yield msgspec.structs.replace(resource, lasting=_named_by(resource.raw, named))
+        if places and not resource.view.id and (b'"urn:' in resource.raw or b'"URN:' in resource.raw):
+            yield msgspec.structs.replace(resource, lasting=_named_by(resource, places))
         else:
             yield resource
 
 
-def _named_by(raw: bytes, named: dict[str, Resource[View]]) -> bytes:
+def _named_by(resource: Resource[View], places: Sequence[Named]) -> bytes:
     def name(found: re.Match[bytes]) -> bytes:
-        other = named.get(found[1].decode(errors="replace").lower())
-        return found[0] if other is None else b'"%s"' % _name(other).encode()
+        urn = found[1].decode(errors="replace").lower()
+        for message in (_message(resource), None):  # a URN counts within its own message
+            names = {_name(one) for named in places for one in named.get((urn, message), ())}
+            if names:
+                return b'"%s"' % names.pop().encode() if len(names) == 1 else found[0]
+        return found[0]
 
-    return _URN.sub(name, raw)
+    return _URN.sub(name, resource.raw)
 
 
 def _name(resource: Resource[View]) -> str:

@@ -209,12 +209,35 @@ def test_a_urn_counts_within_its_own_message() -> None:
     assert followed(at_hand, "urn:uuid:1") == (None, ("reference-ambiguous",))
 
 
+def test_a_urn_leads_to_what_its_own_message_calls_so_though_a_newer_version_stands_elsewhere() -> None:
+    """The newest version counts, and the URN of another message does not."""
+    ours, newer = resource("Patient", "p1", "urn:uuid:1", meta={"versionId": "1"}), version("2")
+    theirs = read(b'{"resourceType":"Patient","id":"p9"}', Origin("other.json"), "urn:uuid:1")
+    holder = read(b'{"resourceType":"Appointment","id":"a1"}', ours.origin)
+    at_hand = AtHand([theirs, ours, newer, holder])
+    assert at_hand.follow(holder, "", Reference(reference="urn:uuid:1"), Patient).resource is newer
+
+
 def test_a_newer_version_settles_what_two_older_ones_left_open() -> None:
     """Once something is newer than both, their quarrel is history."""
     quarrel = [version("1", active=True), version("1", active=False)]
     newest = version("2")
     assert AtHand([*quarrel, newest]).index.labelled("Patient/p1") == (newest,)
     assert AtHand([newest, *quarrel]).index.labelled("Patient/p1") == (newest,)
+
+
+def test_a_urn_may_stand_for_one_thing_here_and_another_in_the_directory() -> None:
+    """A partition's own URNs do not hide what the holder's message calls so."""
+    doctor = resource("Practitioner", "d1", "urn:uuid:1")
+    patient = read(b'{"resourceType":"Patient","id":"p9"}', Origin("other.json"), "urn:uuid:1")
+    holder = read(b'{"resourceType":"ServiceRequest","id":"s1"}', doctor.origin)
+    at_hand = AtHand([patient, holder], shared=AtHand([doctor]))
+    assert at_hand.follow(holder, "", Reference(reference="urn:uuid:1"), View).resource is doctor
+
+
+def test_a_partition_is_told_the_bases_of_the_whole() -> None:
+    """Whether an address is the source's own is not judged by a part of what is at hand."""
+    assert AtHand([resource("Patient", "p1", f"{EHR}/Patient/p1")], bases=frozenset()).index.bases == frozenset()
 
 
 def test_a_shared_directory_is_looked_in_after_the_partition() -> None:

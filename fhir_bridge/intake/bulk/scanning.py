@@ -192,12 +192,13 @@ _LINE = re.compile(r":(\d+)")
 
 
 def _urns(message: list[Resource[View]]) -> Message:
-    """What the URNs of one message stand for in it."""
-    return {
-        url.lower(): (one.view.resource_type, own_name(one))
-        for one in message
-        if (url := one.full_url) is not None and url[:4].lower() == "urn:"
-    }
+    """What the URNs of one message stand for in it; not those that stand for several things, as they do
+    where Bundles lie in a Bundle."""
+    named: dict[str, set[tuple[str, str]]] = {}
+    for one in message:
+        if (url := one.full_url) is not None and url[:4].lower() == "urn:":
+            named.setdefault(url.lower(), set()).add((one.view.resource_type, own_name(one)))
+    return {url: next(iter(names)) for url, names in named.items() if len(names) == 1}
 
 
 def _chain(held: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:

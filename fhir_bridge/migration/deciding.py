@@ -1,0 +1,82 @@
+"""One partition decided on: the same decisions as `map` makes of the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.case import Trigger
+from fhir_bridge.case.people import person_records
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import TRIGGER_TYPES, View
+from fhir_bridge.intake.bulk.partitions import Contents, Partitions, Place
+from fhir_bridge.intake.bulk.spill import Problem
+from fhir_bridge.intake.files import Inputs
+from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
+from fhir_bridge.mapping.statements import statements
+from fhir_bridge.mapping_run import MappingRun, named, resolution_rules
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A trigger with its decision, and where it stood first among all that was read."""
+
+    place: Place
+    trigger: Trigger
+    decision: Decision
+
+    def arrival(self, source: str) -> Arrival:
+        """The same as the ledger takes it in."""
+        kind = self.trigger.view.resource_type
+        return Arrival(source, named(self.decision), kind, self.trigger.raw)
+
+
+class Decider:
+    """Decides on partitions, the directory at hand for each. Made once, before processes share it."""
+
+    def __init__(self, run: MappingRun, partitions: Partitions, blocked: Blocked = NOBODY_BLOCKED) -> None:
+        self.run = run
+        self.partitions = partitions
+        self._blocked = blocked
+        self._rules = resolution_rules(run.profile)
+        self._bases = partitions.bases()
+        directory = partitions.directory()
+        self.problems: list[Problem] = directory.problems
+        everyone = (*directory.resources, *directory.context)
+        self.directory = AtHand(everyone, self._rules, bases=self._bases)
+
+    @property
+    def source(self) -> str:
+        """The name of the source that all of it is from."""
+        return self.run.profile.source.name
+
+    def at_hand(self, contents: Contents) -> AtHand:
+        """A partition's resources, findable."""
+        everyone = (*contents.resources, *contents.context)
+        return AtHand(everyone, self._rules, self.directory, bases=self._bases)
+
+    def decided(self, contents: Contents, at_hand: AtHand) -> Iterator[Decided]:
+        """A decision for every trigger of the partition, in the order in which they stood."""
+        places = _first_places(at_hand, contents.resources, contents.places)
+        inputs = Inputs(contents.resources)
+        for trigger, decision in self.run.over(inputs, at_hand, self._blocked):
+            yield Decided(places[id(trigger)], trigger, decision)
+
+    def heard(self, at_hand: AtHand) -> list[Heard]:
+        """What the records of the partition say of whole persons."""
+        said = statements(person_records(at_hand), self.run.profile, self.run.now)
+        return [Heard(self.source, statement) for statement in said]
+
+
+def _first_places(
+    at_hand: AtHand, resources: Sequence[Resource[View]], places: Sequence[Place]
+) -> dict[int, Place]:
+    """Where each trigger's first version stood, by the current one."""
+    found: dict[int, Place] = {}
+    for resource, place in zip(resources, places, strict=True):
+        if resource.view.resource_type in TRIGGER_TYPES:
+            found.setdefault(id(at_hand.index.same(resource)[0]), place)
+    return found
