@@ -237,7 +237,9 @@ def test_a_urn_may_stand_for_one_thing_here_and_another_in_the_directory() -> No
 
 def test_a_partition_is_told_the_bases_of_the_whole() -> None:
     """Whether an address is the source's own is not judged by a part of what is at hand."""
-    assert AtHand([resource("Patient", "p1", f"{EHR}/Patient/p1")], bases=frozenset()).index.bases == frozenset()
+    assert (
+        AtHand([resource("Patient", "p1", f"{EHR}/Patient/p1")], bases=frozenset()).index.bases == frozenset()
+    )
 
 
 def test_a_shared_directory_is_looked_in_after_the_partition() -> None:

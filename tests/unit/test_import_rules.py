@@ -75,6 +75,7 @@ HOMES = {
     "httptools": {"task_api"},
     "httpx": {"cli", "fhir_client", "sandbox", "task_api"},
     "joserfc": {"fhir_client"},
+    "obstore": {"intake"},
     "psycopg": {"ledger"},
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fhir_bridge.errors import InputError, UsageError
 
@@ -25,49 +25,58 @@ def listed(url: str, endings: Sequence[str]) -> Iterator[tuple[str, int]]:
 
     Raises InputError for none, UsageError without obstore and for `http://` to another machine.
     """
-    store, path = _store(url)
+    store, name = _store(url)
     try:
-        if not url.endswith("/"):
-            yield url, int(store.head(path)["size"])
+        if name:
+            yield url, int(store.head(name)["size"])
             return
-        found = [one for batch in store.list(path or None) for one in batch]
+        found = [(str(one["path"]), int(one["size"])) for batch in store.list() for one in batch]
     except _failures() as error:
-        raise InputError(f"{url}: {type(error).__name__}: cannot be read", code="no-file") from None
-    names = sorted((str(one["path"]), int(one["size"])) for one in found)
-    names = [(name, size) for name, size in names if name.lower().endswith(tuple(endings))]
+        raise _unreadable(url, error) from None
+    names = sorted(one for one in found if one[0].lower().endswith(tuple(endings)))
     if not names:
         raise InputError(f"{url}: no .json, .ndjson or .gz object there", code="empty-folder")
-    base = url.removesuffix("/").removesuffix(path.removesuffix("/")).removesuffix("/")
-    yield from ((f"{base}/{name}", size) for name, size in names)
+    yield from ((url + name, size) for name, size in names)
 
 
 def head(url: str, length: int) -> bytes:
     """The first bytes of an object. Raises InputError where it cannot be read."""
-    return next(opened(url), b"")[:length]
+    store, name = _store(url)
+    try:
+        size = int(store.head(name)["size"])
+        return bytes(store.get_range(name, start=0, end=min(length, size))) if size else b""
+    except _failures() as error:
+        raise _unreadable(url, error) from None
 
 
 def opened(url: str) -> Iterator[bytes]:
     """The bytes of an object. Raises InputError where it cannot be read."""
-    store, path = _store(url)
+    store, name = _store(url)
     try:
-        for chunk in store.get(path).stream(min_chunk_size=CHUNK):
+        for chunk in store.get(name).stream(min_chunk_size=CHUNK):
             yield bytes(chunk)
     except _failures() as error:
-        raise InputError(f"{url}: {type(error).__name__}: cannot be read", code="no-file") from None
+        raise _unreadable(url, error) from None
 
 
 def _store(url: str) -> tuple[ObjectStore, str]:
-    """The store and the path in it. What it needs, keys and region, it takes from the environment."""
+    """The folder of an address as a store, and the object's name in it. Keys and region, where they are
+    needed, are taken from the environment, under the names that each provider's own tools use."""
     if url.startswith("http://") and not url.startswith(LOCAL):
         raise UsageError(f"{url.partition('?')[0]}: http:// only on this machine", hint="use https://")
     try:
         from obstore.store import from_url
     except ModuleNotFoundError:
-        raise UsageError("an object store needs obstore", hint="pip install 'fhir-bridge[objects]'") from None
-    scheme, _, rest = url.partition("://")
-    bucket, _, path = rest.partition("/")
-    options: dict[str, Any] = {"client_options": {"allow_http": True}} if url.startswith(LOCAL) else {}
-    return from_url(f"{scheme}://{bucket}", **options), path
+        hint = "pip install 'fhir-bridge[objects]'"
+        raise UsageError("an object store needs obstore", hint=hint) from None
+    folder, _, name = url.rpartition("/")
+    store: ObjectStore = from_url(f"{folder}/", client_options={"allow_http": url.startswith(LOCAL)})
+    return store, name
+
+
+def _unreadable(url: str, error: Exception) -> InputError:
+    """Its kind alone: the provider's own words may hold a signature."""
+    return InputError(f"{url.partition('?')[0]}: {type(error).__name__}: cannot be read", code="no-file")
 
 
 def _failures() -> tuple[type[Exception], ...]:
