@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from fhir_bridge.fhir import datatypes, views
+from fhir_bridge.fhir.later import KEPT, Later
 
 PACKAGES = {"STU3": "fhir.resources.STU3", "R4, R4B": "fhir.resources.R4B", "R5": "fhir.resources"}
 """fhir.resources has no plain R4: in what the bridge reads, R4B is the same."""
@@ -231,7 +232,8 @@ def _parts(version: str, struct: type[msgspec.Struct], name: str, element: Eleme
 def inner_struct(struct: type[msgspec.Struct], name: str) -> type[msgspec.Struct] | None:
     """The struct that an element of a view is read into; None for a primitive."""
     field = next(field for field in msgspec.structs.fields(struct) if field.encode_name == name)
-    waiting: list[Any] = [field.type]
+    later = vars(struct).get(field.name.removeprefix(KEPT))
+    waiting: list[Any] = [later.type if isinstance(later, Later) else field.type]
     while waiting:
         kind = waiting.pop(0)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

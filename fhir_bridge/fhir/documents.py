@@ -131,13 +131,14 @@ def _has_resource_lines(data: bytes) -> bool:
 def _read_lines(data: bytes, document: Document) -> None:
     """NDJSON: each line for itself."""
     for number, line in enumerate(BytesIO(data), 1):
+        line = line.removesuffix(b"\n")
         view = reading.plain_view(line)
         if isinstance(view, str):
             document.others[view] += 1
         elif view is not None:
-            document.resources.append(Resource(view, line.removesuffix(b"\n"), Origin(document.name, number)))
-        elif not line.isspace():
-            read_line(line.removesuffix(b"\n"), document, number)
+            document.resources.append(Resource(view, line, Origin(document.name, number)))
+        else:
+            read_line(line, document, number)
 
 
 def read_line(line: bytes, document: Document, number: int) -> None:
@@ -189,12 +190,15 @@ def _keep(part: envelopes.Part, origin: Origin, document: Document) -> None:
 
 def undated(resources: Iterable[Resource[View]], deleted: Mapping[str, str | None]) -> list[InputError]:
     """A problem for each resource that is left out as deleted, though nothing says which came last."""
+    gone = {label for label, at in deleted.items() if at is None}
+    if not gone:
+        return []
     return [
         InputError(
             f"{one.origin}: left out: it is deleted too, and nothing says when", code="deletion-undated"
         )
         for one in resources
-        if one.label in deleted and deleted[one.label] is None
+        if one.label in gone
     ]
 
 

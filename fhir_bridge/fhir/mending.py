@@ -25,9 +25,8 @@ from fhir_bridge.fhir.datatypes import (
     Reference,
 )
 from fhir_bridge.fhir.repeated import decoded
-from fhir_bridge.fhir.views import View
 
-V = TypeVar("V", bound=View)
+V = TypeVar("V", bound=msgspec.Struct)
 
 _CODES = frozenset({"status", "intent", "use", "decision"})
 """Elements whose codes FHIR writes in small letters throughout."""
@@ -87,6 +86,12 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
     if data.get("resourceType") != resource_type:
         mender.note("code-case")
     return msgspec.convert(fields, view), tuple(mender.notes)
+
+
+def mended_element(raw: msgspec.Raw, kind: Any, absent: Any) -> Any:
+    """One element by itself, of the type that its view says; `absent` where nothing in it can be read."""
+    value = _Mender().value(msgspec.json.decode(raw), _shape(kind), "")
+    return absent if value is _ABSENT else msgspec.convert(value, kind)
 
 
 def _settle_denial(data: dict[str, Any], resource_type: str) -> dict[str, Any]:

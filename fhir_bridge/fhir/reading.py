@@ -198,9 +198,8 @@ _ONCE_IN_PATIENT = (b'"deceased', b'"active"', b'"meta"', b'"security"')
 
 
 def _has_second_status(view: Any, raw: bytes) -> bool:
-    known = 1 + len(getattr(view, "participant", ())) + (b'"div"' in raw)
-    statuses: int = count(raw, b'"status"')
-    return statuses > known
+    more: int = count(raw, b'"status"') - 1 - len(getattr(view, "participant", ()))
+    return more > 0 and more > (b'"div"' in raw)
 
 
 def _is_odd(view: Any, raw: bytes) -> bool:

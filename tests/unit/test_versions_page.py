@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fhir_bridge.fhir.later import KEPT
 from fhir_bridge.fhir.reading import read
 from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.fhir.views import VIEWS
@@ -80,7 +81,8 @@ def unread(written: Any, value: Any, path: str) -> list[str]:
         return unread(written[0], value[0], path) if value else [path]
     if not isinstance(written, dict) or not isinstance(value, msgspec.Struct):
         return [] if value not in (None, ()) else [path]
-    by_name = {field.encode_name: field.name for field in msgspec.structs.fields(type(value))}
+    fields = msgspec.structs.fields(type(value))
+    by_name = {field.encode_name: field.name.removeprefix(KEPT) for field in fields}
     found = ((name, inner, getattr(value, by_name[name])) for name, inner in written.items())
     return [each for name, inner, got in found for each in unread(inner, got, f"{path}.{name}")]
 

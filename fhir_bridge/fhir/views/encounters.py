@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from fhir_bridge.fhir.datatypes import (
@@ -13,6 +15,7 @@ from fhir_bridge.fhir.datatypes import (
     Reference,
     refused,
 )
+from fhir_bridge.fhir.later import Later, kept
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
 
@@ -54,26 +57,41 @@ class EncounterDiagnosis(Datatype, frozen=True):
 
 
 class Encounter(View, frozen=True, kw_only=True):
-    """https://hl7.org/fhir/R4/encounter.html"""
+    """https://hl7.org/fhir/R4/encounter.html
+
+    What only a visit that is told of is asked for is kept as bytes until then.
+    """
 
     status: str | None = None
-    class_: tuple[EncounterClass, ...] | EncounterClass = msgspec.field(default=(), name="class")
-    type: Concepts = ()
-    service_type: CodeableConcept | tuple[CodeableReference, ...] | None = None  # R5: a list
+    kept_class_: msgspec.Raw = kept("class")
+    kept_type: msgspec.Raw = kept("type")
+    kept_service_type: msgspec.Raw = kept("serviceType")
     subject: Reference | None = None
     patient: Reference | None = None  # DSTU2
     appointment: References | Reference = ()
     period: Period | None = None
     actual_period: Period | None = None  # R5
-    reason_code: Concepts = ()
-    reason_reference: References = ()
-    reason: tuple[EncounterReason, ...] = ()  # STU3, R5
-    diagnosis: tuple[EncounterDiagnosis, ...] = ()
-    hospitalization: Hospitalization | None = None
-    admission: Hospitalization | None = None  # R5
+    kept_reason_code: msgspec.Raw = kept("reasonCode")
+    kept_reason_reference: msgspec.Raw = kept("reasonReference")
+    kept_reason: msgspec.Raw = kept("reason")
+    kept_diagnosis: msgspec.Raw = kept("diagnosis")
+    kept_hospitalization: msgspec.Raw = kept("hospitalization")
+    kept_admission: msgspec.Raw = kept("admission")
     based_on: References = ()
     incoming_referral: References = ()  # STU3
     misspelt_1: None = refused("Status")
+
+    class_: ClassVar[Later[tuple[EncounterClass, ...] | EncounterClass]] = Later(())
+    type: ClassVar[Later[Concepts]] = Later(())
+    service_type: ClassVar[Later[CodeableConcept | tuple[CodeableReference, ...] | None]] = Later(
+        None
+    )  # R5: a list
+    reason_code: ClassVar[Later[Concepts]] = Later(())
+    reason_reference: ClassVar[Later[References]] = Later(())
+    reason: ClassVar[Later[tuple[EncounterReason, ...]]] = Later(())  # STU3, R5
+    diagnosis: ClassVar[Later[tuple[EncounterDiagnosis, ...]]] = Later(())
+    hospitalization: ClassVar[Later[Hospitalization | None]] = Later(None)
+    admission: ClassVar[Later[Hospitalization | None]] = Later(None)  # R5
 
 
 class Condition(View, frozen=True, kw_only=True):

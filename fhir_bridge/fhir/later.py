@@ -1,0 +1,69 @@
+"""Elements that are decoded when they are asked for: of a hundred visits that were, ten are ever told of.
+
+Until then they are the bytes they came as. One that is out of form is mended then (mapping, section 16),
+without a note: notes are told of triggers and patients, whose views are decoded at once.
+"""
+
+from __future__ import annotations
+
+import typing
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from fhir_bridge.fhir.mending import mended_element
+
+T = TypeVar("T")
+
+KEPT = "kept_"
+"""Before the name of an element it is the name of the field that keeps its bytes."""
+
+_NOTHING = msgspec.Raw()
+"""What stands for an element that is not there: msgspec takes no object where Raw or None may stand."""
+
+
+def kept(name: str) -> Any:
+    """The field that keeps the bytes of the element that has this name on the wire."""
+    return msgspec.field(default=_NOTHING, name=name)
+
+
+class Later(Generic[T]):
+    """An element of a view, read from the bytes that its field `kept_…` keeps, each time it is asked for.
+
+    Its annotation `ClassVar[Later[T]]` says what it is read as. It is `absent` where it is not there or holds
+    nothing that can be read; nothing is raised.
+    """
+
+    def __init__(self, absent: T) -> None:
+        self._absent = absent
+
+    def __set_name__(self, view: type[msgspec.Struct], name: str) -> None:
+        self._view, self._name = view, name
+
+    def __get__(self, view: msgspec.Struct | None, _: type[msgspec.Struct]) -> T:
+        raw = _NOTHING if view is None else getattr(view, KEPT + self._name)
+        if raw is _NOTHING:
+            return self._absent
+        try:
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError:
+            return self._mended(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return self._absent
+
+    def _mended(self, raw: msgspec.Raw) -> T:
+        try:
+            return cast("T", mended_element(raw, self.type, self._absent))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return self._absent
+
+    @cached_property
+    def type(self) -> Any:
+        """What it is read as."""
+        (later,) = typing.get_args(typing.get_type_hints(self._view)[self._name])
+        return typing.get_args(later)[0]
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[T]:
+        return msgspec.json.Decoder(self.type)
