@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
+    from fhir_bridge.subscriptions.hearing import Hearing
+    from fhir_bridge.subscriptions.keeping import Keeper
+    from fhir_bridge.subscriptions.report import SourceReport
+    from fhir_bridge.subscriptions.watch_rules import WatchRules
+    from fhir_bridge.subscriptions.watcher import Watcher
 
 
 VALIDATION = "validation"
@@ -320,3 +325,69 @@ def route_of(settings: Settings, client: ClientSettings) -> Route:
 
     network = settings.network
     return Route(network.proxy, network.ca_bundle, client.certificate, client.certificate_key)
+
+
+def watch_rules_of(settings: Settings, name: str) -> WatchRules | None:
+    """By what a source is watched; None where it is not set to tell by Subscriptions."""
+    from fhir_bridge.subscriptions.presenting import channel_headers
+    from fhir_bridge.subscriptions.watch_rules import watch_rules
+
+    source = settings.source(name)
+    return watch_rules(source, channel_headers(source.settings.credentials))
+
+
+def hearing_of(settings: Settings, ledger: SqlLedger, name: str) -> Hearing | None:
+    """Who notes what a source's messages say of its subscriptions."""
+    from fhir_bridge.subscriptions.hearing import Hearing
+
+    rules = watch_rules_of(settings, name)
+    return Hearing(ledger, name, rules.numbering if rules else "none")
+
+
+def watchers_of(settings: Settings, ledger: SqlLedger, servers: Mapping[str, FhirServer]) -> list[Watcher]:
+    """One for each source that tells by Subscriptions."""
+    from fhir_bridge.subscriptions.watcher import Watcher
+
+    rules = {name: watch_rules_of(settings, name) for name in settings.sources}
+    return [Watcher(ledger, own, servers.get(name)) for name, own in rules.items() if own is not None]
+
+
+@asynccontextmanager
+async def keeping(
+    loaded: Loaded, source: str | None, change: Callable[[WatchRules], WatchRules]
+) -> AsyncIterator[tuple[Keeper, SqlLedger]]:
+    """Who keeps a source's subscriptions on its server, by its rules as `change` has them.
+
+    Raises UsageError for an unclear source, SettingsError for one without a server.
+    """
+    from fhir_bridge.dispatch.clock import utc_now
+    from fhir_bridge.subscriptions.keeping import Keeper
+    from fhir_bridge.subscriptions.watch_rules import WatchRules
+
+    settings = loaded.settings
+    name = settings.source(source, demand=True).name
+    server = fhir_server_of(settings, name)
+    if server is None:
+        raise SettingsError(
+            f"sources.{name}: base_url and client are not set: there is no server to ask",
+            code="no-fhir-server",
+            hint="docs/configuration.md tells how to set them.",
+        )
+    rules = watch_rules_of(settings, name) or WatchRules(name, zone=settings.source(name).settings.timezone)
+    async with ledger_of(loaded) as ledger, server:
+        yield Keeper(ledger, server, change(rules), utc_now), ledger
+
+
+async def source_reports(loaded: Loaded, ledger: SqlLedger) -> list[SourceReport]:
+    """What each source of the settings told and did not tell, now."""
+    from fhir_bridge.dispatch.clock import utc_now
+    from fhir_bridge.subscriptions.report import report
+
+    settings, now, found = loaded.settings, utc_now(), []
+    for name in settings.sources:
+        known, lag = await ledger.known(name), await ledger.inbox_lag(name)
+        own = settings.source(name).settings
+        rules = watch_rules_of(settings, name)
+        can_search = own.base_url is not None and own.client is not None
+        found.append(report(rules, known, lag, now, can_search=can_search))
+    return found

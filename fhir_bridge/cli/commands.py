@@ -34,6 +34,15 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "worklist": Entry("look:worklist", "List what waits for a person, longest waiting first."),
         "show": Entry("show:show", "Show all that is known of one intent: decision, patient, attempts."),
     },
+    "Hear from an EHR": {
+        "subscribe": Entry(
+            "subscribe:subscribe",
+            "Have a source's FHIR server tell us of changes, and look after it.",
+        ),
+        "sources": Entry(
+            "sources:sources", "Show what each source told, what it did not, and what to do about it."
+        ),
+    },
     "Decide as a person": {
         "retry": Entry("settle:retry", "Have refused, parked or cancelled intents sent after all."),
         "resolve": Entry("settle:resolve", "Say what became of a request whose answer was lost."),

@@ -208,6 +208,18 @@ class Keeper:
             ends_at=rules.ends_at(self.clock()),
         )  # fmt: skip
 
+    async def look_at(self, kept: Kept) -> Kept:
+        """The same as it stands now."""
+        now = kept_of(_json(await self.server.read("Subscription", kept.id)))
+        if now is None:
+            raise FhirServerError("the answer is no Subscription", code="not-fhir")
+
+        def seen(known: Watched) -> Watched:
+            return replace(known, state=now.status, ends_at=now.ends_at)
+
+        await self.ledger.change_watched(self.rules.source, now.label, seen)
+        return now
+
     async def remove(self, kept: Kept) -> None:
         """Take it away; one that is gone already is no error."""
         await self.server.delete("Subscription", kept.id)

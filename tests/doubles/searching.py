@@ -36,6 +36,11 @@ def _identifiers(resource: Json) -> Iterator[str]:
         yield f"{each.get('system', '')}|{each.get('value', '')}"
 
 
+def _codings(resource: Json) -> Iterator[str]:
+    for each in resource.get("code", {}).get("coding", []):
+        yield f"{each.get('system', '')}|{each.get('code', '')}"
+
+
 def _dates(resource: Json) -> Iterator[str]:
     period = resource.get("period", {})
     yield resource.get("start") or period.get("start") or resource.get("authoredOn") or ""
@@ -53,7 +58,7 @@ REFERENCES = {
     "practitioner": _references("practitioner"),
     "encounter": _references("encounter"),
 }
-TOKENS = {"_id": _texts("id"), "status": _texts("status"), "identifier": _identifiers}
+TOKENS = {"_id": _texts("id"), "status": _texts("status"), "identifier": _identifiers, "code": _codings}
 DATES = {"date": _dates, "authored": _dates, "_lastUpdated": _updated}
 NAMES = sorted({*REFERENCES, *TOKENS, *DATES})
 """The parameters that filter; `_count`, `_sort` and the double's own `_offset` shape the answer."""
