@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fhir_bridge.dispatch.checks import Rules
     from fhir_bridge.dispatch.clock import Clock
     from fhir_bridge.dispatch.dispatcher import Dispatcher
+    from fhir_bridge.dispatch.rereading import Rereading
     from fhir_bridge.fhir_client.authorization import Authorization
     from fhir_bridge.fhir_client.route import Route
     from fhir_bridge.fhir_client.server import FhirServer
@@ -75,12 +77,18 @@ def run_with(
     demand_source: bool = False,
 ) -> MappingRun:
     """The same with settings at hand. On `demand_source` an unclear source raises UsageError."""
-    settings = loaded.settings
-    chosen = settings.source(source, demand=demand_source)
+    chosen = loaded.settings.source(source, demand=demand_source)
+    return run_of(loaded.settings, chosen, now or datetime.now(UTC), overrides)
+
+
+def run_of(
+    settings: Settings, source: Source, now: datetime, overrides: Mapping[str, str] | None = None
+) -> MappingRun:
+    """One call that maps by the rules of a source, at an instant (aware)."""
+    overrides = overrides or {}
     rules = {key: value for key, value in overrides.items() if key != VALIDATION}
-    validation = _validation(overrides.get(VALIDATION, chosen.settings.validation))
-    profile = profile_of(chosen, rules)
-    return MappingRun(profile, now or datetime.now(UTC), settings.api.project_id, validation)
+    validation = _validation(overrides.get(VALIDATION, source.settings.validation))
+    return MappingRun(profile_of(source, rules), now, settings.api.project_id, validation)
 
 
 def _validation(text: str) -> Validation:
@@ -190,11 +198,18 @@ def breaker_of(settings: Settings) -> Breaker:
 
 @asynccontextmanager
 async def dispatcher_of(
-    settings: Settings, ledger: SqlLedger, *, clock: Clock | None = None, concurrency: int | None = None
+    settings: Settings,
+    ledger: SqlLedger,
+    *,
+    clock: Clock | None = None,
+    concurrency: int | None = None,
+    servers: Mapping[str, FhirServer] | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher from the ledger to the task API. Raises SettingsError where its address or key is missing.
 
     `clock` is the machine's unless a demonstration brings its own; `concurrency` overrides max_in_flight.
+    `servers` are the sources' FHIR servers where they are open already (see `fhir_servers`); without them
+    its own are opened.
     """
     from fhir_bridge.dispatch.clock import utc_now
     from fhir_bridge.dispatch.dispatcher import Dispatcher
@@ -215,15 +230,36 @@ async def dispatcher_of(
         idempotency_header=dispatch.idempotency_header,
         safe_statuses=dispatch.retry_statuses,
     )
-    async with client:
+    async with AsyncExitStack() as opened:
+        await opened.enter_async_context(client)
+        if servers is None:
+            servers = await opened.enter_async_context(fhir_servers(settings))
+        clock = clock or utc_now
         yield Dispatcher(
             ledger,
             client,
             calling_rules(settings, dispatch),
             endpoint.project_id,
-            clock or utc_now,
+            clock,
             breaker=breaker_of(settings),
+            rereading=rereading_of(settings, ledger, servers, clock),
         )
+
+
+def rereading_of(
+    settings: Settings, ledger: SqlLedger, servers: Mapping[str, FhirServer], clock: Clock
+) -> Rereading | None:
+    """Who reads again before a call at the sources that have a FHIR server; None where none has."""
+    from fhir_bridge.dispatch.rereading import Rereading
+    from fhir_bridge.fetching.completing import Completion
+    from fhir_bridge.fetching.rereading import Rereader
+
+    readers = {}
+    for name, server in servers.items():
+        run = run_of(settings, settings.source(name), clock())
+        blocked = partial(do_not_call_of, ledger, name)
+        readers[name] = Rereader(Completion(server, run.profile), run, blocked, clock)
+    return Rereading(ledger, readers) if readers else None
 
 
 def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:

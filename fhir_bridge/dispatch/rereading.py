@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.ledger.port import Intakes
-from fhir_bridge.ledger.records import Arrival, Change, Claimed, Defer
+from fhir_bridge.ledger.records import Arrival, Change, Claimed, Defer, Heard
 
 SOURCE_UNREACHABLE = "source-unreachable"
 MAPPED_AGAIN = "mapped-again"
@@ -30,10 +31,14 @@ log = structlog.get_logger(__name__)
 class SourceReader(Protocol):
     """A source that can be asked: a FHIR server, read and mapped as intake does it."""
 
-    async def read_again(self, trigger: str) -> Sequence[Arrival]:
-        """What the trigger (`Type/id`) and its patient say now, decided anew; a Skip where it is gone.
+    async def read_again(
+        self, trigger: str, patient: str, seen: Mapping[str, str]
+    ) -> tuple[Sequence[Arrival], Sequence[Heard]] | None:
+        """What the trigger (`Type/id`) and its patient say now, decided anew, and what is heard of persons;
+        a Skip where the trigger is gone.
 
-        Empty where nothing moved since. Raises FhirServerError where the source does not answer.
+        `patient` is who the intent is about, `seen` the versions it was decided on, by `Type/id`. None where
+        nothing moved since. Raises FhirServerError where the source does not answer.
         """
         ...
 
@@ -54,12 +59,39 @@ class Rereading:
         if reader is None:
             return None
         try:
-            arrivals = await reader.read_again(claimed.trigger)
+            said = await reader.read_again(
+                claimed.trigger, claimed.patient.identity, versions_seen(claimed.lineage)
+            )
         except FhirServerError as error:
             log.warning("source-not-read-again", intent=claimed.id, source=claimed.source, error=error.code)
             return Defer(claimed, now + ASK_AGAIN, SOURCE_UNREACHABLE, now)
-        accepted = await self.ledger.accept(arrivals, now=now) if arrivals else []
+        if said is None:
+            return None
+        arrivals, heard = said
+        accepted = await self.ledger.accept(arrivals, now=now, heard=heard)
         if all(each.change in _SAME for each in accepted):
             return None
         # Where the decision changed, the claim is void by now, and this gives nothing back.
         return Defer(claimed, now, MAPPED_AGAIN, now)
+
+
+class _Source(msgspec.Struct):
+    resource: str = ""
+
+
+class _Entry(msgspec.Struct):
+    sources: list[_Source] = []
+
+
+class _Lineage(msgspec.Struct):
+    lineage: list[_Entry] = []
+
+
+_decode = msgspec.json.Decoder(_Lineage).decode
+
+
+def versions_seen(lineage: bytes) -> dict[str, str]:
+    """The versions of the resources a decision was made of, by `Type/id`, as far as they have any."""
+    labels = (source.resource for entry in _decode(lineage).lineage for source in entry.sources)
+    parts = (label.partition("/_history/") for label in labels)
+    return {label: version for label, _, version in parts if version}

@@ -131,6 +131,7 @@ def _claimed(row: Any, asked: Claim) -> Claimed:
             request=row.patient_request_,
             tries=row.patient_tries_,
         ),
+        lineage=bytes(content.lineage),
     )
 
 

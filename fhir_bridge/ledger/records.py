@@ -74,7 +74,8 @@ class Patient:
 class Claimed:
     """An intent this worker alone may send until `lease_until`; `request` is the JSON of a TaskDraft.
 
-    `zones` are the IANA zones of the called person's address; empty: ask the number. Instants are aware UTC.
+    `zones` are the IANA zones of the called person's address; empty: ask the number. `lineage` is the JSON of
+    where every field came from. Instants are aware UTC.
     """
 
     id: int
@@ -90,6 +91,7 @@ class Claimed:
     first_attempt_at: datetime | None
     tries: int
     patient: Patient
+    lineage: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from fhir_bridge.dispatch.dispatcher import Dispatcher
 from fhir_bridge.dispatch.housekeeping import Housekeeper, keeping_house
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.ledger.records import Act, Arrival
+from fhir_bridge.ledger.records import Act, Arrival, Heard
 from fhir_bridge.settings import calling_hours
 
 
@@ -86,15 +86,18 @@ async def test_a_holiday_is_waited_for(delivery: Any, arrivals: Any) -> None:
 class Hospital:
     """A source that can be asked: what each trigger says by now; nothing: it does not answer."""
 
-    says: dict[str, Sequence[Arrival]] = field(default_factory=dict)
+    says: dict[str, Sequence[Arrival] | None] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def read_again(self, trigger: str) -> Sequence[Arrival]:
+    async def read_again(
+        self, trigger: str, patient: str, seen: Mapping[str, str]
+    ) -> tuple[Sequence[Arrival], Sequence[Heard]] | None:
         """See SourceReader."""
         self.asked.append(trigger)
         if trigger not in self.says:
             raise FhirServerError("no answer")
-        return self.says[trigger]
+        said = self.says[trigger]
+        return None if said is None else (said, [])
 
 
 async def test_what_moved_at_the_source_is_what_is_sent(delivery: Any, arrivals: Any, clock: Clock) -> None:
@@ -105,7 +108,7 @@ async def test_what_moved_at_the_source_is_what_is_sent(delivery: Any, arrivals:
             "Appointment/a": [calls["a"]],
             "Appointment/b": [arrivals.call("Appointment/b", phone=phone(77), version_id="2")],
             "Appointment/c": [arrivals.skip("Appointment/c", "patient-deceased", version_id="2")],
-            "Appointment/d": [],
+            "Appointment/d": None,
         }
     )
     async with delivery(clock=clock) as running:
