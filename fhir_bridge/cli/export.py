@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fhir_bridge.app import fhir_server_of, loaded_settings
+from fhir_bridge.app import fhir_server_of, loaded_settings, profile_of
 from fhir_bridge.cli.options import Instant, json_option
 from fhir_bridge.cli.stopping import INTERRUPTED, cancelled_by_signals
 from fhir_bridge.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from fhir_bridge.fhir_client.server import FhirServer
+    from fhir_bridge.intake.export.crawl_plan import CrawlRules
     from fhir_bridge.intake.export.folder import ExportFolder
     from fhir_bridge.intake.export.request import ExportRequest
     from fhir_bridge.intake.export.run import Manner
@@ -36,6 +37,8 @@ class Options:
     since: datetime | None
     since_last: bool
     type_filters: tuple[str, ...]
+    crawl: bool
+    patients: Path | None
     resume: bool
     cancel: bool
     keep_job: bool
@@ -57,6 +60,9 @@ class Options:
               help="Only what changed since the newest export in a folder beside FOLDER.")  # fmt: skip
 @click.option("--type-filter", "type_filters", multiple=True, metavar="TYPE?SEARCH",
               help="Of a type only this: 'ServiceRequest?status=active'. Repeatable.")  # fmt: skip
+@click.option("--crawl", is_flag=True, help="Search, politely, for what the server does not export.")
+@click.option("--patients", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Whom --crawl searches for: ids, a line each, or Patients as NDJSON.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with what was begun in FOLDER, whatever it was.")
 @click.option("--cancel", is_flag=True, help="End what was begun in FOLDER, at the server too; remove it.")
 @click.option("--keep-job", is_flag=True, help="Leave the export at the server when all is fetched.")
@@ -85,6 +91,8 @@ def _check(options: Options) -> None:
         {"--since": options.since, "--since-last": options.since_last},
         {"--resume": options.resume, "--cancel": options.cancel, "--dry-run": options.dry_run},
     )
+    if options.patients and not options.crawl:
+        raise UsageError("--patients says whom --crawl searches for", hint="add --crawl, or --group")
     for alternatives in exclusive:
         given = [name for name, value in alternatives.items() if value]
         if len(given) > 1:
@@ -127,11 +135,14 @@ async def _with_server(server: FhirServer, source: Source, options: Options) -> 
         return await _run(server, folder, begun, source, options)
     request = await _request(server, folder, source, options, begun)
     if options.dry_run:
-        return _print_request(request, source)
+        return _print_request(request, source, options)
     if begun is not None:
         state = going_on(begun, source.name, request, since_last=options.since_last)
     else:
         state = fresh(source.name, request)
+    state.crawl = state.crawl or options.crawl
+    if options.patients:
+        _take_over(options.patients, folder)
     return await _run(server, folder, state, source, options)
 
 
@@ -164,10 +175,26 @@ async def _request(
     return request
 
 
-def _print_request(request: ExportRequest, source: Source) -> int:
-    from fhir_bridge.intake.export.asking import told
+def _take_over(patients: Path, folder: ExportFolder) -> None:
+    """A list of patients, unless a crawl has begun with one."""
+    from fhir_bridge.intake.export import crawl_patients
 
-    click.echo(told(request, post=source.settings.export.kick_off == "POST"))
+    if crawl_patients.kept(folder) is None:
+        folder.make()
+        crawl_patients.keep(folder, crawl_patients.listed(patients))
+
+
+def _print_request(request: ExportRequest, source: Source, options: Options) -> int:
+    from fhir_bridge.intake.export.asking import told, told_searches
+    from fhir_bridge.intake.export.beginning import fresh
+
+    state = fresh(source.name, request)
+    rules = _rules(source, state)
+    if options.crawl:
+        state.crawled = tuple(kind for kind in request.types if kind in rules.lacks)
+    click.echo(told(state.exported, post=source.settings.export.kick_off == "POST"))
+    if options.crawl:
+        click.echo(told_searches(request, rules, state.crawled or ()))
     click.echo("dry run: nothing was begun", err=True)
     return 0
 
@@ -189,10 +216,11 @@ async def _run(
     server: FhirServer, folder: ExportFolder, state: State, source: Source, options: Options
 ) -> int:
     from fhir_bridge.cli.export_told import told_on_terminal, told_report
-    from fhir_bridge.intake.export.run import run
+    from fhir_bridge.intake.export.run import Run
 
+    manner = _manner(source, keep_job=options.keep_job)
     with told_on_terminal() as watching:
-        report = await run(server, folder, state, _manner(source, keep_job=options.keep_job), watching)
+        report = await Run(server, folder, state, manner, watching, _rules(source, state)).run()
     told_report(report, folder, as_json=options.as_json)
     return 1 if report.needs_a_person else 0
 
@@ -206,3 +234,28 @@ def _manner(source: Source, *, keep_job: bool) -> Manner:
     cap = own.retry_after_cap.total_seconds()
     pace = Pace(min(FIRST, cap), min(LONGEST, cap), cap, own.patience.total_seconds())
     return Manner(own.at_once, own.kick_off == "POST", keep_job, pace)
+
+
+def _rules(source: Source, state: State) -> CrawlRules:
+    """What the source's searches take, by its layers, around the moment at which the export was begun."""
+    from fhir_bridge.intake.export.crawl_plan import CrawlRules
+
+    profile = profile_of(source, {})
+    known = profile.exports
+    begun = datetime.fromisoformat(state.begun)
+    filters: dict[str, list[str]] = {}
+    for text in state.request.type_filters:
+        kind, _, search = text.partition("?")
+        filters.setdefault(kind, []).append(search)
+    return CrawlRules(
+        by_patient=known.by_patient,
+        by_date=known.by_date,
+        window=(begun - timedelta(days=known.days_back), begun + timedelta(days=known.days_ahead)),
+        lacks=frozenset(known.lacks),
+        patients=known.patients,
+        roles=known.roles,
+        changed_query=known.changed,
+        changed=state.request.since,
+        always=profile.searches.always,
+        filters=filters,
+    )

@@ -30,7 +30,7 @@ class Lines(Watching):
 
     def __init__(self) -> None:
         self.total = self.done = self.size = 0
-        self._last, self._progress = 0.0, ""
+        self._last, self._progress, self._what = 0.0, "", "files"
 
     def said(self, text: str) -> None:
         """See Watching."""
@@ -45,7 +45,7 @@ class Lines(Watching):
 
     def files(self, total: int, done: int) -> None:
         """See Watching."""
-        self.total, self.done = total, done
+        self.total, self.done, self._what = total, done, "files"
         here = f", {done} of them here already" if done else ""
         click.echo(f"{counted(total, 'file')} to fetch{here}", err=True)
 
@@ -54,11 +54,21 @@ class Lines(Watching):
         self.size += number
         if self._is_time():
             self._last = time.monotonic()
-            click.echo(f"{self.done} of {self.total} files, {size_text(self.size)}", err=True)
+            click.echo(f"{self.done} of {self.total} {self._what}, {size_text(self.size)}", err=True)
 
     def file_done(self) -> None:
         """See Watching."""
         self.done += 1
+
+    def searches(self, total: int, done: int) -> None:
+        """See Watching."""
+        self.total, self.done, self._what = total, done, "searches and reads"
+        here = f", {done} of them made already" if done else ""
+        click.echo(f"{total} searches and reads to make{here}", err=True)
+
+    def searched(self, number: int) -> None:
+        """See Watching."""
+        self.done += number
 
     def _is_time(self) -> bool:
         return time.monotonic() - self._last > EVERY
@@ -68,7 +78,7 @@ class Bar(Watching):
     """For a person: one bar, of what is being done at the moment."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task, self._size = progress, task, 0
+        self._progress, self._task, self._size, self._what = progress, task, 0, "files"
 
     def said(self, text: str) -> None:
         """See Watching."""
@@ -82,16 +92,26 @@ class Bar(Watching):
     def files(self, total: int, done: int) -> None:
         """See Watching."""
         self._progress.update(self._task, total=total, completed=done)
-        self._show("files")
+        self._what = "files"
+        self._show(self._what)
 
     def received(self, number: int) -> None:
         """See Watching."""
         self._size += number
-        self._show(f"files, {size_text(self._size)}")
+        self._show(f"{self._what}, {size_text(self._size)}")
 
     def file_done(self) -> None:
         """See Watching."""
         self._progress.advance(self._task)
+
+    def searches(self, total: int, done: int) -> None:
+        """See Watching."""
+        self._progress.update(self._task, total=total, completed=done)
+        self._what = "searches and reads"
+
+    def searched(self, number: int) -> None:
+        """See Watching."""
+        self._progress.advance(self._task, number)
 
     def _show(self, text: str) -> None:
         self._progress.update(self._task, description=text)
@@ -157,6 +177,7 @@ def _figures(report: Report, folder: ExportFolder) -> dict[str, object]:
         "bytes": report.size,
         "failed": {name: error.code for name, error in sorted(report.failed.items())},
         "mismatched": {name: list(pair) for name, pair in sorted(report.mismatched.items())},
+        "crawled": report.crawled,
         "issues": {f"{severity} {code}": number for (severity, code), number in report.issues.items()},
     }
 

@@ -34,7 +34,7 @@ MOST_BYTES = 64 * 1024 * 1024
 """Of one answer that is kept in memory; what may be larger is streamed."""
 
 MOST_PAGES = 1000
-"""Of one search: a server that always has a next page is stopped."""
+"""Of one search, unless more are expected: a server that always has a next page is stopped."""
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -159,7 +159,12 @@ class FhirServer:
         raise references.foreign(reference)
 
     async def search(
-        self, resource_type: str, parameters: Parameters, *, limit: int | None = None
+        self,
+        resource_type: str,
+        parameters: Parameters,
+        *,
+        limit: int | None = None,
+        most_pages: int = MOST_PAGES,
     ) -> AsyncIterator[bytes]:
         """Each page of a search, a Bundle; pages follow while fewer than `limit` matches were given.
 
@@ -170,7 +175,7 @@ class FhirServer:
         asked_for: set[httpx.URL] = set()
         matches = 0
         while url is not None:
-            if url in asked_for or len(asked_for) == MOST_PAGES:
+            if url in asked_for or len(asked_for) == most_pages:
                 raise FhirServerError(f"{what}: its pages have no end", code="paging-loop")
             asked_for.add(url)
             body = await self._get(Asked("GET", url, what, headers=_accept()))

@@ -58,6 +58,7 @@ class Profile:
     rescheduling: rules.Rescheduling
     context: rules.Context
     searches: rules.Searches
+    exports: rules.Exports
     overrides: Mapping[str, Any]
     site: SiteRules = field(default_factory=SiteRules)
     layers: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -374,16 +374,40 @@ class Searches(Section, frozen=True):
         for ways in (*named, self.consents, self.roles, self.always):
             for way in ways:
                 for query in (way,) if isinstance(way, str) else way:
-                    _check_query(query)
+                    _check_query(query, SEARCH_NAMES)
 
 
-def _check_query(query: str) -> None:
+EXPORT_NAMES = frozenset({"patient", "practitioner", "since", "until", "since_day", "until_day", "changed"})
+"""What the queries of the section `exports` may use in braces."""
+
+
+class Exports(Section, frozen=True):
+    """What is known of a server's Bulk Data export, and what is searched for besides (intake, section 2)."""
+
+    lacks: tuple[str, ...]
+    by_patient: dict[str, str]
+    by_date: dict[str, tuple[str, ...]]
+    patients: str
+    roles: str
+    changed: str
+    days_back: Count
+    days_ahead: Count
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a query that is none, or uses what there is not; "" is no query at all."""
+        dated = [query for queries in self.by_date.values() for query in queries]
+        for query in (*self.by_patient.values(), *dated, self.patients, self.roles, self.changed):
+            if query:
+                _check_query(query, EXPORT_NAMES)
+
+
+def _check_query(query: str, names: frozenset[str]) -> None:
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
         if not (name and equals):
             raise ValueError(f"a query is name=value, joined by &, and `{part}` is none")
-    if unknown := set(re.findall(r"\{(.*?)\}", query)) - SEARCH_NAMES:
-        raise ValueError(f"there is no {{{min(unknown)}}}; there are {', '.join(sorted(SEARCH_NAMES))}")
+    if unknown := set(re.findall(r"\{(.*?)\}", query)) - names:
+        raise ValueError(f"there is no {{{min(unknown)}}}; there are {', '.join(sorted(names))}")
 
 
 class Rules(Section, frozen=True):
@@ -412,4 +436,5 @@ class Rules(Section, frozen=True):
     rescheduling: Rescheduling
     context: Context
     searches: Searches
+    exports: Exports
     overrides: dict[str, Any]

@@ -23,7 +23,7 @@ from fhir_bridge.intake.export.beginning import fresh
 from fhir_bridge.intake.export.folder import MANIFEST, STATE, ExportFolder
 from fhir_bridge.intake.export.report import Report
 from fhir_bridge.intake.export.request import ExportRequest
-from fhir_bridge.intake.export.run import Manner, run
+from fhir_bridge.intake.export.run import Manner, Run
 from fhir_bridge.intake.export.waiting import Pace
 from fhir_bridge.intake.export.watching import Watching
 from tests.doubles.bulk_data import BulkData, in_progress
@@ -65,7 +65,7 @@ class Exporting:
         async with FhirServer(self.bulk.server.url, authorization=token, limits=LIMITS) as server:
             request = ExportRequest(base_url=server.base_url, **asked)
             state = kept.state() or fresh("ehr", request)
-            return await run(server, kept, state, Manner(at_once, post, pace=self.pace), self.told)
+            return await Run(server, kept, state, Manner(at_once, post, pace=self.pace), self.told).run()
 
     @property
     def files(self) -> dict[str, bytes]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
 import msgspec
 
 from fhir_bridge.fhir.views import VIEWS
 from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.intake.export.crawl_plan import CrawlRules
 from fhir_bridge.intake.export.request import HEADERS, ExportRequest
 
 
@@ -24,3 +28,15 @@ def told(request: ExportRequest, *, post: bool) -> str:
         body = msgspec.json.format(msgspec.json.encode(request.body()), indent=2).decode()
         lines += ["Content-Type: application/fhir+json", "", body]
     return "\n".join(lines)
+
+
+def told_searches(request: ExportRequest, rules: CrawlRules, kinds: Sequence[str]) -> str:
+    """What a crawl searches for besides, one patient for all; `kinds` are those known not to be exported."""
+    lines = [
+        f"GET {request.base_url}/{kind}?{urlencode(search, safe=',:{}/')}"
+        for kind in kinds
+        for search in (rules.of_patient(kind, "{id}") if rules.by_patient.get(kind) else ())
+    ]
+    if not kinds:
+        return "\nthen searches for what of Appointments and orders the export holds nothing of"
+    return "\n".join(["\nthen, for each patient:", *lines])

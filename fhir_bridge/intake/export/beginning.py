@@ -24,10 +24,13 @@ class _Manifest(msgspec.Struct, rename="camel"):
 
 
 def unfinished(folder: ExportFolder) -> State | None:
-    """The export to go on with. Raises UsageError where the folder holds a finished one or something else."""
+    """The export to go on with; one that was refused at once is none.
+
+    Raises UsageError where the folder holds a finished one, or something else.
+    """
     state = folder.state()
     if state is not None:
-        return state
+        return state if state.holds_something else None
     if folder.is_finished:
         raise UsageError(
             f"{folder.path} holds a finished export, which is not overwritten",

@@ -59,7 +59,7 @@ class Export:
             return
         if state.job_url is None:
             self.folder.drop_data()
-            state.job_url = await self.job.kick_off(state.request, post=self.post)
+            state.job_url = await self.job.kick_off(state.exported, post=self.post)
             self.folder.save(state)
             self.watching.said("the export is begun")
         whole = await self.job.manifest(state.job_url)

@@ -14,10 +14,11 @@ from fhir_bridge.intake.export.report import Report
 from fhir_bridge.intake.export.state import Part, State, stem
 
 
-def files_here(folder: ExportFolder, state: State, crawled: list[str]) -> list[Part]:
-    """The files of the export that are here, those of a crawl, which the manifest knows nothing of, last."""
+def files_here(folder: ExportFolder, state: State) -> list[Part]:
+    """The files of the export that are here; those of a crawl last."""
     parts = [part for part in state.parts or () if folder.has(part.name)]
-    return parts + [Part(OUTPUT, stem(name), name, name) for name in crawled]
+    parts += [Part(OUTPUT, stem(name), name, name) for name in folder.crawled()]
+    return parts + [Part(ERROR, "OperationOutcome", name, name) for name in folder.crawled("error")]
 
 
 def count(folder: ExportFolder, files: list[Part], report: Report) -> None:
@@ -54,8 +55,7 @@ def write_manifest(folder: ExportFolder, state: State, files: list[Part], report
             "extension": {
                 "source": state.source,
                 "request": msgspec.to_builtins(state.request),
-                "crawled": list(report.crawled),
-                "refused": {f"{kind} {code}": number for (kind, code), number in report.refused.items()},
+                "crawled": report.crawled,
                 "mismatched": sorted(report.mismatched),
             },
         },

@@ -21,6 +21,12 @@ PARTIAL = ".tmp"
 RESUMABLE = ".tmp.json"
 """Beside a partial file: what it takes to fetch the rest of it only."""
 
+PATIENTS = "export-patients.txt"
+"""The patients that a crawl searches for, an id a line: the same ones after a crash."""
+
+CRAWLED = ".crawled-"
+"""In the name of a file that a crawl wrote; an empty one says that nothing was found."""
+
 OWN_FOLDERS = ("deleted", "error")
 
 
@@ -110,12 +116,19 @@ class ExportFolder:
             for file in folder.glob("*.ndjson*"):
                 file.unlink()
 
+    def crawled(self, folder: str = "") -> list[str]:
+        """The files that a crawl wrote, but for empty ones."""
+        found = sorted((self.path / folder).glob(f"*{CRAWLED}*.ndjson"))
+        return [str(file.relative_to(self.path)) for file in found if file.stat().st_size]
+
     def tidy(self) -> None:
         """Remove the state and what else only a running export needs."""
-        (self.path / STATE).unlink(missing_ok=True)
         for folder in (self.path, *(self.path / name for name in OWN_FOLDERS)):
-            for file in folder.glob(f"*{PARTIAL}*"):
-                file.unlink()
+            for file in [*folder.glob(f"*{PARTIAL}*"), *folder.glob(f"*{CRAWLED}*")]:
+                if PARTIAL in file.name or not file.stat().st_size:
+                    file.unlink()
+        for name in (STATE, PATIENTS):
+            (self.path / name).unlink(missing_ok=True)
         for name in OWN_FOLDERS:
             with contextlib.suppress(OSError):
                 (self.path / name).rmdir()  # only where it is empty

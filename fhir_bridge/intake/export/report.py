@@ -15,7 +15,7 @@ class Report:
     name: the export is not whole then.
 
     `mismatched` are files with another number of lines than the manifest says; `issues` what the server says
-    went wrong, by severity and code; `refused` the searches of a crawl that were, by type and code.
+    went wrong, by severity and code; `crawled` how many searches and reads a crawl made, by type.
     """
 
     resources: Counter[str] = field(default_factory=Counter)
@@ -24,9 +24,7 @@ class Report:
     failed: dict[str, FhirServerError] = field(default_factory=dict)
     mismatched: dict[str, tuple[int, int]] = field(default_factory=dict)
     issues: Counter[tuple[str, str]] = field(default_factory=Counter)
-    crawled: tuple[str, ...] = ()
-    searches: int = 0
-    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    crawled: dict[str, int] = field(default_factory=dict)
     job_left: bool = False
 
     @property
@@ -38,4 +36,4 @@ class Report:
     def needs_a_person(self) -> bool:
         """Whether something is missing, or may be (exit code 1)."""
         serious = any(severity in SERIOUS for severity, _ in self.issues)
-        return bool(self.failed or self.mismatched or serious or self.refused)
+        return bool(self.failed or self.mismatched or serious)

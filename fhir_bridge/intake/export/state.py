@@ -32,7 +32,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`job_url` None: not kicked off; `parts` None: the manifest is not known yet. Times are FHIR instants.
 
-    `crawled` are the types to be searched for, None where that is still to be found out.
+    `crawl`: what the server does not export is searched for. `crawled` are those types, None where that is
+    still to be found out.
     """
 
     version: int = VERSION
@@ -42,7 +43,21 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     job_url: str | None = None
     transaction_time: str | None = None
     parts: list[Part] | None = None
+    crawl: bool = False
     crawled: tuple[str, ...] | None = None
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether more was done than asking."""
+        return self.job_url is not None or self.parts is not None or self.crawled is not None
+
+    @property
+    def exported(self) -> ExportRequest:
+        """What is asked of `$export`: what is not searched for."""
+        types = tuple(kind for kind in self.request.types if kind not in (self.crawled or ()))
+        filters = self.request.type_filters
+        own = tuple(text for text in filters if not types or text.partition("?")[0] in types)
+        return msgspec.structs.replace(self.request, types=types, type_filters=own)
 
     def forget_job(self) -> None:
         """Nothing of the server's job counts any more."""

@@ -30,6 +30,9 @@ SYNC_EVERY = 1.0
 CUT_OFF = 3
 """Times that a file may come cut off, or with another number of lines than the manifest says."""
 
+REFUSALS = 3
+"""Times in a row that a token and the next one may be refused: other files, at the same time, use them up."""
+
 _EXPIRED = frozenset({403, 404, 410})
 """What a pre-signed address answers once it is too old, and a server for a file it has deleted."""
 
@@ -73,7 +76,8 @@ class Transfer:
                 have = self._resumable(part)
                 if have is not None and have.synced > here:
                     here, waits = have.synced, Waits(self.pace)  # it comes, if in pieces
-                wait = waits.failing(error.said)
+                refused = error.refusal.status == 401
+                wait = waits.failed(REFUSALS) if refused else waits.failing(error.said)
                 if wait is None:
                     raise error.refusal from None
                 await waits.sleep(wait)
@@ -183,9 +187,9 @@ def _refused(status: int, headers: Mapping[str, str], part: Part, with_token: bo
     error = refusal(status, b"", part.name)
     if status in _EXPIRED:
         return ExpiredError(error)
-    if status in (408, 429) or status >= 500:
+    if status in (408, 429) or status >= 500 or (status == 401 and with_token):
         return _LaterError(retry_after(headers.get("retry-after"), datetime.now(UTC)), error)
-    if status == 401 and not with_token:
+    if status == 401:
         error.hint = (
             "it lies at a host that wants credentials, and ours are for base_url only: ask the vendor"
         )

@@ -22,7 +22,7 @@ class Watching:
         """A file is whole."""
 
     def searches(self, total: int, done: int) -> None:
-        """How many groups of searches there are, and how many were made already."""
+        """How many searches and reads there are now, and how many were made already."""
 
-    def searched(self) -> None:
-        """A group of searches is done."""
+    def searched(self, number: int) -> None:
+        """So many of them are done."""
