@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Bridge, Hospital
+from fhir_bridge.intake.export import crawl_plan
+from tests.conftest import PROGRAM, Bridge, Hospital
 from tests.doubles.ehr import Ehr
 from tests.doubles.faults import Fault
 
@@ -218,24 +219,25 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def test_a_crawl_that_was_killed_goes_on_to_the_same_bytes(bridge: Bridge, hospital: Hospital) -> None:
-    """Groups that are done are not asked for again; the file that was being written is."""
+IN_TENS = "import fhir_bridge.intake.export.crawl_plan as plan; plan.A_GROUP = 10; "
+
+
+def test_a_crawl_that_was_killed_goes_on_to_the_same_bytes(
+    bridge: Bridge, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups that are done are not asked for again; the one that was under way is."""
+    monkeypatch.setattr(crawl_plan, "A_GROUP", 10)
     ehr = Ehr()
     ehr.bulk.methods = ()
-    for number in range(130):
-        whose = {"actor": {"reference": f"Patient/p{number}"}}
-        ehr.bulk.server.records.put(
-            hospital.patient(number % 99, id=f"p{number}"),
-            hospital.appointment(number % 99, id=f"a{number}", participant=[whose]),
-        )
+    for number in range(25):
+        ehr.bulk.server.records.put(hospital.patient(number), hospital.appointment(number))
     words = ("export", "ehr", "--crawl", "--type", "Patient,Appointment", "--to")
     with ehr.running(bridge.folder, export="at_once = 1"):
         assert bridge(*words, "undisturbed").code == 0
         ehr.bulk.server.requests.clear()
-        slow = Fault("GET Appointment", seconds=0.01, times=None)
-        ehr.bulk.server.faults = [slow]
-        process = bridge.process(*words, "out")
-        until(lambda: len(ehr.bulk.server.lines("GET Appointment")) > 110)
+        ehr.bulk.server.faults = [Fault("GET Appointment", seconds=0.05, times=None)]
+        process = bridge.process(*words, "out", program=IN_TENS + PROGRAM)
+        until(lambda: len(ehr.bulk.server.lines("GET Appointment")) > 14)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         ehr.bulk.server.faults = []
@@ -248,6 +250,7 @@ def test_a_crawl_that_was_killed_goes_on_to_the_same_bytes(bridge: Bridge, hospi
         for name in ("undisturbed", "out")
     )
     assert first == second
-    assert len(set(ehr.bulk.server.lines("GET Appointment"))) == 130
-    assert len(ehr.bulk.server.lines("GET Appointment")) <= 130 + 30
+    asked = ehr.bulk.server.lines("GET Appointment")
+    assert len(set(asked)) == 25
+    assert 25 < len(asked) <= 35
     assert len(ehr.bulk.server.lines("GET Patient")) == 1

@@ -124,8 +124,8 @@ class ExportFolder:
     def tidy(self) -> None:
         """Remove the state and what else only a running export needs."""
         for folder in (self.path, *(self.path / name for name in OWN_FOLDERS)):
-            for file in [*folder.glob(f"*{PARTIAL}*"), *folder.glob(f"*{CRAWLED}*")]:
-                if PARTIAL in file.name or not file.stat().st_size:
+            for file in list(folder.iterdir()):
+                if PARTIAL in file.name or (CRAWLED in file.name and not file.stat().st_size):
                     file.unlink()
         for name in (STATE, PATIENTS):
             (self.path / name).unlink(missing_ok=True)
