@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
-    from fhir_bridge.subscriptions.hearing import Hearing
     from fhir_bridge.subscriptions.keeping import Keeper
     from fhir_bridge.subscriptions.report import SourceReport
     from fhir_bridge.subscriptions.watch_rules import WatchRules
@@ -365,19 +364,10 @@ def route_of(settings: Settings, client: ClientSettings) -> Route:
 
 def watch_rules_of(settings: Settings, name: str) -> WatchRules | None:
     """By what a source is watched; None where it is not set to tell by Subscriptions."""
-    from fhir_bridge.subscriptions.presenting import channel_headers
     from fhir_bridge.subscriptions.watch_rules import watch_rules
 
     source = settings.source(name)
-    return watch_rules(source, channel_headers(source.settings.credentials))
-
-
-def hearing_of(settings: Settings, ledger: SqlLedger, name: str) -> Hearing | None:
-    """Who notes what a source's messages say of its subscriptions."""
-    from fhir_bridge.subscriptions.hearing import Hearing
-
-    rules = watch_rules_of(settings, name)
-    return Hearing(ledger, name, rules.numbering if rules else "none")
+    return watch_rules(source, profile_of(source, {}))
 
 
 def watchers_of(settings: Settings, ledger: SqlLedger, servers: Mapping[str, FhirServer]) -> list[Watcher]:

@@ -364,6 +364,7 @@ class Searches(Section, frozen=True):
     coverages: Ways
     consents: Ways
     roles: Ways
+    changed: Ways
     always: tuple[str, ...]
     newest: Annotated[int, msgspec.Meta(ge=1)]
     days_ahead: Count
@@ -371,7 +372,7 @@ class Searches(Section, frozen=True):
     def __post_init__(self) -> None:
         """Raises ValueError for a query that is none, or uses what there is not."""
         named = (self.encounters, self.appointments, self.chain, self.related_persons, self.coverages)
-        for ways in (*named, self.consents, self.roles, self.always):
+        for ways in (*named, self.consents, self.roles, self.changed, self.always):
             for way in ways:
                 for query in (way,) if isinstance(way, str) else way:
                     _check_query(query, SEARCH_NAMES)

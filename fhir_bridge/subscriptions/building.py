@@ -13,7 +13,7 @@ is what was booked and is not any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,8 +32,8 @@ CHANNEL_TYPES = "http://terminology.hl7.org/CodeSystem/subscription-channel-type
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One subscription as we want it. `topic` is its canonical, in every form but `r4`; `criteria` narrow it
-    there, and are all there is in `r4`. `headers` carry our own secret: (name, value). `heartbeat` and
-    `timeout` are whole seconds, `ends_at` is aware.
+    there, and are all there is in `r4`. `headers` carry our own secret: (name, value); `secret` is one that
+    Medplum signs with. `heartbeat` and `timeout` are whole seconds, `ends_at` is aware.
     """
 
     form: Form
@@ -41,10 +41,11 @@ class Wanted:
     criteria: tuple[Criteria, ...]
     topic: str | None = None
     content: Content = "full-resource"
-    headers: Sequence[tuple[str, str]] = ()
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     heartbeat: int | None = None
     timeout: int | None = None
     ends_at: datetime | None = None
+    secret: str | None = field(default=None, repr=False)
 
     @property
     def subject(self) -> str:
@@ -82,6 +83,8 @@ def _r4(wanted: Wanted) -> Json:
     }
     if wanted.ends_at is not None:
         built["end"] = wanted.ends_at
+    if wanted.secret is not None:
+        built["extension"] = [signing(wanted.secret)]
     if wanted.form != "r4":
         built["meta"] = {"profile": [f"{BACKPORT}/backport-subscription"]}
         filters = [_extension("filter-criteria", "String", str(c)) for c in wanted.criteria if c.is_narrowed]
@@ -134,6 +137,15 @@ def _r5(wanted: Wanted) -> Json:
     return {**built, **{name: value for name, value in more.items() if value}}
 
 
+SIGNING = "https://www.medplum.com/fhir/StructureDefinition/subscription-secret"
+"""https://www.medplum.com/docs/subscriptions/subscription-extensions"""
+
+
+def signing(secret: str) -> Json:
+    """Has Medplum sign what it posts."""
+    return {"url": SIGNING, "valueString": secret}
+
+
 HIDDEN = "***"
 
 
@@ -145,10 +157,8 @@ def hidden(subscription: Json) -> Json:
         shown["channel"] = {**channel, "header": [f"{name}: {HIDDEN}" for name in names]}
     if isinstance(shown.get("parameter"), list):
         shown["parameter"] = [{**each, "value": HIDDEN} for each in shown["parameter"]]
-    # Medplum's secret stands in an extension.
     if isinstance(shown.get("extension"), list):
         shown["extension"] = [
-            {**each, "valueString": HIDDEN} if "secret" in str(each.get("url")) else each
-            for each in shown["extension"]
+            signing(HIDDEN) if each.get("url") == SIGNING else each for each in shown["extension"]
         ]
     return shown

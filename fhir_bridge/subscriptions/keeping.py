@@ -102,7 +102,7 @@ class Keeper:
         told = Wanted(
             form, rules.endpoint, rules.criteria, None, rules.content, rules.headers,
             round(rules.heartbeat.total_seconds()) or None, round(rules.timeout.total_seconds()) or None,
-            rules.ends_at(self.clock()),
+            rules.ends_at(self.clock()), rules.secret,
         )  # fmt: skip
         if form == "r4":
             return [self._for_r4(told, index) for index in range(len(rules.criteria))]
@@ -205,7 +205,7 @@ class Keeper:
         rules = self.rules
         return Wanted(
             kept.form, kept.endpoint or rules.endpoint or "", (), kept.topic, headers=rules.headers,
-            ends_at=rules.ends_at(self.clock()),
+            ends_at=rules.ends_at(self.clock()), secret=rules.secret,
         )  # fmt: skip
 
     async def look_at(self, kept: Kept) -> Kept:

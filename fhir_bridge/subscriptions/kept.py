@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fhir_bridge.fhir import dates
-from fhir_bridge.subscriptions.building import BACKPORT, Content, Form, Wanted
+from fhir_bridge.subscriptions.building import BACKPORT, SIGNING, Content, Form, Wanted, signing
 from fhir_bridge.subscriptions.criteria import Criteria, criteria_of
 
 Json = dict[str, Any]
@@ -143,6 +143,9 @@ def asked_again(kept: Kept, wanted: Wanted) -> Json:
         resource["end"] = wanted.ends_at.isoformat()
     elif kept.ends_at is not None:
         resource.pop("end", None)
+    if wanted.secret is not None:
+        others = [each for each in _dicts(resource.get("extension")) if each.get("url") != SIGNING]
+        resource["extension"] = [*others, signing(wanted.secret)]
     if kept.form == "r5":
         if wanted.headers:
             resource["parameter"] = [{"name": name, "value": value} for name, value in wanted.headers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_bridge.settings.tables import CredentialSettings
+from fhir_bridge.settings.tables import CredentialSettings, SourceSettings
 
 
 def channel_headers(credentials: CredentialSettings | None) -> tuple[tuple[str, str], ...]:
@@ -10,3 +10,8 @@ def channel_headers(credentials: CredentialSettings | None) -> tuple[tuple[str, 
     if credentials is None or credentials.bearer is None:
         return ()
     return (("Authorization", f"Bearer {credentials.bearer.get_secret_value()}"),)
+
+
+def signing_secret(settings: SourceSettings) -> str | None:
+    """The secret that Medplum is to sign with; other servers have no place for one."""
+    return None

@@ -11,14 +11,15 @@ import msgspec
 import structlog
 
 from fhir_bridge.errors import FhirServerError
+from fhir_bridge.fetching.searching import filled
 from fhir_bridge.fhir import dates, envelopes
 from fhir_bridge.fhir.envelopes import Part
 from fhir_bridge.ledger.messages import Received
 from fhir_bridge.ledger.watched import Sweep
 from fhir_bridge.subscriptions.criteria import Criteria
 from fhir_bridge.subscriptions.fetched import bundle_of, keep, version_of
+from fhir_bridge.subscriptions.watch_rules import WatchRules
 
-PAGE = "100"
 NO_LAST_UPDATED, IGNORED = "no-last-updated", "last-updated-ignored"
 """Codes of a search that its server cannot do, or does as if it had not been told since when."""
 
@@ -56,12 +57,11 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """Searches one source. `overlap` is how far before the last search it reaches back."""
+    """Searches one source."""
 
     ledger: Ledger
     server: Server
-    source: str
-    overlap: timedelta
+    rules: WatchRules
     clock: Callable[[], datetime]
 
     async def search(self, criteria: Criteria, last: Sweep) -> Sweep:
@@ -74,16 +74,20 @@ class Searcher:
         found = missed = 0
         until = began
         try:
-            async for page in self._pages(criteria, last.until - self.overlap):
+            async for page in self._pages(criteria, last.until - self.rules.overlap):
                 until = min(until, _made_at(page) or until)
-                count, new = await self._take(page, criteria, last.until - self.overlap)
+                count, new = await self._take(page, criteria, last.until - self.rules.overlap)
                 found, missed = found + count, missed + new
         except FhirServerError as error:
-            log.warning("search-failed", source=self.source, type=criteria.resource_type, error=error.code)
+            log.warning(
+                "search-failed", source=self.rules.source, type=criteria.resource_type, error=error.code
+            )
             failing = replace(last, error=error.code, failing_since=last.failing_since or began)
             return await self._record(failing, found, missed)
         if missed:
-            log.warning("search-found-missed", source=self.source, type=criteria.resource_type, count=missed)
+            log.warning(
+                "search-found-missed", source=self.rules.source, type=criteria.resource_type, count=missed
+            )
         swept = replace(last, until=max(until, last.until), error=None, failing_since=None)
         return await self._record(swept, found, missed)
 
@@ -94,27 +98,24 @@ class Searcher:
         return sweep
 
     async def _pages(self, criteria: Criteria, since: datetime) -> AsyncIterator[bytes]:
-        """Oldest first where the server can; some refuse `_sort`, some every search by `_lastUpdated`."""
+        """The pages of the first way that the server takes. Raises FhirServerError `no-last-updated` where it
+        takes none."""
         moment = since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        asked = [*criteria.parameters, ("_lastUpdated", f"ge{moment}"), ("_count", PAGE)]
-        came = False
-        try:
-            async for page in self.server.search(criteria.resource_type, [*asked, ("_sort", "_lastUpdated")]):
-                came = True
-                yield page
-            return
-        except FhirServerError as error:
-            if came or error.code not in REFUSED:
-                raise
-        try:
-            async for page in self.server.search(criteria.resource_type, asked):
-                yield page
-        except FhirServerError as error:
-            if error.code in REFUSED:
-                raise FhirServerError(
-                    "its server refuses a search by _lastUpdated", code=NO_LAST_UPDATED
-                ) from None
-            raise
+        for way in self.rules.ways:
+            came = False
+            try:
+                for query in (way,) if isinstance(way, str) else way:
+                    asked = filled("&".join((query, *self.rules.always)), {"since": moment})
+                    async for page in self.server.search(
+                        criteria.resource_type, [*criteria.parameters, *asked]
+                    ):
+                        came = True
+                        yield page
+                return
+            except FhirServerError as error:
+                if came or error.code not in REFUSED:
+                    raise
+        raise FhirServerError("its server takes no search by _lastUpdated", code=NO_LAST_UPDATED)
 
     async def _take(self, page: bytes, criteria: Criteria, since: datetime) -> tuple[int, int]:
         """How many resources of the type the page holds, and how many of them nobody had told; those are
@@ -126,14 +127,14 @@ class Searcher:
         if any(moment < since - _TRUNCATED for moment in moments):
             raise FhirServerError("its server ignores _lastUpdated", code=IGNORED)
         labels = [version.label for _, version in ours if version]
-        known = await self.ledger.known_versions(self.source, labels) if labels else {}
+        known = await self.ledger.known_versions(self.rules.source, labels) if labels else {}
         old = {
             id(part) for part, version in ours if version and version.is_known_as(known.get(version.label))
         }
         new = [part for part in parts if id(part) not in old]
         missed = len(ours) - len(old)
         if missed:
-            await keep(self.ledger, self.source, bundle_of(new), self.clock())
+            await keep(self.ledger, self.rules.source, bundle_of(new), self.clock())
         return len(ours), missed
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.rules import Ways
 from fhir_bridge.settings import CallingHours, Source
 from fhir_bridge.subscriptions.building import Content, Form
 from fhir_bridge.subscriptions.clinic import USUAL
 from fhir_bridge.subscriptions.criteria import Criteria, criteria_of
 from fhir_bridge.subscriptions.numbering import Numbering
+from fhir_bridge.subscriptions.presenting import channel_headers, signing_secret
 
 EVERYTHING = (Criteria("Appointment"), Criteria("ServiceRequest"))
 """Where the settings say nothing: all that can be a trigger in R4 and R5."""
@@ -18,7 +21,8 @@ EVERYTHING = (Criteria("Appointment"), Criteria("ServiceRequest"))
 @dataclass(frozen=True, slots=True)
 class WatchRules:
     """The source's name and zone, what is asked for, and when something is overdue. `heartbeat`, `timeout`,
-    `sweep_every` and `silence_alarm` of zero: never. `headers` carry our own secret.
+    `sweep_every` and `silence_alarm` of zero: never. `headers` carry our own secret, `secret` is one to sign
+    with; `ways` and `always` are the layers' `searches.changed` and `searches.always`.
     """
 
     source: str
@@ -29,6 +33,9 @@ class WatchRules:
     topics: tuple[str, ...] = ()
     content: Content = "full-resource"
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secret: str | None = field(default=None, repr=False)
+    ways: Ways = ()
+    always: tuple[str, ...] = ()
     heartbeat: timedelta = timedelta(minutes=10)
     timeout: timedelta = timedelta(seconds=30)
     lifetime: timedelta | None = None
@@ -45,8 +52,8 @@ class WatchRules:
         return None if self.lifetime is None else (now + self.lifetime).replace(microsecond=0)
 
 
-def watch_rules(source: Source, headers: tuple[tuple[str, str], ...] = ()) -> WatchRules | None:
-    """The rules of a source; None for one that does not tell by Subscriptions."""
+def watch_rules(source: Source, profile: Profile) -> WatchRules | None:
+    """The rules of a source and its layers; None for one that does not tell by Subscriptions."""
     told = source.settings.subscription
     if told is None:
         return None
@@ -58,7 +65,10 @@ def watch_rules(source: Source, headers: tuple[tuple[str, str], ...] = ()) -> Wa
         criteria=tuple(criteria_of(text) for text in told.criteria) or EVERYTHING,
         topics=told.topics,
         content=told.content,
-        headers=headers,
+        headers=channel_headers(source.settings.credentials),
+        secret=signing_secret(source.settings),
+        ways=profile.searches.changed,
+        always=profile.searches.always,
         heartbeat=told.heartbeat,
         timeout=told.timeout,
         lifetime=told.lifetime,

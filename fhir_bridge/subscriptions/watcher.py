@@ -124,7 +124,7 @@ class Watcher:
     async def _sweep(self, server: FhirServer, wanted: Sequence[Criteria], known: Known) -> datetime:
         """Search by these criteria; where they are all, and all went well, nothing of before is missed."""
         began, rules = self.clock(), self.rules
-        searcher = Searcher(self.ledger, server, rules.source, rules.overlap, self.clock)
+        searcher = Searcher(self.ledger, server, rules, self.clock)
         done = {sweep.criteria: sweep for sweep in known.sweeps}
         good = True
         for criteria in wanted:

@@ -25,6 +25,8 @@ from fhir_bridge.intake import notifications
 from fhir_bridge.ledger.messages import MessageSelection, Received
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.ledger.watched import Watched
+from fhir_bridge.mapping.profile import SourceFacts
+from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.subscriptions.criteria import criteria_of
 from fhir_bridge.subscriptions.fetched import FETCHED
 from fhir_bridge.subscriptions.hearing import Hearing
@@ -43,6 +45,7 @@ LATER = timedelta(seconds=20)
 """More than GRACE: what is under way has come by then."""
 
 ONE_TRY = Limits(rate=None, tries=1)
+WAYS = load_profile(SourceFacts("ehr")).searches.changed
 APPOINTMENTS = (criteria_of("Appointment?"),)
 
 
@@ -141,7 +144,7 @@ async def site(tmp_path: Path, form: str = "r4-backport", **manners: Any) -> Asy
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}/fhir/ehr"
         rules = WatchRules(
             "ehr", endpoint=endpoint, form=form, criteria=APPOINTMENTS, topics=(topic,) if topic else (),
-            headers=(("Authorization", "Bearer token"),), silence_alarm=timedelta(),
+            headers=(("Authorization", "Bearer token"),), silence_alarm=timedelta(), ways=WAYS,
         )  # fmt: skip
         async with (
             hospital.running(),
@@ -333,6 +336,24 @@ async def test_a_server_that_cannot_search_by_when_is_an_alarm(tmp_path: Path) -
         await at.look()
         (sweep,) = await at.ledger.sweeps("ehr")
         assert sweep.error == "no-last-updated"
+
+
+async def test_a_vendor_that_cannot_search_so_is_not_asked_to(tmp_path: Path) -> None:
+    """It is known from its layer, before a request is made; what is missed by number is an alarm."""
+    async with site(tmp_path, "r4") as at:
+        oracle = load_profile(SourceFacts("ehr", vendor="oracle-health")).searches.changed
+        await at.look(ways=oracle)
+        (sweep,) = await at.ledger.sweeps("ehr")
+        assert (sweep.error, at.hospital.requests) == ("no-last-updated", [])
+
+
+async def test_a_server_that_refuses_to_sort_is_asked_without(tmp_path: Path) -> None:
+    """The next way of the layer."""
+    async with site(tmp_path, "r4") as at:
+        at.hospital.records.put(appointment(1))
+        at.hospital.faults.append(Fault(r"GET Appointment\?.*_sort", status=400, times=None))
+        await at.look()
+        assert await at.labels() == ["Appointment/a1"]
 
 
 async def test_a_server_that_ignores_since_when_is_an_alarm(tmp_path: Path) -> None:
