@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
     from fhir_bridge.ledger.checking import Condition
     from fhir_bridge.ledger.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
+    from fhir_bridge.processing.processor import Processor
+    from fhir_bridge.processing.source import ProcessedSource
     from fhir_bridge.subscriptions.keeping import Keeper
     from fhir_bridge.subscriptions.report import SourceReport
     from fhir_bridge.subscriptions.watch_rules import WatchRules
     from fhir_bridge.subscriptions.watcher import Watcher
+    from fhir_bridge.webhook.credentials import Credentials
+    from fhir_bridge.webhook.server import Listening
 
 
 VALIDATION = "validation"
@@ -261,13 +266,110 @@ def rereading_of(
     return Rereading(ledger, readers) if readers else None
 
 
+def processor_of(
+    loaded: Loaded, ledger: SqlLedger, servers: Mapping[str, FhirServer], clock: Clock | None = None
+) -> Processor:
+    """What processes the inbox, for every source of the settings. Raises as `run_with` does."""
+    from fhir_bridge.dispatch.clock import utc_now
+    from fhir_bridge.processing.processor import Processor
+
+    return Processor(
+        ledger,
+        {
+            name: processed_source(loaded, name, ledger, servers.get(name))
+            for name in served_sources(loaded.settings)
+        },
+        lambda source: do_not_call_of(ledger, source),
+        clock or utc_now,
+        loaded.settings.serve.poll,
+    )
+
+
+@asynccontextmanager
+async def webhook_of(
+    loaded: Loaded, ledger: SqlLedger, at: Listening, *, insecure: bool, came: Callable[[], None]
+) -> AsyncIterator[str]:
+    """The door for webhooks at an address, its URL given; `came` is called after each commit. Leaving answers
+    what was begun and commits it.
+
+    Raises SettingsError where a source has no credentials, unless `insecure`, and as `serving` does.
+    """
+    from fhir_bridge.dispatch.clock import utc_now
+    from fhir_bridge.webhook.app import webhook_app
+    from fhir_bridge.webhook.bodies import Bodies
+    from fhir_bridge.webhook.door import Door
+    from fhir_bridge.webhook.keeping import InboxWriter
+    from fhir_bridge.webhook.metrics import Metrics
+    from fhir_bridge.webhook.server import serving
+
+    settings, metrics = loaded.settings.serve, Metrics()
+    seconds = settings.body_timeout.total_seconds()
+
+    def kept(count: int) -> None:
+        metrics.kept(count)
+        came()
+
+    credentials = credentials_of(loaded.settings, insecure=insecure)
+    async with InboxWriter(ledger, kept) as writer:
+        door = Door(credentials, Bodies(settings.max_body, seconds), writer, utc_now)
+        async with serving(webhook_app(door, ledger, metrics, utc_now), at, patience=seconds) as url:
+            yield url
+
+
+def credentials_of(settings: Settings, *, insecure: bool) -> dict[str, Credentials | None]:
+    """What the webhooks of each source must present; None for one that lets anybody in.
+
+    Raises SettingsError where that is so and not `insecure`.
+    """
+    from fhir_bridge.webhook.credentials import Credentials
+
+    found: dict[str, Credentials | None] = {}
+    for name in served_sources(settings):
+        own = settings.source(name).settings.credentials
+        found[name] = Credentials(own, settings.serve.trusted_proxies) if own and own.kinds else None
+    open_ = [name for name, credentials in found.items() if credentials is None]
+    if open_ and not insecure:
+        raise SettingsError(
+            f"no credentials for {', '.join(open_)}: anybody could have patients called",
+            code="credentials-missing",
+            hint=f'set one in [sources.{open_[0]}.credentials], such as bearer = {{ env = "EHR_TOKEN" }}; '
+            "--insecure does without, on this machine only",
+        )
+    return found
+
+
+def served_sources(settings: Settings) -> list[str]:
+    """The names of the sources: those that are set, else the default one."""
+    return list(settings.sources) or [DEFAULT_SOURCE]
+
+
+def processed_source(
+    loaded: Loaded, name: str, ledger: SqlLedger | None = None, server: FhirServer | None = None
+) -> ProcessedSource:
+    """A source with its rules; its FHIR server where it can be read; and, with a ledger, who takes note of
+    what its subscriptions tell."""
+    from fhir_bridge.fetching.completing import Completion
+    from fhir_bridge.processing.source import ProcessedSource
+
+    own = loaded.settings.source(name).settings
+    run = run_with(loaded, name, {}, None)
+    return ProcessedSource(
+        name,
+        lambda now: replace(run, now=now),
+        own.hold,
+        server,
+        Completion(server, run.profile) if server is not None else None,
+        hearing_of(loaded.settings, ledger, name) if ledger is not None else None,
+        can_search=server is not None and own.subscription is not None,
+    )
+
+
 def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
     """By what dispatch judges an intent: each source's own hours, from its layers, and its zone."""
     from fhir_bridge.dispatch.checks import Rules, SourceCalling
     from fhir_bridge.settings.calling import hours_of
 
-    names = list(settings.sources) or [DEFAULT_SOURCE]
-    profiles = {name: profile_of(settings.source(name), {}) for name in names}
+    profiles = {name: profile_of(settings.source(name), {}) for name in served_sources(settings)}
     return Rules(
         dispatch,
         {

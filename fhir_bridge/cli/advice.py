@@ -48,6 +48,24 @@ REASON = {
 }
 """Why something is not sent, or what the endpoint said, in plain words."""
 
+MESSAGE_REASON = {
+    "nothing-to-read-from": "it names what changed and does not bring it: set base_url and client of its "
+    "source, or have its Subscription bring full resources",
+    "source-unreachable": "its source's FHIR server does not answer: see to the server, or to `client`",
+    "not-found": "its source's FHIR server does not know what it names: is base_url the server that sends?",
+    "foreign-reference": "it names something on another server: list that in client.other_bases if it is "
+    "yours",
+    "no-such-source": "its source is not in bridge.toml: add it",
+    "given-up": "the process ended each time it was processed: please report it",
+    "fault": "a fault of fhir-bridge: the log says where; please report it",
+    "payloads-cleared": "it waited longer than messages are kept: have it sent again",
+    "notification-type": "its SubscriptionStatus has a type that FHIR does not know: ask the sender",
+    "notification-element": "an element of its SubscriptionStatus cannot be read: ask the sender",
+}
+"""Why a message failed, in plain words; any other code says what in it cannot be read."""
+
+MESSAGE_STEP = "`retry --message ID` once that is mended"
+
 _REASONS_LIKE = (
     ("http-5", "the endpoint failed while it had the request: it may have been processed"),
     ("http-3", "the endpoint answered with a redirect, which is never followed: is api.url right?"),
@@ -72,5 +90,14 @@ def exit_code(status: Status) -> int:
     held_back = status.destination["held_back_because"]
     if status.states.get("ready") and ENDPOINT_TROUBLE & {held_back, *status.reasons}:
         return 5
-    needs_a_person = status.alarms or any(status.states.get(state) for state in NEXT_STEP)
+    needs_a_person = (
+        status.alarms or status.inbox.get("failed") or any(status.states.get(state) for state in NEXT_STEP)
+    )
     return 1 if needs_a_person else 0
+
+
+def meaning_of_message(reason: str) -> str:
+    """Why a message failed, in plain words."""
+    return MESSAGE_REASON.get(
+        reason, "something in it cannot be read; the rest was processed: ask the sender"
+    )

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Send": {
         "submit": Entry("submit:submit", "Map FHIR files and send what is due now."),
+        "serve": Entry("serve:serve", "Take Subscription webhooks, keep them, and send what they call for."),
         "worker": Entry("worker:worker", "Send what is due from the ledger, until stopped."),
         "pause": Entry("pause:pause", "Send nothing any more, or nothing of one source, until `resume`."),
         "resume": Entry("pause:resume", "Let what was paused go on."),

@@ -15,7 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app import ledger_of, loaded_settings
-from fhir_bridge.cli.advice import NEXT_STEP, PATIENT_STEP, REASON, exit_code, meaning
+from fhir_bridge.cli.advice import (
+    MESSAGE_STEP,
+    NEXT_STEP,
+    PATIENT_STEP,
+    REASON,
+    exit_code,
+    meaning,
+    meaning_of_message,
+)
 from fhir_bridge.cli.options import json_option, selection_options
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
@@ -51,13 +59,20 @@ def print_status(found: Status, console: Console) -> None:
     patients = [(state, count, PATIENT_STEP.get(state)) for state, count in found.patients.items()]
     _print_counts("patients that are not created yet", patients, console)
     _print_counts("alarms", [(code, count, meaning(code)) for code, count in found.alarms.items()], console)
-    _print_counts("messages not processed", [(*each, None) for each in found.inbox.items()], console)
+    messages = [(state, count, _MESSAGES.get(state)) for state, count in found.inbox.items()]
+    _print_counts("messages not processed", messages, console)
     if found.oldest_due:
         console.print(f"oldest due since {instant(found.oldest_due)}")
     elif found.next_due:
         console.print(f"next due at {instant(found.next_due)}")
     if because := found.destination["held_back_because"]:
         console.print(Text(f"everything is held back: {meaning(because) or because}", "bold red"))
+
+
+_MESSAGES = {
+    "received": "a worker, or `serve`, processes them",
+    "failed": "`worklist` says why",
+}
 
 
 def print_states(found: Status, console: Console) -> None:
@@ -97,7 +112,7 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
     """List what waits for a person, longest waiting first.
 
     Rejected (the data won't do), refused (by the endpoint), in doubt (an answer was lost: somebody may have
-    been phoned), parked (given up), and patients whose creation is in doubt or refused.
+    been phoned), parked (given up), patients whose creation is in doubt or refused, messages that failed.
     """
 
     async def look() -> list[WorkItem]:
@@ -123,6 +138,10 @@ def _print_item(item: WorkItem, console: Console) -> None:
     console.print(head, soft_wrap=True)
     if item.kind == "patient":
         told: list[str | None] = [f"patient {item.source}/{item.key}", f"→ {PATIENT_STEP[item.state]}"]
+    elif item.kind == "message":
+        about = f" about {item.trigger}" if item.trigger else ""
+        told = [f"message {item.key} of {item.source}{about}",
+                f"→ {meaning_of_message(item.reason or '')}; then {MESSAGE_STEP}"]  # fmt: skip
     else:
         told = [f"{item.trigger}  intent {item.key}", item.expression and f"look at {item.expression}",
                 item.reason and (said := meaning(item.reason)) and f"→ {said}"]  # fmt: skip

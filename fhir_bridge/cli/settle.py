@@ -13,6 +13,7 @@ import click
 from fhir_bridge.app import ledger_of, loaded_settings
 from fhir_bridge.cli.options import selection_options
 from fhir_bridge.cli.screen import counted
+from fhir_bridge.ledger.messages import MessageSelection
 from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Act, Selection
 
@@ -42,20 +43,49 @@ def on_ledger(config_file: str | None, work: Callable[[Ledger], Awaitable[int]])
 @click.command()
 @click.argument("intent", required=False)
 @selection_options
+@click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
+              help="Instead of an intent, have a message that failed processed again.")  # fmt: skip
+@click.option("--messages", "messages", is_flag=True,
+              help="The same for all that failed, of this --source or with this --reason.")  # fmt: skip
 @because
 @click.pass_obj
-def retry(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
+def retry(
+    config_file: str | None,
+    intent: str | None,
+    selection: Selection,
+    message: int | None,
+    messages: bool,
+    because: str,
+) -> int:
     """Have refused, parked or cancelled intents sent after all.
 
     One INTENT, or all that a filter names. What was rejected comes back by itself when better data is sent.
+    Or messages that `serve` took and that could not be processed, once what hindered it is mended.
 
     \b
     fhir-bridge retry Appointment/a1 --because "number corrected at the endpoint"
     fhir-bridge retry --state parked --reason retries-exhausted --because "endpoint was down"
+    fhir-bridge retry --message 4711 --because "the sender's server answers again"
+    fhir-bridge retry --messages --reason nothing-to-read-from --because "client set"
     """
+    if message is not None or messages:
+        return _retry_messages(config_file, intent, selection, message, because)
     chosen = _chosen(intent, selection)
     count = on_ledger(config_file, lambda ledger: ledger.retry(chosen, act(because)))
     return _told(count, "to be sent again")
+
+
+def _retry_messages(
+    config_file: str | None, intent: str | None, selection: Selection, message: int | None, because: str
+) -> int:
+    if intent is not None or selection.state is not None:
+        raise click.UsageError("messages have no INTENT and no --state: filter with --source, --reason")
+    chosen = MessageSelection(id=message, source=selection.source, error=selection.reason)
+    count = on_ledger(config_file, lambda ledger: ledger.retry_messages(chosen, act(because)))
+    click.echo(f"{counted(count, 'message')} to be processed again")
+    if not count:
+        click.echo("  → nothing changed; `fhir-bridge worklist` lists the messages that failed", err=True)
+    return 0 if count else 1
 
 
 @click.command()

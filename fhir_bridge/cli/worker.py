@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import click
 
-from fhir_bridge.app import dispatcher_of, ledger_of, loaded_settings
+from fhir_bridge.app import ledger_of, loaded_settings
 from fhir_bridge.cli.advice import exit_code
 from fhir_bridge.cli.stopping import stop_on_signals
+from fhir_bridge.cli.working import work
 from fhir_bridge.dispatch.dispatcher import DRAIN, Until
-from fhir_bridge.dispatch.housekeeping import Housekeeper, keeping_house
 from fhir_bridge.logs import set_up_logs
 
 
@@ -23,8 +23,9 @@ from fhir_bridge.logs import set_up_logs
 def worker(config_file: str | None, drain: bool, concurrency: int | None) -> int:
     """Send what is due from the ledger, until stopped.
 
-    Patient first, then task; within calling hours; one call at a time to any number. SIGTERM or Ctrl-C
-    finishes what is in flight and claims no more. Each hour it clears what retention.payloads says is old.
+    Patient first, then task; within calling hours; one call at a time to any number. What `serve` took in is
+    processed first. SIGTERM or Ctrl-C finishes what is in flight and claims no more. Each hour it clears what
+    retention.payloads says is old.
     """
     set_up_logs()
     return asyncio.run(_work(config_file, Until(drained=DRAIN if drain else None), concurrency))
@@ -33,13 +34,8 @@ def worker(config_file: str | None, drain: bool, concurrency: int | None) -> int
 async def _work(config_file: str | None, until: Until, concurrency: int | None) -> int:
     loaded = loaded_settings(config_file)
     loaded.settings.endpoint()
-    async with (
-        ledger_of(loaded) as ledger,
-        dispatcher_of(loaded.settings, ledger, concurrency=concurrency) as dispatcher,
-    ):
-        tidy = Housekeeper(ledger, loaded.settings.retention.payloads)
-        async with keeping_house(tidy):
-            with stop_on_signals() as stop:
-                await dispatcher.run(stop.event, until)
+    async with ledger_of(loaded) as ledger:
+        with stop_on_signals() as stop:
+            await work(loaded, ledger, stop.event, until=until, concurrency=concurrency)
         status = await ledger.status(datetime.now(UTC))
     return exit_code(status) if stop.exit_code is None else stop.exit_code

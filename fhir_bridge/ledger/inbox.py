@@ -27,7 +27,7 @@ from fhir_bridge.ledger.messages import (
     Settled,
     Take,
 )
-from fhir_bridge.ledger.tables import in_state, inbox
+from fhir_bridge.ledger.tables import destination, in_state, inbox
 
 SAME_DELIVERY = timedelta(hours=24)
 """How long a delivery is remembered: the same one with the same body is kept once (intake, section 1)."""
@@ -192,7 +192,13 @@ def _settling() -> Update:
 async def release(connection: AsyncConnection, token: str) -> int:
     """Give back what was taken under this token and not settled; gives how many."""
     statement = update(inbox).where(_RECEIVED, inbox.c.lease_token == token)
-    return (await connection.execute(statement.values(**_FREE))).rowcount
+    # Whoever gives it back did not end over it.
+    return (await connection.execute(statement.values(tries=inbox.c.tries - 1, **_FREE))).rowcount
+
+
+async def touch(connection: AsyncConnection) -> None:
+    """Write something that changes nothing: a full disk or a read-only database shows by it."""
+    await connection.execute(update(destination).values(id=destination.c.id))
 
 
 async def lag(connection: AsyncConnection, source: str | None = None) -> InboxLag:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination
 from fhir_bridge.ledger.content import Content, read_content
+from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.operations import intent_id
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.states import PatientState, State
@@ -80,7 +81,8 @@ async def _counts(connection: AsyncConnection, statement: Select[Any]) -> dict[s
 async def worklist(
     connection: AsyncConnection, selection: Selection, limit: int | None = None
 ) -> list[WorkItem]:
-    """What needs a person, longest waiting first: intents, alarms, patients in doubt or refused."""
+    """What needs a person, longest waiting first: intents, alarms, patients in doubt or refused, messages
+    that failed."""
     wanted = or_(in_state(intents, *NEEDS_A_PERSON), intents.c.alarm.is_not(None))
     statement = select(intents).where(wanted).order_by(intents.c.changed_at, intents.c.id).limit(limit)
     for column in ("state", "reason", "source"):
@@ -92,7 +94,21 @@ async def worklist(
         unsettled = unsettled.where(patients.c.source == selection.source)
     if selection.state is None and selection.reason is None:
         items += [_patient_item(row) for row in await connection.execute(unsettled.limit(limit))]
+    if selection.state is None:
+        items += await _failed_messages(connection, selection, limit)
     return items
+
+
+async def _failed_messages(
+    connection: AsyncConnection, selection: Selection, limit: int | None
+) -> list[WorkItem]:
+    failed = select(*(inbox.c[name] for name in _OF_MESSAGE)).where(in_state(inbox, MessageState.FAILED))
+    if selection.source is not None:
+        failed = failed.where(inbox.c.source == selection.source)
+    if selection.reason is not None:
+        failed = failed.where(inbox.c.error == selection.reason)
+    rows = await connection.execute(failed.order_by(inbox.c.id).limit(limit))
+    return [_message_item(row) for row in rows]
 
 
 def _intent_item(row: Any) -> WorkItem:
@@ -119,6 +135,22 @@ def _patient_item(row: Any) -> WorkItem:
         reason=row.error,
         since=row.changed_at,
         answer=_text(row.answer),
+    )
+
+
+_OF_MESSAGE = ("id", "source", "state", "error", "path", "received_at", "changed_at")
+"""Columns of a message without its body."""
+
+
+def _message_item(row: Any) -> WorkItem:
+    return WorkItem(
+        kind="message",
+        key=str(row.id),
+        source=row.source,
+        state=row.state,
+        reason=row.error,
+        since=row.changed_at or row.received_at,
+        trigger=row.path,
     )
 
 

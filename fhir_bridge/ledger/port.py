@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.messages import MessageSelection
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -104,6 +105,10 @@ class Operations(Protocol):
 
     async def retry(self, selection: Selection, act: Act) -> int:
         """Decide refused, parked and cancelled intents again; due now."""
+        ...
+
+    async def retry_messages(self, selection: MessageSelection, act: Act) -> int:
+        """Have messages that failed processed again; gives how many."""
         ...
 
     async def cancel(self, selection: Selection, act: Act) -> int:

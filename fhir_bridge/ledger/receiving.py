@@ -61,6 +61,10 @@ class Receiving:
         """Give back what was taken under this token and not settled."""
         return await self._at_once(lambda connection: inbox.release(connection, token))
 
+    async def demand_writable(self: Transactions) -> None:
+        """Raise LedgerError where nothing can be committed: a row is written as it is."""
+        await self._at_once(inbox.touch)
+
     async def inbox_lag(self: Transactions, source: str | None = None) -> InboxLag:
         """How many messages wait, since when, and how many failed, of a source or of all."""
         async with self._reading() as connection:

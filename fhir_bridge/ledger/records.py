@@ -304,7 +304,8 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One thing that needs a person: an intent, or a patient (`kind`), and since when (aware UTC)."""
+    """One thing that needs a person: an intent, a patient or a message (`kind`), and since when (aware
+    UTC)."""
 
     kind: str
     key: str

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from fhir_bridge.errors import SettingsError, UsageError
 from fhir_bridge.mapping.profile import SourceFacts
+from fhir_bridge.settings.table import Table
 from fhir_bridge.settings.tables import (
     ApiSettings,
     DispatchSettings,
@@ -17,8 +18,8 @@ from fhir_bridge.settings.tables import (
     NetworkSettings,
     RetentionSettings,
     SourceSettings,
-    Table,
 )
+from fhir_bridge.settings.webhook import ServeSettings
 
 DEFAULT_SOURCE = "default"
 DEFAULT_LEDGER = "fhir-bridge.db"
@@ -55,6 +56,7 @@ class Settings(Table):
     ledger: LedgerSettings = LedgerSettings()
     network: NetworkSettings = NetworkSettings()
     retention: RetentionSettings = RetentionSettings()
+    serve: ServeSettings = ServeSettings()
     sources: Mapping[str, SourceSettings] = Field(default_factory=dict)
     folder: Path = Field(default=Path(), exclude=True)
 

@@ -7,29 +7,13 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from fhir_bridge.profiles.overrides import RULE_NAMES
 from fhir_bridge.settings import values
 from fhir_bridge.settings.calling import CallingHours, calling_hours
-
-
-class Table(BaseModel):
-    """A table of bridge.toml: frozen, closed, and silent about its values when an error is printed."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-        validate_default=True,
-    )
+from fhir_bridge.settings.table import Table
+from fhir_bridge.settings.webhook import CredentialSettings
 
 
 class ApiSettings(Table):
@@ -101,12 +85,6 @@ class RetentionSettings(Table):
     """`[retention]`: how long payloads are kept after the last change."""
 
     payloads: values.RetentionPeriod = timedelta(days=30)
-
-
-class CredentialSettings(Table):
-    """`[sources.NAME.credentials]`: what a webhook must present."""
-
-    bearer: values.OptionalSecret = None
 
 
 WAYS = {"private_key": "SMART Backend Services", "bearer": "a fixed token", "user": "HTTP Basic"}

@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -73,12 +74,24 @@ def duration_text(value: timedelta) -> str:
     return f"{milliseconds}ms"
 
 
-def size(value: object) -> int:
+class Bytes(int):
+    """A number of bytes that says itself as it is written in bridge.toml, in the largest unit that holds it
+    whole."""
+
+    def __str__(self) -> str:
+        units = [(number, unit) for unit, number in _SIZES.items() if self % number == 0]
+        number, unit = max(units)
+        return f"{int(self) // number}{unit}"
+
+
+def size(value: object) -> Bytes:
     """`"8MiB"`, `"100MB"`, in bytes."""
+    if isinstance(value, Bytes):
+        return value
     match = re.fullmatch(r"(\d+) ?([kKMG]i?B|B)", value) if isinstance(value, str) else None
     if match is None or match[2] not in _SIZES:
         raise _error("size", 'not a size: write it like "8MiB" or "100MB"')
-    return int(match[1]) * _SIZES[match[2]]
+    return Bytes(int(match[1]) * _SIZES[match[2]])
 
 
 def rate(value: object) -> float:
@@ -213,6 +226,37 @@ def encryption_key(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def several(value: object, info: ValidationInfo) -> object:
+    """One secret, or a list of them, as a list."""
+    return tuple(secret(each, info) for each in (value if isinstance(value, list | tuple) else (value,)))
+
+
+def not_blank(value: SecretStr | None) -> SecretStr | None:
+    """A secret that everybody would guess protects nothing."""
+    if value is not None and not value.get_secret_value().strip():
+        raise _error("secret", "must not be empty")
+    return value
+
+
+def one_or_more(value: tuple[object, ...]) -> tuple[object, ...]:
+    """A list that names nothing would let nobody, or everybody, in."""
+    if not value:
+        raise _error("secret", "name at least one")
+    return value
+
+
+def network(value: object) -> object:
+    """An address or a network: `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise _error(
+            "network", 'not an address or network: write it like "10.0.0.7" or "10.0.0.0/8"'
+        ) from None
+
+
 def _content(file: Path) -> tuple[str | None, str]:
     """A file's text, and what to say where it has none."""
     try:
@@ -235,7 +279,7 @@ Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(durat
 PositiveDuration = Annotated[Duration, AfterValidator(positive)]
 RetentionPeriod = Annotated[Duration, AfterValidator(at_least_a_day)]
 Count = Annotated[int, Field(strict=True, ge=1)]
-Size = Annotated[int, BeforeValidator(size)]
+Size = Annotated[Bytes, BeforeValidator(size)]
 Rate = Annotated[float, BeforeValidator(rate), PlainSerializer(rate_text)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Zone = Annotated[ZoneInfo, BeforeValidator(zone)]
@@ -249,3 +293,11 @@ File = Annotated[Path, BeforeValidator(path)]
 Secret = Annotated[SecretStr, BeforeValidator(secret)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(secret)]
 OptionalEncryptionKey = Annotated[OptionalSecret, AfterValidator(encryption_key)]
+Secrets = Annotated[
+    tuple[Annotated[SecretStr | None, AfterValidator(not_blank)], ...],
+    BeforeValidator(several),
+    AfterValidator(one_or_more),
+]
+"""One secret or several, each of which will do: so that one can be exchanged while both are in use."""
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network), PlainSerializer(str)]

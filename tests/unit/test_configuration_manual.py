@@ -29,7 +29,8 @@ def settings(model: type[BaseModel], table: str) -> Iterator[tuple[str, str, obj
         elif inner is not None:
             yield from settings(inner, f"{table}.{key}".removeprefix("."))
         elif not field.exclude:
-            yield table, key, field.get_default(call_default_factory=True)
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield table, key, default
 
 
 ALL = list(settings(Settings, ""))

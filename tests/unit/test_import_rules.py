@@ -79,9 +79,11 @@ HOMES = {
     "psycopg": {"ledger"},
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},
-    "starlette": {"sandbox"},
-    "structlog": {"dispatch", "logs", "subscriptions"},
-    "uvicorn": {"sandbox"},
+    "prometheus_client": {"webhook"},
+    "starlette": {"sandbox", "webhook"},
+    "structlog": {"cli", "dispatch", "logs", "processing", "subscriptions", "webhook"},
+    "uvicorn": {"sandbox", "webhook"},
+    "uvloop": {"cli"},
 }
 """Libraries that these parts alone know, so that another may take their place."""
 

@@ -265,7 +265,7 @@ def test_no_value_shows_in_an_error(load: Load) -> None:
         '[dispatch]\nidempotency_header = "can ary"',
         '[sources.ehr]\nvalidation = "canary"',
         '[sources.ehr]\ncredentials = "canary"',
-        '[sources.ehr.credentials]\nbearer = ["canary"]',
+        '[sources.ehr.credentials]\nbearer = [["canary"]]',
         '[ledger]\nurl = ["canary"]',
     ]
     for text in texts:

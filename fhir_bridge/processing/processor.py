@@ -1,0 +1,209 @@
+"""Takes messages out of the inbox, has them understood, and writes down what became of each.
+
+A message may be processed twice, when its processor is killed between the two commits: it is folded into the
+same intent, so nothing comes of it the second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.faults import location
+from fhir_bridge.ledger.messages import Message, MessageState, Settled, Take
+from fhir_bridge.ledger.port import Intakes
+from fhir_bridge.mapping.gates import Blocked
+from fhir_bridge.processing import reasons
+from fhir_bridge.processing.source import ProcessedSource
+from fhir_bridge.processing.understanding import Understood, understand
+
+logger = structlog.get_logger(__name__)
+
+LEASE = timedelta(minutes=5)
+"""How long a processor may be silent before its messages are taken up again."""
+
+BATCH = 64
+BATCH_BYTES = 16 * 2**20
+MOST_TRIES = 5
+"""Of a message whose processor ended each time: it may be what ends it."""
+
+GIVE_UP_AFTER = timedelta(hours=24)
+"""How long a source that does not answer is asked for what a message names; then a person must look."""
+
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=5)
+LEDGER_WAIT = 2.0
+"""Seconds until a ledger that failed is tried again."""
+
+
+class Inbox(Intakes, Protocol):
+    """What processing asks of the ledger."""
+
+    async def take_messages(self, asked: Take) -> list[Message]:
+        """Lease the oldest due messages, in their order; none of a source that another processor is at."""
+        ...
+
+    async def settle_messages(self, token: str, settled: Sequence[Settled], now: datetime) -> int:
+        """Write down what became of messages that this token still holds."""
+        ...
+
+    async def release_messages(self, token: str) -> int:
+        """Give back what was taken and not settled."""
+        ...
+
+
+class BlockedOf(Protocol):
+    """The do-not-call list of a source, as it is now."""
+
+    async def __call__(self, source: str, /) -> Blocked: ...
+
+
+@dataclass(slots=True)
+class Processor:
+    """Processes messages of these sources. `wake` is set when something came; without it the inbox is looked
+    into each `poll`."""
+
+    ledger: Inbox
+    sources: Mapping[str, ProcessedSource]
+    blocked_of: BlockedOf
+    clock: Callable[[], datetime]
+    poll: timedelta = timedelta(seconds=1)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until stopped: what is being processed is finished, what was only taken is given back."""
+        while not stop.is_set():
+            self.wake.clear()
+            try:
+                worked = await self.step(stop)
+            except LedgerError as error:
+                logger.error("inbox-not-processed", error=error.code)
+                await _wait(stop, LEDGER_WAIT)
+                continue
+            except Exception as error:  # a fault of ours must not leave the inbox to itself
+                logger.error("inbox-fault", fault=location(error))
+                await _wait(stop, LEDGER_WAIT)
+                continue
+            if not worked and not stop.is_set():
+                await self._idle(stop)
+
+    async def drain(self, stop: asyncio.Event) -> None:
+        """Until nothing is due or it is stopped. Raises LedgerError."""
+        while not stop.is_set() and await self.step(stop):
+            pass
+
+    async def step(self, stop: asyncio.Event) -> int:
+        """Process the next messages that are due; gives how many there were. Raises LedgerError."""
+        now = self.clock()
+        taken = await self.ledger.take_messages(Take(self.token, now, now + LEASE, BATCH, BATCH_BYTES))
+        try:
+            for name, messages in groupby(sorted(taken, key=lambda m: m.source), key=lambda m: m.source):
+                if stop.is_set():
+                    break
+                await self._process(name, list(messages))
+        finally:
+            if taken:
+                with contextlib.suppress(LedgerError):
+                    await self.ledger.release_messages(self.token)
+        return len(taken)
+
+    async def _process(self, name: str, messages: Sequence[Message]) -> None:
+        """The messages of one source, in their order. Where a processor ended over them before, each by
+        itself: one of them may be what ended it, and only the first has been at it every time."""
+        source = self.sources.get(name)
+        if source is None:
+            failed = [Settled(each.id, MessageState.FAILED, reasons.NO_SUCH_SOURCE) for each in messages]
+            await self._settle(name, failed)
+        elif any(map(_was_dropped, messages)):
+            if messages[0].tries > MOST_TRIES and _was_dropped(messages[0]):
+                await self._settle(name, [Settled(messages[0].id, MessageState.FAILED, reasons.GIVEN_UP)])
+                messages = messages[1:]
+            for message in messages:
+                await self._process_together(source, [message])
+        else:
+            await self._process_together(source, messages)
+
+    async def _process_together(self, source: ProcessedSource, messages: Sequence[Message]) -> None:
+        """All understood, then taken in in one transaction, then settled; what the ledger refuses of one
+        takes nothing else along."""
+        blocked = await self.blocked_of(source.name)
+        understood = [await self._understood(each, source, blocked) for each in messages]
+        try:
+            await self._take_in(source, understood)
+        except LedgerError as error:
+            if error.code != "ledger-refused":
+                raise
+            if len(messages) > 1:
+                for message in messages:
+                    await self._process_together(source, [message])
+                return
+            understood = [Understood(failure=error.code)]
+        pairs = zip(messages, understood, strict=True)
+        await self._settle(source.name, [self._settled(message, told) for message, told in pairs])
+
+    async def _understood(self, message: Message, source: ProcessedSource, blocked: Blocked) -> Understood:
+        try:
+            return await understand(message, source, blocked, self.clock())
+        except LedgerError:
+            raise
+        except Exception as error:
+            logger.error("message-fault", message=message.id, source=message.source, fault=location(error))
+            return Understood(failure=reasons.FAULT)
+
+    async def _take_in(self, source: ProcessedSource, understood: Sequence[Understood]) -> None:
+        arrivals = [arrival for each in understood for arrival in each.arrivals]
+        heard = [statement for each in understood for statement in each.heard]
+        if arrivals or heard:
+            await self.ledger.accept(arrivals, now=self.clock(), hold=source.hold, heard=heard)
+
+    def _settled(self, message: Message, understood: Understood) -> Settled:
+        now = self.clock()
+        if understood.failure is None:
+            return Settled(message.id, MessageState.PROCESSED)
+        if understood.again and now - message.received_at < GIVE_UP_AFTER:
+            return Settled(message.id, MessageState.RECEIVED, understood.failure, now + wait(message.tries))
+        return Settled(message.id, MessageState.FAILED, understood.failure)
+
+    async def _settle(self, name: str, settled: Sequence[Settled]) -> None:
+        await self.ledger.settle_messages(self.token, settled, self.clock())
+        counts: dict[str, int] = {}
+        for each in settled:
+            key = f"{each.state}: {each.error}" if each.error else str(each.state)
+            counts[key] = counts.get(key, 0) + 1
+        logger.info("messages-processed", source=name, counts=counts)
+
+    async def _idle(self, stop: asyncio.Event) -> None:
+        """Until something came, the next look is due, or it is stopped."""
+        waits = [asyncio.ensure_future(self.wake.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, timeout=self.poll.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+
+def _was_dropped(message: Message) -> bool:
+    """Whether somebody took it before and neither settled it nor gave it back."""
+    return message.tries > 1 and message.error is None
+
+
+def wait(tries: int) -> timedelta:
+    """How long a source is left alone after it did not answer so many times: doubled each time, at most
+    LONGEST_WAIT."""
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(max(tries - 1, 0), 10)))
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -1,0 +1,144 @@
+"""One message, from its bytes to what the ledger is to take in of it; or why that cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from fhir_bridge.errors import FhirServerError, InputError
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir_client.answers import is_of_one
+from fhir_bridge.intake.files import Inputs
+from fhir_bridge.intake.notifications import Notification, Route, parse
+from fhir_bridge.ledger.messages import Message
+from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.mapping.gates import Blocked
+from fhir_bridge.mapping_run import MappingRun
+from fhir_bridge.processing import reasons
+from fhir_bridge.processing.reading import add_document, inputs_of, to_fetch
+from fhir_bridge.processing.source import ProcessedSource, SourceServer
+
+FETCHED = "FETCHED"
+"""The method of a message that we fetched ourselves: no sign that its source tells us anything."""
+
+logger = structlog.get_logger(__name__)
+
+AT_ONCE = 8
+"""Resources of one message that are fetched at a time; the client's own limits hold besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a message comes to. `failure`: why something of it could not be used, None where all was;
+    `again`: whether that may pass by itself, and nothing of it is to be taken in before."""
+
+    arrivals: Sequence[Arrival] = ()
+    heard: Sequence[Heard] = ()
+    failure: str | None = None
+    again: bool = False
+
+
+async def understand(
+    message: Message, source: ProcessedSource, blocked: Blocked, now: datetime
+) -> Understood:
+    """Read, gather and decide at `now` (aware UTC); raises nothing for what is in a message, LedgerError
+    where the ledger fails.
+
+    Deciding happens in a thread, so that a large message delays no answer.
+    """
+    if message.body is None:
+        return Understood(failure=reasons.PAYLOADS_CLEARED)
+    name = f"message {message.id}"
+    try:
+        notification = parse(message.body, route_of(message), name)
+    except InputError as error:
+        return Understood(failure=error.code)
+    if source.hears is not None and message.method != FETCHED:
+        await source.hears.heard(notification, message.received_at)
+    if not notification.is_about_events:
+        return Understood()
+    inputs = inputs_of(notification, name, message.received_at)
+    run = source.run(now)
+    try:
+        inputs, failure = await _gathered(notification, inputs, source, run, blocked)
+    except FhirServerError as error:
+        logger.warning("source-not-read", message=message.id, source=source.name, error=error.code)
+        return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True)
+    return await _decided(run, inputs, blocked, name, failure)
+
+
+async def _gathered(
+    notification: Notification, inputs: Inputs, source: ProcessedSource, run: MappingRun, blocked: Blocked
+) -> tuple[Inputs, str | None]:
+    """The inputs with what the message names and what its cases need; and the code of what could not be had.
+
+    Raises FhirServerError where the source does not answer: it may know why nobody is to be called.
+    """
+    missing = to_fetch(notification, inputs)
+    says_nothing = not (notification.parts or notification.named or notification.deletions)
+    failure = None
+    if (missing and source.server is None) or (says_nothing and not source.can_search):
+        failure = reasons.NOTHING_TO_READ_FROM
+    if missing and source.server is not None:
+        failure = await _fetch(missing, inputs, source.server)
+    if source.completes is not None and inputs.resources:
+        inputs = await source.completes.complete(run, inputs, (), blocked)
+    return inputs, failure
+
+
+async def _fetch(missing: Sequence[str], inputs: Inputs, server: SourceServer) -> str | None:
+    """Reads what is missing; gives the code of the first that cannot be had. Raises FhirServerError where it
+    is the server that does not answer."""
+    failures: list[str] = []
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def fetch(reference: str) -> None:
+        try:
+            async with places:
+                body = await server.fetch(reference)
+        except FhirServerError as error:
+            if not is_of_one(error):
+                raise
+            _note(error.code, reference, inputs, failures)
+        else:
+            add_document(inputs, body, "fetched")
+
+    # Each ends by itself: a group that cancels would leave the others' answers unread.
+    ended = await asyncio.gather(*map(fetch, missing), return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
+    return failures[0] if failures else None
+
+
+def _note(code: str, reference: str, inputs: Inputs, failures: list[str]) -> None:
+    """What is gone is deleted; anything else somebody must look at."""
+    target = references.parse(reference)
+    if code == "gone" and target is not None and target.label is not None:
+        inputs.deleted[target.label] = None
+    elif code in ("foreign-link", "bad-reference"):
+        failures.append(reasons.FOREIGN_REFERENCE)
+    else:
+        failures.append(code)
+
+
+async def _decided(
+    run: MappingRun, inputs: Inputs, blocked: Blocked, name: str, failure: str | None
+) -> Understood:
+    arrivals, heard = await asyncio.to_thread(run.taken, inputs, blocked)
+    brought = {resource.raw for resource in inputs.resources if resource.origin.file == name}
+    # The message itself is kept: its resources need not be kept once more.
+    arrivals = [replace(each, body=None) if each.body in brought else each for each in arrivals]
+    if failure is None and inputs.problems:
+        failure = inputs.problems[0].code
+    return Understood(arrivals, heard, failure)
+
+
+def route_of(message: Message) -> Route:
+    """What its request said beside the body."""
+    kind, _, id_ = (message.path or "").partition("/")
+    return Route(message.method, kind or None, id_ or None, message.deleted)
