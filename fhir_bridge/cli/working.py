@@ -1,4 +1,4 @@
-"""What a worker does besides sending, wherever it runs: the inbox, the sources watched, and the house kept."""
+"""What a worker does besides sending, wherever it runs: the inbox, sources watched, the house kept."""
 
 from __future__ import annotations
 
