@@ -350,6 +350,7 @@ def processed_source(
     what its subscriptions tell."""
     from fhir_bridge.fetching.completing import Completion
     from fhir_bridge.processing.source import ProcessedSource
+    from fhir_bridge.subscriptions.hearing import Hearing
 
     own = loaded.settings.source(name).settings
     run = run_with(loaded, name, {}, None)
@@ -359,7 +360,7 @@ def processed_source(
         own.hold,
         server,
         Completion(server, run.profile) if server is not None else None,
-        hearing_of(loaded.settings, ledger, name) if ledger is not None else None,
+        Hearing(ledger, name, own.subscription.numbering if own.subscription else "none") if ledger else None,
         can_search=server is not None and own.subscription is not None,
     )
 
