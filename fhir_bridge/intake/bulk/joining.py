@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fhir_bridge.intake.bulk.spill import Reader, Record, Stream, Writer
+from fhir_bridge.intake.bulk.spill import Record, Scratch, Stream, Writer
 from fhir_bridge.intake.bulk.ties import key_of
 
 
@@ -48,7 +48,7 @@ class Together:
             self._above.setdefault(low, low)
 
 
-def ties_in(files: Sequence[Reader], bucket: int) -> bytes:
+def ties_in(files: Sequence[Scratch], bucket: int) -> bytes:
     """The pairs of groups that the keys of one bucket tie together, as 64-bit numbers."""
     found = array("Q")
     names = _by_name(files, bucket, found)
@@ -72,7 +72,7 @@ def ties_in(files: Sequence[Reader], bucket: int) -> bytes:
     return found.tobytes()
 
 
-def _by_name(files: Sequence[Reader], bucket: int, found: array[int]) -> dict[int, int]:
+def _by_name(files: Sequence[Scratch], bucket: int, found: array[int]) -> dict[int, int]:
     """The group of every name; several under one are tied."""
     names: dict[int, int] = {}
     for file in files:
@@ -87,7 +87,7 @@ def _meet(groups: dict[int, int], key: int, group: int, found: array[int]) -> No
         found.extend((first, group))
 
 
-def bare_ids(files: Sequence[Reader], bucket: int) -> bytes:
+def bare_ids(files: Sequence[Scratch], bucket: int) -> bytes:
     """The pairs of an id that a reference names without a type, and the group that does."""
     found = array("Q")
     for file in files:
@@ -103,7 +103,7 @@ class _Id(msgspec.Struct):
 _id = msgspec.json.Decoder(_Id).decode
 
 
-def having(files: Sequence[Reader], partition: int, wanted: Collection[int]) -> bytes:
+def having(files: Sequence[Scratch], partition: int, wanted: Collection[int]) -> bytes:
     """The pairs of an id that is wanted and a group of this partition in which something has it."""
     found = array("Q")
     for file in files:
@@ -126,7 +126,7 @@ def pairs_of(data: bytes) -> Iterable[tuple[int, int]]:
 
 
 def move(
-    files: Sequence[Reader], partition: int, partitions: int, together: Together, path: Path
+    files: Sequence[Scratch], partition: int, partitions: int, together: Together, path: Path
 ) -> tuple[int, ...]:
     """Writes what is in this partition and belongs to others into a scratch file of its own: members of
     groups that are tied to groups elsewhere, and Slots that Appointments there name. Gives the partitions it
@@ -154,7 +154,7 @@ def move(
 
 
 def _slots(
-    files: Sequence[Reader], partition: int, partitions: int, together: Together
+    files: Sequence[Scratch], partition: int, partitions: int, together: Together
 ) -> Iterable[tuple[Record, set[int]]]:
     """The Slots of this partition that anybody names, with the partitions of those who do."""
     wanted: dict[int, set[int]] = {}

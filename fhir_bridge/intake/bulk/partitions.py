@@ -12,7 +12,7 @@ from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.pieces import Piece
-from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Reader, Record, Stream
+from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Record, Scratch, Stream
 
 Place = tuple[int, int, int]
 """Where a resource stood among all: its file, its line and its entry there; 0 and -1 for none."""
@@ -39,10 +39,10 @@ class Partitions:
     def __init__(
         self,
         pieces: Sequence[Piece],
-        files: Sequence[Reader],
+        files: Sequence[Scratch],
         count: int,
         together: Together,
-        moved: Sequence[Reader] = (),
+        moved: Sequence[Scratch] = (),
     ) -> None:
         self.pieces = pieces
         self.count = count

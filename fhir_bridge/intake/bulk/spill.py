@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import struct
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from zlib import crc32
@@ -197,7 +198,61 @@ class Writer:
         Path(f"{self._path}.tmp").unlink(missing_ok=True)
 
 
-class Reader:
+class Scratch(ABC):
+    """Blocks of streams by partition, wherever they lie. `abouts` are of the pieces they came from."""
+
+    abouts: dict[int, About]
+
+    @abstractmethod
+    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
+        """The blocks of one partition of a stream, in the order in which they were written."""
+
+    @abstractmethod
+    def size(self, stream: Stream, number: int) -> int:
+        """Bytes of one partition of a stream."""
+
+    def records(self, stream: Stream, number: int) -> Iterator[Record]:
+        """The resources of one partition, in the order in which they were read."""
+        unpack, size = _RECORD.unpack_from, _RECORD.size
+        for block in self.blocks(stream, number):
+            at, end = 0, len(block)
+            while at < end:
+                group, offset, piece, line, entry, flags, url_length, length = unpack(block, at)
+                at += size
+                url = block[at : at + url_length].decode() if url_length else None
+                at += url_length
+                yield Record(group, offset, piece, line, entry, flags, url, block[at : at + length])
+                at += length
+
+    def pairs(self, stream: Stream, number: int) -> Iterator[tuple[int, int]]:
+        """The pairs of one bucket."""
+        for block in self.blocks(stream, number):
+            numbers = array("Q")
+            numbers.frombytes(block)
+            each = iter(numbers)
+            yield from zip(each, each, strict=True)
+
+
+class Held(Scratch):
+    """The blocks of one partition or bucket that are at hand already, by stream."""
+
+    def __init__(
+        self, blocks: Mapping[int, Sequence[bytes]], number: int, abouts: dict[int, About] | None = None
+    ) -> None:
+        self.abouts = abouts or {}
+        self._held = blocks
+        self._number = number
+
+    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
+        """See Scratch; none of another number."""
+        return iter(self._held.get(stream, ()) if number == self._number else ())
+
+    def size(self, stream: Stream, number: int) -> int:
+        """See Scratch."""
+        return sum(map(len, self.blocks(stream, number)))
+
+
+class Reader(Scratch):
     """One whole scratch file. Raises ValueError for one that is not."""
 
     def __init__(self, path: Path) -> None:
@@ -227,11 +282,11 @@ class Reader:
         return any(stream == Stream.SLOTS for stream, _ in self._blocks)
 
     def size(self, stream: Stream, number: int) -> int:
-        """Bytes of one partition of a stream."""
+        """See Scratch."""
         return sum(length for _, length in self._blocks.get((stream, number), ()))
 
     def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
-        """The blocks of one partition of a stream, in the order in which they were written."""
+        """See Scratch."""
         places = self._blocks.get((stream, number))
         if not places:
             return
@@ -242,23 +297,10 @@ class Reader:
         finally:
             os.close(handle)
 
-    def records(self, stream: Stream, number: int) -> Iterator[Record]:
-        """The resources of one partition, in the order in which they were read."""
-        unpack, size = _RECORD.unpack_from, _RECORD.size
-        for block in self.blocks(stream, number):
-            at, end = 0, len(block)
-            while at < end:
-                group, offset, piece, line, entry, flags, url_length, length = unpack(block, at)
-                at += size
-                url = block[at : at + url_length].decode() if url_length else None
-                at += url_length
-                yield Record(group, offset, piece, line, entry, flags, url, block[at : at + length])
-                at += length
-
-    def pairs(self, stream: Stream, number: int) -> Iterator[tuple[int, int]]:
-        """The pairs of one bucket."""
-        for block in self.blocks(stream, number):
-            numbers = array("Q")
-            numbers.frombytes(block)
-            each = iter(numbers)
-            yield from zip(each, each, strict=True)
+    def all_blocks(self) -> Iterator[tuple[int, int, bytes]]:
+        """Every block with its stream and its partition there, in the order in which they were written."""
+        placed = [(at, length, *of) for of, places in self._blocks.items() for at, length in places]
+        with self.path.open("rb") as file:
+            for at, length, stream, number in sorted(placed):
+                file.seek(at)
+                yield stream, number, file.read(length)
