@@ -48,23 +48,20 @@ class Spread:
     directory: list[bytes]
 
 
-def spread(
-    spark: SparkSession, batches: Sequence[tuple[Piece, ...]], count: int, system: Callable[[], System]
-) -> Spread:
-    """Read the pieces into `count` partitions and follow the ties. `system` is made anew in each task."""
+def spread(spark: SparkSession, batches: Sequence[tuple[Piece, ...]], count: int, system: System) -> Spread:
+    """Read the pieces into `count` partitions and follow the ties."""
     blocks = _scanned(spark, batches, count, system)
     abouts = _about_all(blocks)
     together = _joined(blocks, count)
     has_slots = bool(blocks.filter(f"stream = {Stream.SLOTS}").take(1))
     if together or has_slots:
         belongs = blocks.filter(f"stream in ({Stream.RESOURCES}, {Stream.SLOTS}, {Stream.SLOT_WANTS})")
-        blocks = blocks.unionAll(in_stage(belongs, count, _Moving(count, together)).persist())
-    directory = blocks.filter(f"stream = {Stream.DIRECTORY}").orderBy("batch", "place").select("data")
-    return Spread(blocks, count, together, abouts, [bytes(row.data) for row in directory.toLocalIterator()])
+        blocks = blocks.unionAll(_staged(belongs, count, _Moving(count, together)).persist())
+    return Spread(blocks, count, together, abouts, _directory(blocks))
 
 
 def _scanned(
-    spark: SparkSession, batches: Sequence[tuple[Piece, ...]], count: int, system: Callable[[], System]
+    spark: SparkSession, batches: Sequence[tuple[Piece, ...]], count: int, system: System
 ) -> DataFrame:
     from pyspark.storagelevel import StorageLevel
 
@@ -76,10 +73,13 @@ def _scanned(
     return pieces.mapInArrow(_Scanning(count, system), COLUMNS).persist(StorageLevel.DISK_ONLY)
 
 
-def in_stage(blocks: DataFrame, count: int, stage: Stage, columns: str = COLUMNS) -> DataFrame:
-    """Every number's blocks brought together, and what `stage` makes of them."""
-    sorted_ = blocks.repartition(count, "number").sortWithinPartitions("number", "batch", "place")
-    return sorted_.mapInArrow(_Staged(stage), columns)
+def in_stage(blocks: DataFrame, count: int) -> DataFrame:
+    """Every number's blocks brought together, in their order."""
+    return blocks.repartition(count, "number").sortWithinPartitions("number", "batch", "place")
+
+
+def _staged(blocks: DataFrame, count: int, stage: Stage) -> DataFrame:
+    return in_stage(blocks, count).mapInArrow(_Staged(stage), COLUMNS)
 
 
 def _about_all(blocks: DataFrame) -> dict[int, About]:
@@ -89,19 +89,24 @@ def _about_all(blocks: DataFrame) -> dict[int, About]:
     return dict(sorted(found.items()))
 
 
+def _directory(blocks: DataFrame) -> list[bytes]:
+    found = blocks.filter(f"stream = {Stream.DIRECTORY}").select("batch", "place", "data").collect()
+    return [bytes(row.data) for row in sorted(found, key=lambda row: (row.batch, row.place))]
+
+
 def _joined(blocks: DataFrame, count: int) -> Together:
     together = Together()
     pairs = blocks.filter(f"stream in ({', '.join(str(int(stream)) for stream in _TIES)})")
-    for data in _given(in_stage(pairs, count, _tied)):
+    for data in _given(_staged(pairs, count, _tied)):
         for one, other in joining.pairs_of(data):
             together.tie(one, other)
     bare: dict[int, int] = {}
-    for data in _given(blocks.filter(f"stream = {Stream.BARE}").orderBy("number", "batch", "place")):
+    for data in _given(blocks.filter(f"stream = {Stream.BARE}")):
         for key, group in joining.pairs_of(data):
             together.tie(bare.setdefault(key, group), group)
     if bare:
         resources = blocks.filter(f"stream = {Stream.RESOURCES}")
-        for data in _given(in_stage(resources, count, _Having(frozenset(bare)))):
+        for data in _given(_staged(resources, count, _Having(frozenset(bare)))):
             for key, group in joining.pairs_of(data):
                 together.tie(bare[key], group)
     return together
@@ -118,13 +123,15 @@ class _Staged:
         self._stage = stage
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        return arrow_of(row for number, blocks in by_number(rows_of(batches)) for row in self._stage(number, blocks))
+        return arrow_of(
+            row for number, blocks in by_number(rows_of(batches)) for row in self._stage(number, blocks)
+        )
 
 
 class _Scanning:
     """Pieces read into a scratch file of the task's own, whose blocks are given on."""
 
-    def __init__(self, count: int, system: Callable[[], System]) -> None:
+    def __init__(self, count: int, system: System) -> None:
         self._count, self._system = count, system
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -138,7 +145,7 @@ class _Scanning:
     def _of(self, number: int, pieces: tuple[Piece, ...]) -> Iterator[Row]:
         with tempfile.TemporaryDirectory(prefix="fhir-bridge-") as folder:
             path = Path(folder) / "read"
-            scan(pieces, path, self._count, self._system())
+            scan(pieces, path, self._count, self._system)
             scratch = Reader(path)
             for place, (stream, partition, data) in enumerate(scratch.all_blocks()):
                 yield Row(number, stream, partition, place, data)

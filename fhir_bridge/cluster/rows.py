@@ -57,7 +57,10 @@ def arrow_of(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
 
 def _batch(rows: list[Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
-        [pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)],
+        [
+            pa.array(column, type=field.type)
+            for column, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
+        ],
         schema=_SCHEMA,
     )
 
@@ -70,7 +73,8 @@ def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
 
 
 def by_number(rows: Iterable[Row]) -> Iterator[tuple[int, dict[int, list[bytes]]]]:
-    """Each number with its blocks by stream, in their order; rows must come sorted by number, batch and place.
+    """Each number with its blocks by stream, in their order; rows must come sorted by number, batch and
+    place.
 
     What is held at a time is one number's.
     """

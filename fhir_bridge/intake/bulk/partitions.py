@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -60,6 +61,12 @@ class Partitions:
     def bases(self) -> frozenset[str]:
         """The servers that the fullUrls show."""
         return frozenset(base for about in self.abouts for base in about.bases)
+
+    def over(self, files: Sequence[Scratch], moved: Sequence[Scratch]) -> Partitions:
+        """The same partitions where other files hold them."""
+        same = copy(self)
+        same._files, same._moved = files, moved
+        return same
 
     def directory(self) -> Contents:
         """What every partition has at hand; the same thing told twice is told once."""
