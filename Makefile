@@ -1,6 +1,6 @@
 # Everyday commands. Each sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint format bench docs wheel clean
+.PHONY: help demo test test-cluster chaos lint format bench docs wheel clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.ready ## a made-up hospital's appointments become tasks at an emulated endpoint (ARGS=--fresh starts over)
 	@$(RUN)/fhir-bridge demo $(ARGS)
@@ -19,6 +19,9 @@ test: $(VENV)/.ready ## every test but the long ones, on all cores
 chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; writes docs/reliability.md anew
 	@CHAOS_INTENTS=$${CHAOS_INTENTS:-10000} CHAOS_REPORT=docs/reliability.md \
 		$(RUN)/pytest -s tests/acceptance/test_chaos.py $(ARGS)
+
+test-cluster: $(VENV)-cluster/.ready ## the same decisions on Apache Spark, its processes killed meanwhile (PySpark is 450 MB)
+	@$(VENV)-cluster/bin/pytest --timeout 900 tests/cluster $(ARGS)
 
 lint: $(VENV)/.ready ## style, formatting and types
 	@$(RUN)/ruff check .
@@ -39,8 +42,12 @@ wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here, the virtual environment too
-	@rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
+	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
 
 $(VENV)/.ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup $(VENV)
+	@touch $@
+
+$(VENV)-cluster/.ready: pyproject.toml uv.lock scripts/setup
+	@scripts/setup $(VENV)-cluster --group cluster
 	@touch $@
