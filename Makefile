@@ -21,7 +21,7 @@ chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; w
 		$(RUN)/pytest -s tests/acceptance/test_chaos.py $(ARGS)
 
 test-cluster: $(VENV)-cluster/.ready ## the same decisions on Apache Spark, its processes killed meanwhile (PySpark is 450 MB)
-	@$(VENV)-cluster/bin/pytest --timeout 900 tests/cluster $(ARGS)
+	@$(VENV)-cluster/bin/pytest --timeout 900 -W ignore::pytest.PytestUnraisableExceptionWarning tests/cluster $(ARGS)
 
 lint: $(VENV)/.ready ## style, formatting and types
 	@$(RUN)/ruff check .

@@ -77,6 +77,8 @@ HOMES = {
     "joserfc": {"fhir_client"},
     "obstore": {"intake"},
     "psycopg": {"ledger"},
+    "pyarrow": {"cluster"},
+    "pyspark": {"cluster"},
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},
     "prometheus_client": {"webhook"},
