@@ -131,8 +131,14 @@ async def _with_server(server: FhirServer, source: Source, options: Options) -> 
         if begun is None:
             raise UsageError(f"no export was begun in {options.to}", code="export-none")
         if options.cancel:
-            return await _cancel(server, folder, begun, source)
+            with folder.alone():
+                return await _cancel(server, folder, begun, source)
         return await _run(server, folder, begun, source, options)
+    if (options.since or options.since_last) and not profile_of(source, {}).exports.takes_since:
+        raise UsageError(
+            f"the export of {source.settings.vendor} knows no _since: it is always of everything",
+            hint="leave --since and --since-last out",
+        )
     request = await _request(server, folder, source, options, begun)
     if options.dry_run:
         return _print_request(request, source, options)
@@ -141,8 +147,6 @@ async def _with_server(server: FhirServer, source: Source, options: Options) -> 
     else:
         state = fresh(source.name, request)
     state.crawl = state.crawl or options.crawl
-    if options.patients:
-        _take_over(options.patients, folder)
     return await _run(server, folder, state, source, options)
 
 
@@ -180,7 +184,6 @@ def _take_over(patients: Path, folder: ExportFolder) -> None:
     from fhir_bridge.intake.export import crawl_patients
 
     if crawl_patients.kept(folder) is None:
-        folder.make()
         crawl_patients.keep(folder, crawl_patients.listed(patients))
 
 
@@ -219,7 +222,9 @@ async def _run(
     from fhir_bridge.intake.export.run import Run
 
     manner = _manner(source, keep_job=options.keep_job)
-    with told_on_terminal() as watching:
+    with folder.alone(), told_on_terminal() as watching:
+        if options.patients:
+            _take_over(options.patients, folder)
         report = await Run(server, folder, state, manner, watching, _rules(source, state)).run()
     told_report(report, folder, as_json=options.as_json)
     return 1 if report.needs_a_person else 0

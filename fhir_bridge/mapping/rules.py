@@ -386,6 +386,7 @@ class Exports(Section, frozen=True):
     """What is known of a server's Bulk Data export, and what is searched for besides (intake, section 2)."""
 
     lacks: tuple[str, ...]
+    takes_since: bool
     by_patient: dict[str, str]
     by_date: dict[str, tuple[str, ...]]
     patients: str

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from fhir_bridge.intake.export.folder import ExportFolder
 from tests.conftest import Bridge, Hospital
 from tests.doubles.bulk_data import in_progress
 from tests.doubles.ehr import Ehr
@@ -99,7 +103,14 @@ def test_only_what_changed_since_the_last_time(bridge: Bridge, ehr: Ehr) -> None
     assert ran.code == 0, ran.err
     assert ran.json["resources"] == {"Appointment": 1}
     deleted = json.loads((bridge.folder / "exports/2/deleted/Bundle.001.ndjson").read_text())
-    assert deleted["entry"] == [{"request": {"method": "DELETE", "url": "Appointment/a4"}}]
+    dated = {"status": "204", "lastModified": ehr.bulk.jobs[2].time}
+    assert deleted["entry"] == [{"request": {"method": "DELETE", "url": "Appointment/a4"}, "response": dated}]
+    # Both exports read together: what was deleted is gone, and no question to a person.
+    mapped = bridge("map", "exports", "--format", "decisions")
+    triggers = [decision["trigger"] for decision in mapped.lines]
+    assert "Appointment/a4" not in triggers
+    assert len(set(triggers)) == 24
+    assert "a4" not in mapped.err
 
 
 def test_what_was_begun_is_gone_on_with_or_ended(bridge: Bridge, ehr: Ehr) -> None:
@@ -161,3 +172,54 @@ def test_what_cannot_be_asked_for_is_a_usage_error(bridge: Bridge, ehr: Ehr, wor
     with ehr.running(bridge.folder):
         assert bridge("export", "ehr", "--to", "out", *words).code == 2
     assert ehr.bulk.jobs == {}
+
+
+def test_two_do_not_export_into_one_folder(bridge: Bridge, ehr: Ehr) -> None:
+    """As where a job is started before the last one is done; the first one is not disturbed."""
+    ehr.bulk.short = {"Patient-0": 3}
+    words = ("export", "ehr", "--to", "out", "--type", "Patient")
+    with ehr.running(bridge.folder):
+        assert bridge(*words).code == 1
+        before = ndjson(bridge.folder / "out")
+        with ExportFolder(bridge.folder / "out").alone():
+            second, cancel = bridge(*words), bridge(*words[:4], "--cancel")
+        assert ndjson(bridge.folder / "out") == before
+        assert bridge(*words).code == 0
+    assert (second.code, cancel.code) == (2, 2)
+    assert "is under way" in second.err
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """Within, this process writes no file beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_and_gone_on_from(bridge: Bridge, ehr: Ehr) -> None:
+    """No fault of the program, and nothing of what is here is lost."""
+    ehr.bulk.lines_per_file = 100
+    words = ("export", "ehr", "--to", "out", "--type", "Patient")
+    with ehr.running(bridge.folder):
+        with small_disk(4000):
+            full = bridge(*words)
+        ran = bridge(*words)
+    assert full.code == 2, full.err
+    assert "Patient.001.ndjson.tmp cannot be written: File too large" in full.err
+    assert "the same command goes on" in full.err
+    assert ran.code == 0, ran.err
+    assert len(ehr.bulk.jobs) == 1
+
+
+def test_a_vendor_whose_export_is_always_of_everything_is_not_asked_since_when(
+    bridge: Bridge, ehr: Ehr
+) -> None:
+    """Epic's: it would export all, and nobody would know."""
+    with ehr.running(bridge.folder, more='vendor = "epic"'):
+        ran = bridge("export", "ehr", "--to", "out", "--since", "2026-01-01T00:00:00Z")
+    assert ran.code == 2
+    assert "no _since" in ran.err

@@ -236,7 +236,9 @@ async def test_what_was_deleted_and_what_went_wrong_is_kept_apart(export: Export
     ]
     export.bulk.outcomes = [{"resourceType": "OperationOutcome", "issue": issues}] * 2
     report = await export(since="2020-01-01T00:00:00Z")
-    assert export.is_all()
+    deleted = json.loads(export.files["deleted/Bundle.001.ndjson"])
+    assert [entry["request"]["url"] for entry in deleted["entry"]] == ["Appointment/a3"]
+    assert [entry["response"]["lastModified"] for entry in deleted["entry"]] == [export.bulk.jobs[1].time]
     assert report.issues == {("error", "not-found"): 2, ("information", "informational"): 2}
     assert report.needs_a_person
     manifest = json.loads(export.files[MANIFEST])

@@ -15,7 +15,7 @@ from fhir_bridge.fhir_client.answers import not_fhir
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.intake.export.bundle_lines import label, one_line, resource_lines
 from fhir_bridge.intake.export.crawl_plan import Group, Search
-from fhir_bridge.intake.export.folder import PARTIAL, ExportFolder, sync_folder
+from fhir_bridge.intake.export.folder import PARTIAL, ExportFolder, sync_folder, told
 from fhir_bridge.intake.export.waiting import Pace, Waits
 from fhir_bridge.intake.export.watching import Watching
 
@@ -41,8 +41,11 @@ class GroupCrawl:
     async def crawl(self, group: Group) -> None:
         """Have the group's file in its place. Raises FhirServerError for what ends all of them, with the code
         `crawl-refused` for what ends those of this type."""
-        if self.folder.has(group.name):
-            return
+        if not self.folder.has(group.name):
+            with told(self.folder.path / group.name):
+                await self._write(group)
+
+    async def _write(self, group: Group) -> None:
         path = self.folder.path / f"{group.name}{PARTIAL}"
         refused: list[bytes] = []
         descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)

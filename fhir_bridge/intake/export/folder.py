@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -44,9 +45,30 @@ class ExportFolder:
 
     path: Path
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other process of this machine exports into the folder; it is made. Raises UsageError."""
+        self.make()
+        with told(self.path):
+            lock = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another export into {self.path} is under way",
+                    code="export-running",
+                    hint="wait for it, or give another folder with --to",
+                ) from None
+            except OSError:
+                pass  # some network file systems have no locks
+            yield
+        finally:
+            os.close(lock)
+
     def make(self) -> None:
         """The folder and those in it. Raises UsageError where it cannot be."""
-        with _told(self.path):
+        with told(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in OWN_FOLDERS:
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
@@ -88,7 +110,7 @@ class ExportFolder:
     def write(self, name: str, data: bytes) -> None:
         """A file of ours, whole or not at all. Raises UsageError where it cannot be written."""
         path, beside = self.path / name, self.path / f"{name}{PARTIAL}"
-        with _told(path):
+        with told(path):
             descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -150,9 +172,13 @@ def sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """What the disk refuses, as our error."""
     try:
         yield
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", code="export-folder") from None
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}",
+            code="export-folder",
+            hint="what is here stays: the same command goes on where it stopped",
+        ) from None

@@ -11,10 +11,12 @@ from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.intake.export.crawl import Crawl
 from fhir_bridge.intake.export.crawl_group import GroupCrawl
 from fhir_bridge.intake.export.crawl_plan import CrawlRules
+from fhir_bridge.intake.export.deletions import date_deletions
 from fhir_bridge.intake.export.export import Export
 from fhir_bridge.intake.export.finishing import count, files_here, write_manifest
 from fhir_bridge.intake.export.folder import ExportFolder
 from fhir_bridge.intake.export.job import Job
+from fhir_bridge.intake.export.manifest import DELETED
 from fhir_bridge.intake.export.report import Report
 from fhir_bridge.intake.export.state import State
 from fhir_bridge.intake.export.transfer import Transfer
@@ -53,6 +55,9 @@ class Run:
         if not self.folder.is_finished:
             await self._fetch()
         files = files_here(self.folder, self.state)
+        deleted = [part.name for part in files if part.kind == DELETED]
+        if self.state.transaction_time is not None:
+            date_deletions(self.folder, deleted, self.state.transaction_time)
         await asyncio.to_thread(count, self.folder, files, self.report)
         if self.report.is_whole:
             write_manifest(self.folder, self.state, files, self.report)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -18,7 +19,7 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client.answers import refusal
 from fhir_bridge.fhir_client.politeness import retry_after
 from fhir_bridge.fhir_client.server import FhirServer
-from fhir_bridge.intake.export.folder import PARTIAL, RESUMABLE, ExportFolder, Resumable, sync_folder
+from fhir_bridge.intake.export.folder import PARTIAL, RESUMABLE, ExportFolder, Resumable, sync_folder, told
 from fhir_bridge.intake.export.lines import lines_of
 from fhir_bridge.intake.export.state import Part
 from fhir_bridge.intake.export.waiting import Pace, Waits
@@ -138,8 +139,14 @@ class Transfer:
     ) -> None:
         """Append to the first `start` bytes; now and then make sure that they are on the disk."""
         path = self.folder.path / f"{part.name}{PARTIAL}"
+        with told(path):
+            await self._append(path, part, start, headers, chunks)
+
+    async def _append(
+        self, path: Path, part: Part, start: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+    ) -> None:
         encoded = bool(headers.get("content-encoding", "").strip())
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+b", buffering=0) as file:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+b") as file:
             file.truncate(start)
             file.seek(start)
             synced, compressed = time.monotonic(), False
@@ -155,19 +162,21 @@ class Transfer:
                 if kept is not None and not compressed:
                     self._sync(part, file, kept)
                 else:
+                    file.flush()
                     os.fsync(file.fileno())
 
     def _sync(self, part: Part, file: BinaryIO, kept: Resumable) -> None:
         """From here on the rest can be asked for."""
+        file.flush()
         os.fsync(file.fileno())
-        told = msgspec.structs.replace(kept, synced=file.tell())
-        self.folder.write(f"{part.name}{RESUMABLE}", msgspec.json.encode(told))
+        so_far = msgspec.structs.replace(kept, synced=file.tell())
+        self.folder.write(f"{part.name}{RESUMABLE}", msgspec.json.encode(so_far))
 
     def _resumable(self, part: Part) -> Resumable | None:
         """What of the file is here already and of use."""
         try:
-            told = (self.folder.path / f"{part.name}{RESUMABLE}").read_bytes()
-            have = msgspec.json.decode(told, type=Resumable)
+            beside = (self.folder.path / f"{part.name}{RESUMABLE}").read_bytes()
+            have = msgspec.json.decode(beside, type=Resumable)
             size = (self.folder.path / f"{part.name}{PARTIAL}").stat().st_size
         except (OSError, msgspec.DecodeError):
             return None
