@@ -64,6 +64,8 @@ class BulkData:
     lacks: frozenset[str] = frozenset()
     lines_per_file: int = 10
     hosting: Literal["server", "redirect", "signed"] = "server"
+    asks_for_token: bool = False
+    status_elsewhere: bool = False
     expired_signatures: int = 0
     page: int | None = None
     counts: bool = True
@@ -117,7 +119,13 @@ class BulkData:
             yield listener
 
     def _file_host(self) -> Starlette:
-        return Starlette(routes=[Route("/signed/{job:int}/{name:path}", self._signed_file)])
+        methods = ["GET", "DELETE"]
+        return Starlette(
+            routes=[
+                Route("/signed/{job:int}/{name:path}", self._signed_file),
+                Route("/status/{job:int}", self._foreign_status, methods=methods),
+            ]
+        )
 
     def routes(self) -> list[Route]:
         """The paths of bulk export below the server's base."""
@@ -152,7 +160,8 @@ class BulkData:
             return outcome(400, "not-supported", f"no export of {refused[0]}")
         number = len(self.jobs) + 1
         self.jobs[number] = self._made(number, request, types, asked)
-        return Response(b"", 202, {"content-location": f"{self.server.url}/jobs/{number}"})
+        place = f"{self.files_origin}/status" if self.status_elsewhere else f"{self.server.url}/jobs"
+        return Response(b"", 202, {"content-location": f"{place}/{number}"})
 
     def _made(self, number: int, request: Request, types: list[str], asked: dict[str, str]) -> Job:
         since = asked.get("_since", "")
@@ -195,7 +204,7 @@ class BulkData:
         manifest: Json = {
             "transactionTime": job.time,
             "request": job.request,
-            "requiresAccessToken": self.hosting != "signed",
+            "requiresAccessToken": self.hosting != "signed" or self.asks_for_token,
             "output": [],
             "deleted": [],
             "error": [],
@@ -210,6 +219,13 @@ class BulkData:
             url = f"{self.server.url}/jobs/{job.number}?page={start + self.page}"
             manifest["link"] = [{"relation": "next", "url": url}]
         return Response(json.dumps(manifest), 200, media_type="application/json")
+
+    async def _foreign_status(self, request: Request) -> Response:
+        """As of a server whose jobs are asked for at another host, by who knows their address."""
+        if "authorization" in request.headers:
+            self.tokens_shown_elsewhere.append(request.headers["authorization"])
+        is_status = request.method == "GET"
+        return await (self._status(request) if is_status else self._cancelled(request))
 
     def _address(self, job: Job, name: str) -> str:
         if self.hosting == "signed":

@@ -259,6 +259,17 @@ async def test_no_token_leaves_the_server(export: Exporting, hosting: Any) -> No
     assert len(export.bulk.file_requests) == 6
 
 
+async def test_nor_where_the_server_would_have_it(export: Exporting) -> None:
+    """Job and files at another host, and a manifest that says that a token is needed there."""
+    export.bulk.hosting, export.bulk.asks_for_token = "signed", True
+    export.bulk.status_elsewhere = True
+    await export()
+    assert export.is_all()
+    assert export.bulk.tokens_shown_elsewhere == []
+    assert export.bulk.jobs[1].deleted
+    assert "without our token" in " ".join(export.told.lines)
+
+
 async def test_addresses_that_expired_are_asked_for_anew(export: Exporting) -> None:
     """By the same job's manifest, said clearly; what was fetched stays."""
     export.bulk.hosting, export.bulk.expired_signatures = "signed", 4
