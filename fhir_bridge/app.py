@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
+from urllib.parse import urlsplit
 
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.mapping.conformance import Validation
@@ -23,6 +25,7 @@ from fhir_bridge.settings.tables import ClientSettings
 
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy and httpx (performance).
+    from fhir_bridge.checkup.step import Step
     from fhir_bridge.dispatch.checks import Rules
     from fhir_bridge.dispatch.clock import Clock
     from fhir_bridge.dispatch.dispatcher import Dispatcher
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from fhir_bridge.subscriptions.report import SourceReport
     from fhir_bridge.subscriptions.watch_rules import WatchRules
     from fhir_bridge.subscriptions.watcher import Watcher
+    from fhir_bridge.task_api.client import TaskApiClient
     from fhir_bridge.webhook.credentials import Credentials
     from fhir_bridge.webhook.server import Listening
 
@@ -217,25 +221,12 @@ async def dispatcher_of(
     """
     from fhir_bridge.dispatch.clock import utc_now
     from fhir_bridge.dispatch.dispatcher import Dispatcher
-    from fhir_bridge.task_api.client import TaskApiClient
 
-    endpoint, api, network = settings.endpoint(), settings.api, settings.network
     dispatch = settings.dispatch
     if concurrency is not None:
         dispatch = dispatch.model_copy(update={"max_in_flight": concurrency})
-    client = TaskApiClient(
-        endpoint.url,
-        endpoint.key,
-        timeout=api.timeout.total_seconds(),
-        connect_timeout=api.connect_timeout.total_seconds(),
-        max_connections=dispatch.max_in_flight,
-        ca_bundle=network.ca_bundle,
-        proxy=network.proxy.get_secret_value() if network.proxy else None,
-        idempotency_header=dispatch.idempotency_header,
-        safe_statuses=dispatch.retry_statuses,
-    )
     async with AsyncExitStack() as opened:
-        await opened.enter_async_context(client)
+        client = await opened.enter_async_context(task_api_client(settings, dispatch.max_in_flight))
         if servers is None:
             servers = await opened.enter_async_context(fhir_servers(settings))
         clock = clock or utc_now
@@ -243,11 +234,29 @@ async def dispatcher_of(
             ledger,
             client,
             calling_rules(settings, dispatch),
-            endpoint.project_id,
+            settings.endpoint().project_id,
             clock,
             breaker=breaker_of(settings),
             rereading=rereading_of(settings, ledger, servers, clock),
         )
+
+
+def task_api_client(settings: Settings, max_connections: int = 1) -> TaskApiClient:
+    """The client of the task API, to be entered. Raises SettingsError where its address or key is missing."""
+    from fhir_bridge.task_api.client import TaskApiClient
+
+    endpoint, api, network = settings.endpoint(), settings.api, settings.network
+    return TaskApiClient(
+        endpoint.url,
+        endpoint.key,
+        timeout=api.timeout.total_seconds(),
+        connect_timeout=api.connect_timeout.total_seconds(),
+        max_connections=max_connections,
+        ca_bundle=network.ca_bundle,
+        proxy=network.proxy.get_secret_value() if network.proxy else None,
+        idempotency_header=settings.dispatch.idempotency_header,
+        safe_statuses=settings.dispatch.retry_statuses,
+    )
 
 
 def rereading_of(
@@ -380,6 +389,11 @@ def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
     )
 
 
+def completed(config_file: str | None, run: MappingRun, inputs: Inputs) -> Inputs:
+    """The same as `fetched` for a command that maps and sends nothing: the secrets are looked for now."""
+    return asyncio.run(fetched(loaded_settings(config_file).settings, run, inputs))
+
+
 async def fetched(
     settings: Settings,
     run: MappingRun,
@@ -404,6 +418,39 @@ async def fetched(
         )
     async with server:
         return await Completion(server, run.profile).complete(run, inputs, triggers, blocked)
+
+
+async def check_steps(loaded: Loaded, name: str, read: str | None = None) -> AsyncIterator[Step]:
+    """A source's FHIR server and the endpoint tried step by step; see `checkup`. Nothing is changed anywhere.
+
+    Raises UsageError for a source there is none of, SettingsError for settings that cannot be used.
+    """
+    from fhir_bridge.checkup.endpoint import endpoint_step
+    from fhir_bridge.checkup.source import Checked, source_steps
+    from fhir_bridge.checkup.step import Mark, Step
+
+    settings = loaded.settings
+    source = settings.source(name)
+    if (server := fhir_server_of(settings, source.name)) is None or source.settings.client is None:
+        found = "the source has no base_url and client: its data comes as files, and nothing is read again"
+        yield Step("settings", Mark.WARN, found, "docs/fhir-servers.md says how to read from an EHR")
+    else:
+        async with server:
+            rules = watch_rules_of(settings, source.name)
+            endpoint = rules.endpoint if rules else None
+            route = route_of(settings, source.settings.client)
+            profile = profile_of(source, {})
+            async for step in source_steps(
+                Checked(server, route, profile, endpoint, datetime.now(UTC), read)
+            ):
+                yield step
+    missing = [key for key in ("url", "key", "project_id") if not getattr(settings.api, key)]
+    if missing:
+        found = f"not set: {', '.join(f'api.{key}' for key in missing)}"
+        yield Step("endpoint", Mark.UNTRIED, found, "without it nothing is sent", "api-missing")
+        return
+    async with task_api_client(settings) as client:
+        yield await endpoint_step(client, urlsplit(settings.endpoint().url).netloc)
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "block": Entry("block:block", "Keep the list of numbers and patients that nobody calls."),
     },
     "Keep": {
+        "check": Entry("check:check", "Try a source's FHIR server and the endpoint, step by step."),
         "patients": Entry("patients:patients", "Take over or hand on who is who at the task API."),
         "retention": Entry("retention:retention", "Clear patient data that is no longer needed."),
         "audit": Entry("audit:audit", "Prove what was done, and account for what was disclosed."),

@@ -12,11 +12,17 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app import completed, mapping_run
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.lineage import DECISION, decided_by, print_field, print_note, taken_from, value_at
 from fhir_bridge.cli.map import exit_code
-from fhir_bridge.cli.options import files_argument, json_option, mapping_options, now_option
+from fhir_bridge.cli.options import (
+    fetch_option,
+    files_argument,
+    json_option,
+    mapping_options,
+    now_option,
+)
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import decision_data
@@ -30,6 +36,7 @@ COLOURS = {"call": "bold green", "skip": "bold yellow", "reject": "bold red"}
 @json_option
 @click.option("--trigger", metavar="TYPE/ID", help="Only this trigger, for instance Appointment/a1.")
 @mapping_options
+@fetch_option
 @now_option
 @click.pass_obj
 def explain(
@@ -40,6 +47,7 @@ def explain(
     source: str | None,
     overrides: tuple[tuple[str, str], ...],
     context: tuple[Path, ...],
+    fetch: bool,
     now: datetime | None,
 ) -> int:
     """Say why each decision was made, and where each value came from.
@@ -55,6 +63,8 @@ def explain(
     run = mapping_run(config_file, source, dict(overrides), now)
     with screen.progress("reading", len(files)) as seen:
         inputs = run.read(files, context, seen)
+    if fetch:
+        inputs = completed(config_file, run, inputs)
     decisions = run.decide(inputs)
     wanted = [decision for decision in decisions if trigger in (None, decision.subject.trigger)]
     if trigger is not None and not wanted:
@@ -65,6 +75,7 @@ def explain(
     else:
         print_explanations(told, Console(highlight=False))
     screen.tell_problems(inputs.problems)
+    screen.tell_gaps(inputs.gaps)
     screen.tell_without_trigger(inputs)
     return exit_code(inputs.nothing_readable, bool(inputs.problems), decisions)
 

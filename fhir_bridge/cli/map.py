@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app import completed, mapping_run
 from fhir_bridge.cli import screen
-from fhir_bridge.cli.options import files_argument, mapping_options, now_option
+from fhir_bridge.cli.options import fetch_option, files_argument, mapping_options, now_option
 from fhir_bridge.mapping.decision import Call, Decision, Reject
 from fhir_bridge.mapping.printed import decision_data, request_data
 
@@ -22,6 +22,7 @@ from fhir_bridge.mapping.printed import decision_data, request_data
               help="json: the requests as one array. ndjson: a request a line. decisions: a line for every "
                    "trigger, with its decision, reason, request and lineage.")  # fmt: skip
 @mapping_options
+@fetch_option
 @now_option
 @click.pass_obj
 def map_command(
@@ -31,6 +32,7 @@ def map_command(
     source: str | None,
     overrides: tuple[tuple[str, str], ...],
     context: tuple[Path, ...],
+    fetch: bool,
     now: datetime | None,
 ) -> int:
     """Print the requests that FHIR files become. Sends nothing.
@@ -46,9 +48,12 @@ def map_command(
     run = mapping_run(config_file, source, dict(overrides), now)
     with screen.progress("reading", len(files)) as seen:
         inputs = run.read(files, context, seen)
+    if fetch:
+        inputs = completed(config_file, run, inputs)
     decisions = run.decide(inputs)
     _print(form, decisions, run.project_id)
     screen.tell_problems(inputs.problems)
+    screen.tell_gaps(inputs.gaps)
     screen.tell_counts(decisions, inputs)
     return exit_code(inputs.nothing_readable, bool(inputs.problems), decisions)
 

@@ -86,6 +86,14 @@ def now_option(command: Command) -> Command:
     )(command)
 
 
+def fetch_option(command: Command) -> Command:
+    """--fetch: for commands that map."""
+    return click.option(
+        "--fetch", is_flag=True,
+        help="Fetch what is missing from the source's FHIR server: its base_url and client must be set.",
+    )(command)  # fmt: skip
+
+
 def files_argument(command: Command) -> Command:
     """FILE…: resources, Bundles, NDJSON, folders of them; `-` is standard input."""
     return click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)

@@ -49,6 +49,12 @@ def tell_problems(problems: Iterable[InputError]) -> None:
         click.echo(f"unreadable: {problem}{hint}", err=True)
 
 
+def tell_gaps(gaps: Iterable[str]) -> None:
+    """One line for each thing that could not be fetched; the decisions went on without it."""
+    for gap in gaps:
+        click.echo(f"not fetched: {gap}", err=True)
+
+
 def tell_counts(decisions: Sequence[Decision], inputs: Inputs) -> None:
     """How many triggers became what, what does not conform in them, and which FILEs had none."""
     counts = Counter(outcome(decision) for decision in decisions)

@@ -17,6 +17,7 @@ from rich.console import Console
 from fhir_bridge.app import (
     dispatcher_of,
     do_not_call_of,
+    fetched,
     known_do_not_call,
     ledger_of,
     loaded_settings,
@@ -25,7 +26,14 @@ from fhir_bridge.app import (
 from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import print_status
 from fhir_bridge.cli.map import exit_code
-from fhir_bridge.cli.options import Span, files_argument, json_option, mapping_options, now_option
+from fhir_bridge.cli.options import (
+    Span,
+    fetch_option,
+    files_argument,
+    json_option,
+    mapping_options,
+    now_option,
+)
 from fhir_bridge.cli.stopping import Stop, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Until
 from fhir_bridge.intake.files import Inputs
@@ -46,6 +54,7 @@ from fhir_bridge.settings import Loaded
               help="How long to wait until each intent is settled or not due.")  # fmt: skip
 @json_option
 @mapping_options
+@fetch_option
 @now_option
 @click.pass_obj
 def submit(
@@ -57,6 +66,7 @@ def submit(
     source: str | None,
     overrides: tuple[tuple[str, str], ...],
     context: tuple[Path, ...],
+    fetch: bool,
     now: datetime | None,
 ) -> int:
     """Map FHIR files and send what is due now.
@@ -71,13 +81,16 @@ def submit(
     """
     if now is not None and not dry_run:
         raise click.UsageError("--now is only for --dry-run: what is sent is decided by the real time")
-    loaded = loaded_settings(config_file, secrets=not dry_run)
+    loaded = loaded_settings(config_file, secrets=fetch or not dry_run)
     if not dry_run:
         loaded.settings.endpoint()
     run = run_with(loaded, source, dict(overrides), now, demand_source=True)
     with screen.progress("reading", len(files)) as seen:
         inputs = run.read(files, context, seen)
     screen.tell_problems(inputs.problems)
+    if fetch:
+        inputs = asyncio.run(fetched(loaded.settings, run, inputs))
+        screen.tell_gaps(inputs.gaps)
     if dry_run:
         blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
         return _preview(run, inputs, as_json, blocked)

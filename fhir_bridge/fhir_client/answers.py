@@ -130,7 +130,17 @@ def failure(error: Exception, asked: str) -> FhirServerError:
         "unknown-host": "no such host",
         "proxy": "the proxy refuses",
     }.get(code, "no connection, or it broke off")
-    return FhirServerError(f"{asked}: {words}", code=code, hint=_HINTS[code])
+    return FhirServerError(f"{asked}: {words}{_why_not_trusted(error)}", code=code, hint=_HINTS[code])
+
+
+def _why_not_trusted(error: BaseException) -> str:
+    """OpenSSL's words about a certificate: they speak of the certificate and the host alone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f" ({cause.verify_message})"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _code_of(error: BaseException) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import httpx
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
+
+
+class Credentials(NamedTuple):
+    """In words, never the secret itself. `scope` is what a token was granted, None where nobody says."""
+
+    words: str
+    scope: str | None = None
 
 
 class Authorization(Protocol):
@@ -23,6 +30,10 @@ class Authorization(Protocol):
         """The server answered 401 to this value: True where another one may be had."""
         ...
 
+    async def told(self, http: httpx.AsyncClient) -> Credentials:
+        """What may be said of them, once they are at hand. Raises FhirServerError as `header` does."""
+        ...
+
 
 class Anonymous:
     """No credentials: a test server, or a client certificate alone."""
@@ -35,12 +46,20 @@ class Anonymous:
         """There is no other."""
         return False
 
+    async def told(self, http: httpx.AsyncClient) -> Credentials:
+        """None."""
+        return Credentials("without credentials")
+
 
 class Fixed:
     """A header that stays: a static Bearer token, or HTTP Basic."""
 
-    def __init__(self, value: SecretStr) -> None:
-        self._value = value
+    def __init__(self, value: SecretStr, words: str) -> None:
+        self._value, self._words = value, words
+
+    async def told(self, http: httpx.AsyncClient) -> Credentials:
+        """Which of the two."""
+        return Credentials(self._words)
 
     async def header(self, http: httpx.AsyncClient) -> str | None:
         """Always the same."""
@@ -56,7 +75,7 @@ def static_bearer(token: SecretStr) -> Fixed:
     text = token.get_secret_value()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise SettingsError("client.bearer must be one word of printable ASCII characters", code="bearer")
-    return Fixed(SecretStr(f"Bearer {text}"))
+    return Fixed(SecretStr(f"Bearer {text}"), "a token that stays the same")
 
 
 def basic(user: str, password: SecretStr) -> Fixed:
@@ -64,4 +83,4 @@ def basic(user: str, password: SecretStr) -> Fixed:
     if ":" in user:
         raise SettingsError("client.user must not hold a colon: HTTP Basic cannot carry it", code="basic")
     pair = f"{user}:{password.get_secret_value()}".encode()
-    return Fixed(SecretStr(f"Basic {b64encode(pair).decode()}"))
+    return Fixed(SecretStr(f"Basic {b64encode(pair).decode()}"), f"HTTP Basic as {user}")

@@ -19,7 +19,7 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client import answers, references
 from fhir_bridge.fhir_client.addresses import base_address, below
 from fhir_bridge.fhir_client.answers import checked, failure, is_of_one, not_fhir
-from fhir_bridge.fhir_client.authorization import Anonymous, Authorization
+from fhir_bridge.fhir_client.authorization import Anonymous, Authorization, Credentials
 from fhir_bridge.fhir_client.capabilities import NOTHING_SAID, Capabilities, capabilities_of
 from fhir_bridge.fhir_client.exchange import Asked, Exchange
 from fhir_bridge.fhir_client.many import MOST_IN_BATCH, Name, answers_of, batch_of
@@ -63,9 +63,8 @@ class FhirServer:
         self._other_bases = tuple(base_address(other) for other in other_bases)
         self._limits = limits or Limits()
         self._http = client_for(self._base, route or Route(), self._limits)
-        self._exchange = Exchange(
-            self._base, self._http, authorization or Anonymous(), self._limits, rng or Random()
-        )
+        self._authorization = authorization or Anonymous()
+        self._exchange = Exchange(self._base, self._http, self._authorization, self._limits, rng or Random())
         self._reading: dict[str, asyncio.Task[bytes]] = {}
         self._statement: bytes | None = None
 
@@ -209,6 +208,10 @@ class FhirServer:
     async def supports(self) -> Capabilities:
         """What the CapabilityStatement says that the server can do."""
         return capabilities_of(await self.capabilities())
+
+    async def credentials(self) -> Credentials:
+        """What we show the server, in words; a token is asked for where it takes one."""
+        return await self._authorization.told(self._http)
 
     # -- what we keep there --
 

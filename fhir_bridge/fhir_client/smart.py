@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client.addresses import is_safe
 from fhir_bridge.fhir_client.answers import failure
+from fhir_bridge.fhir_client.authorization import Credentials
 from fhir_bridge.fhir_client.keys import SigningKey
 
 WELL_KNOWN = ".well-known/smart-configuration"
@@ -98,6 +99,17 @@ class BackendServices:
             self._token = None
         return True
 
+    async def told(self, http: httpx.AsyncClient) -> Credentials:
+        """The token's life and scope, and how it was asked for."""
+        token = await self.token(http)
+        url, scope = await self.place(http)
+        seconds = round(token.until - time.monotonic())
+        words = (
+            f"a token from {httpx.URL(url).host}, asked for with {self._key.algorithm} under kid "
+            f"{self._key.key_id}, used for {seconds} s, scope {token.scope or scope}"
+        )
+        return Credentials(words, token.scope or scope)
+
     async def token(self, http: httpx.AsyncClient) -> Token:
         """The token in force. Raises FhirServerError."""
         async with self._asking:
@@ -178,6 +190,15 @@ class BackendServices:
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
             "client_assertion": self._key.signed(claims),
         }
+
+
+def covers(scope: str, resource_type: str) -> bool:
+    """Whether a granted scope lets us read a type, in the first or second version of SMART's spelling."""
+    for each in scope.split():
+        match = re.fullmatch(r"(?:system|user|patient)/(\*|[A-Za-z]+)\.(\*|read|[cruds]+)(?:\?.*)?", each)
+        if match and match[1] in ("*", resource_type) and (match[2] in ("*", "read") or "r" in match[2]):
+            return True
+    return False
 
 
 def read_scopes(supported: Sequence[str]) -> str:

@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -71,7 +73,8 @@ class Asked:
 @dataclass
 class FhirServerDouble:
     """One server at `base` of its own port. `rejects` are search parameters it refuses, as `Type.name` or
-    `name`; `page_size` is its page when nothing is asked for; `interactions` are the whole system's."""
+    `name`; `page_size` is its page when nothing is asked for; `interactions` are the whole system's; `skew`
+    is how many seconds its clock is ahead."""
 
     records: Records = field(default_factory=Records)
     guard: Guard | None = None
@@ -86,6 +89,7 @@ class FhirServerDouble:
     statement: Json = field(default_factory=dict)
     requests: list[Asked] = field(default_factory=list)
     origin: str = ""
+    skew: float = 0.0
     most_at_once: int = 0
     _at_once: int = 0
 
@@ -143,9 +147,11 @@ class FhirServerDouble:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             try:
-                return await self._met(request) or await endpoint(request)
+                response: Response = await self._met(request) or await endpoint(request)
             finally:
                 self._at_once -= 1
+            response.headers.setdefault("date", formatdate(time.time() + self.skew, usegmt=True))
+            return response
 
         return answered
 

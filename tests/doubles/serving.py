@@ -58,6 +58,7 @@ async def serving(app: Any, listener: socket.socket, tls: Tls | None = None) -> 
         lifespan="off",
         log_config=None,
         access_log=False,
+        date_header=False,  # the application tells the time, which may be a wrong one
         timeout_graceful_shutdown=1,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
