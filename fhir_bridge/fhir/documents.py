@@ -130,13 +130,14 @@ def _has_resource_lines(data: bytes) -> bool:
 
 def _read_lines(data: bytes, document: Document) -> None:
     """NDJSON: each line for itself."""
+    name, others, keep = document.name, document.others, document.resources.append
     for number, line in enumerate(BytesIO(data), 1):
         line = line.removesuffix(b"\n")
         view = reading.plain_view(line)
         if isinstance(view, str):
-            document.others[view] += 1
+            others[view] += 1
         elif view is not None:
-            document.resources.append(Resource(view, line, Origin(document.name, number)))
+            keep(Resource(view, line, Origin(name, number)))
         else:
             read_line(line, document, number)
 
