@@ -149,12 +149,12 @@ class FhirServer:
         """What a literal reference names: relative, or absolute on the server's own base or a listed one.
         Anything else raises `foreign-link` unasked."""
         for base in (self._base, *self._other_bases):
-            with contextlib.suppress(FhirServerError):
+            try:
                 url = below(base, reference, "a reference")
-                asked = Asked(
-                    "GET", url, "read of a reference", headers=_accept(), elsewhere=base != self._base
-                )
-                return await self._read_once(asked)
+            except FhirServerError:
+                continue
+            asked = Asked("GET", url, "read of a reference", headers=_accept(), elsewhere=base != self._base)
+            return await self._read_once(asked)
         raise references.foreign(reference)
 
     async def search(
