@@ -60,8 +60,22 @@ class Chains:
         point to."""
         patient = self._patients.of(trigger)
         identity, name = patient.identity if patient else None, stable_name(trigger)
-        chain = self._known.get((name, identity)) or self._find(trigger, name, identity)
+        chain = self._known.get((name, identity))
+        if chain is None:
+            chain = self._alone(trigger, name, identity) or self._find(trigger, name, identity)
         return replace(chain, complete=True) if complete else chain
+
+    def _alone(self, trigger: Resource[View], name: str, identity: str | None) -> Chain | None:
+        """The chain of a trigger that nothing is linked with, as most are; None for any other."""
+        with self._resolver.quietly():
+            linked = name in self._edges
+        if linked or self._nodes.get(name) != (trigger,):
+            return None
+        if isinstance(trigger.view, Appointment):
+            return Chain(name, (name,), (cast("Resource[Appointment]", trigger),))
+        order = cast("Resource[ServiceRequest]", trigger)
+        numbers = [_of_patient(number, identity) for number in self._numbers([order])]
+        return Chain(self._root({name}, [order], []), tuple(sorted((name, *numbers))), ())
 
     def _find(self, trigger: Resource[View], name: str, identity: str | None) -> Chain:
         """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
@@ -85,7 +99,9 @@ class Chains:
         if isinstance(trigger.view, ServiceRequest):
             order = cast("Resource[ServiceRequest]", trigger)
             return (Link(trigger, "", Reference(reference=trigger.label), order),)
-        return tuple(self._based_on(cast("Resource[Appointment]", trigger)))
+        appointment = cast("Resource[Appointment]", trigger)
+        named = appointment.view.based_on or appointment.view.incoming_referral
+        return tuple(self._based_on(appointment)) if named else ()
 
     def laboratory_evidence(self, order: Resource[ServiceRequest] | None) -> tuple[tuple[str, str], ...]:
         """The label and FHIRPath of what shows an order to be laboratory work: a specimen named, one taken
@@ -146,12 +162,10 @@ class Chains:
         nodes: dict[str, tuple[Resource[View], ...]] = {}
         index = self._resolver.index
         for resource in (*index.of(ServiceRequest), *index.of(Appointment)):
-            inner = [
-                one for one in index.contained(resource).values() if one.view.resource_type in TRIGGER_TYPES
-            ]
-            for node in (resource, *inner):
+            inner = index.contained(resource).values() if resource.view.contained else ()
+            for node in (resource, *(one for one in inner if one.view.resource_type in TRIGGER_TYPES)):
                 name = stable_name(node)
-                nodes[name] = (*nodes.get(name, ()), node)
+                nodes[name] = (*nodes[name], node) if name in nodes else (node,)
         return nodes
 
     @cached_property
@@ -166,15 +180,18 @@ class Chains:
         return edges
 
     def _neighbours(self, node: Resource[View]) -> Iterator[str]:
-        if not isinstance(node.view, Appointment):
+        view = node.view
+        if not isinstance(view, Appointment):
             return
         if node.container is not None:
             yield stable_name(node.container)
         appointment = cast("Resource[Appointment]", node)
-        for link in (*self._based_on(appointment), *self._replaces(appointment)):
-            key = self._label(link)
-            if key is not None:
-                yield key
+        links: list[Link[View]] = []
+        if view.based_on or view.incoming_referral:
+            links += self._based_on(appointment)
+        if view.replaces or view.extension or view.supporting_information:
+            links += self._replaces(appointment)
+        yield from filter(None, map(self._label, links))
 
     @cached_property
     def _named_orders(self) -> frozenset[str]:

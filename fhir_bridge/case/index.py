@@ -72,12 +72,16 @@ class Index:
         self.rules = rules
         self._shared = shared
         self._all_bases = bases
-        self._versions: dict[str, list[Resource[View]]] = {}
+        self._first: dict[str, Resource[View]] = {}
+        self._several: dict[str, list[Resource[View]]] = {}
         self._urls: dict[str, list[Resource[View]]] = {}
         self._contained: dict[int, dict[str, Resource[View]]] = {}
         self._newest: dict[str, Found] = {}
         for resource in with_lasting_texts(resources, shared.named if shared else None):
-            self._versions.setdefault(_name(resource), []).append(resource)
+            name = _name(resource)
+            first = self._first.setdefault(name, resource)
+            if first is not resource:
+                self._several.setdefault(name, [first]).append(resource)
             if resource.full_url:
                 self._urls.setdefault(_normal(resource.full_url), []).append(resource)
 
@@ -85,7 +89,9 @@ class Index:
     def current(self) -> Found:
         """The newest version of each resource, in the order they were first seen; several of one where no
         version orders them."""
-        return tuple(found for name in self._versions for found in self._current(name))
+        if not self._several:
+            return tuple(self._first.values())
+        return tuple(found for name in self._first for found in self._current(name))
 
     def of(self, kind: type[V]) -> tuple[Resource[V], ...]:
         """The current resources of one view."""
@@ -102,7 +108,7 @@ class Index:
 
     def versions(self, label: str) -> Found:
         """Every version at hand under `Type/id`."""
-        found = tuple(self._versions.get(label, ()))
+        found = tuple(self._several.get(label, ())) or self._current(label)
         return found if found or self._shared is None else self._shared.versions(label)
 
     def at_url(self, url: str, holder: Resource[View]) -> Found:
@@ -153,9 +159,12 @@ class Index:
         return frozenset(own if self._shared is None else own | self._shared.bases)
 
     def _current(self, name: str) -> Found:
+        if name not in self._several:
+            alone = self._first.get(name)
+            return () if alone is None else (alone,)
         found = self._newest.get(name)
         if found is None:
-            found = self._newest[name] = editions.newest(self._versions.get(name, ()))
+            found = self._newest[name] = editions.newest(self._several[name])
         return found
 
     @cached_property

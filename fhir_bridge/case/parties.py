@@ -41,16 +41,26 @@ class Parties:
         self._resolver = resolver
         self._shared = shared
         self._roles: dict[int, list[Resource[PractitionerRole]]] | None = None
-        self._of_roles: dict[int, Party] = {}
+        self._known: dict[int, Party] = {}
 
     def party(self, holder: Resource[View], path: str, reference: Reference) -> Party:
         """Who a reference leads to. Only `link` is set where it leads to nobody at hand, or to a patient."""
         return self._led_to(self._resolver.follow(holder, path, reference, View))
 
     def _led_to(self, link: Link[View]) -> Party:
+        """The party with everything that hangs on it, worked out once: many appointments are with the same
+        few people."""
         found = link.resource
         if found is None:
             return Party(link)
+        known = self._known.get(id(found))
+        if known is None:
+            known = self._known[id(found)] = self._of(link, found)
+        return Party(
+            link, known.practitioner, known.role, known.organization, known.locations, known.services
+        )
+
+    def _of(self, link: Link[View], found: Resource[View]) -> Party:
         if isinstance(found.view, Organization):
             return Party(link, organization=cast("Resource[Organization]", found))
         if isinstance(found.view, PractitionerRole):
@@ -105,19 +115,16 @@ class Parties:
         return Participant(view, number, party=self._led_to(link))
 
     def _of_role(self, link: Link[View], role: Resource[PractitionerRole]) -> Party:
-        """A role with everything it names, followed once: many appointments are with the same few people."""
-        known = self._of_roles.get(id(role))
-        if known is None:
-            view = role.view
-            known = self._of_roles[id(role)] = Party(
-                link,
-                self._follow(role, "practitioner", view.practitioner, Practitioner),
-                role,
-                self._follow(role, "organization", view.organization, Organization),
-                self._all(role, "location", view.location, Location),
-                self._all(role, "healthcareService", view.healthcare_service, HealthcareService),
-            )
-        return replace(known, link=link)
+        """A role with everything it names."""
+        view = role.view
+        return Party(
+            link,
+            self._follow(role, "practitioner", view.practitioner, Practitioner),
+            role,
+            self._follow(role, "organization", view.organization, Organization),
+            self._all(role, "location", view.location, Location),
+            self._all(role, "healthcareService", view.healthcare_service, HealthcareService),
+        )
 
     def _of_practitioner(self, link: Link[View], practitioner: Resource[Practitioner]) -> Party:
         """A practitioner, with their role where exactly one active is at hand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +20,8 @@ V = TypeVar("V", bound=View)
 
 MERGE_FOLLOWED = "patient-merge-followed"
 SEVERAL = "patients-several"
+
+_UNASKED: Any = object()
 
 _ELEMENTS = ("subject", "patient", "beneficiary")
 """Where resources other than Appointments name their patient, DSTU2 to R5."""
@@ -46,21 +48,36 @@ class Patients:
 
     def of(self, resource: Resource[View]) -> CasePatient | None:
         """The patient the resource is about; None where it names none."""
-        if id(resource) not in self._of:
-            self._of[id(resource)] = self._find(resource)
-        return self._of[id(resource)]
+        found = self._of.get(id(resource), _UNASKED)
+        if found is _UNASKED:
+            found = self._of[id(resource)] = self._find(resource)
+        return cast("CasePatient | None", found)
 
     def resources_of(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
         """The current resources of one view that are about that patient, in the order they were read."""
         if identity is None:
             return ()
         if kind not in self._resources:
-            lists = self._resources[kind] = {}
             with self._resolver.quietly():
-                for resource in self._resolver.index.of(kind):
-                    for name in dict.fromkeys(self._names_for(resource)):
-                        lists.setdefault(name, []).append(resource)
+                self._resources[kind] = self._by_patient(kind)
         return cast("tuple[Resource[V], ...]", tuple(self._resources[kind].get(identity, ())))
+
+    def _by_patient(self, kind: type[View]) -> dict[str, list[Resource[View]]]:
+        """The current resources of one view by the identities of their patients. What says `Patient/p1` in
+        the same words means the same person: it is asked once for all of them."""
+        lists: dict[str, list[Resource[View]]] = {}
+        by_text: dict[str, list[list[Resource[View]]]] = {}
+        for resource in self._resolver.index.of(kind):
+            _, reference = _element(resource.view)
+            text = reference.reference if reference is not None and reference.identifier is None else None
+            known = by_text.get(text) if text is not None else None
+            if known is None:
+                known = [lists.setdefault(name, []) for name in dict.fromkeys(self._names_for(resource))]
+                if reference is not None and text is not None and self._resolver.leads_alike(reference):
+                    by_text[text] = known
+            for one in known:
+                one.append(resource)
+        return lists
 
     def _names_for(self, resource: Resource[View]) -> Iterator[str]:
         """Under whom a resource is found. A Consent also by Type/id, whatever server it names: that somebody
@@ -125,7 +142,10 @@ class Patients:
         notes = (*link.notes, SEVERAL) if several else link.notes
         if link.resource is None:
             return CasePatient(link, None, False, self._identity(link, None), notes)
-        patient, whole = self._merged(cast("Resource[Patient]", link.resource))
+        patient = cast("Resource[Patient]", link.resource)
+        if not patient.view.link:
+            return CasePatient(link, patient, False, self._identity(link, patient), notes)
+        patient, whole = self._merged(patient)
         if patient is not link.resource:
             notes = (*notes, MERGE_FOLLOWED)
         return CasePatient(link, patient, not whole, self._identity(link, patient), notes)
@@ -134,12 +154,11 @@ class Patients:
         """The references that name a patient, the surest first."""
         if isinstance(resource.view, Appointment):
             return self._of_appointment(cast("Resource[Appointment]", resource))
-        for element in _ELEMENTS:
-            reference = getattr(resource.view, element, None)
-            if isinstance(reference, Reference):
-                link = self._link(resource, f"{resource.view.resource_type}.{element}", reference)
-                return [link] if self._may_be(link) else []
-        return []
+        element, reference = _element(resource.view)
+        if reference is None:
+            return []
+        link = self._link(resource, f"{resource.view.resource_type}.{element}", reference)
+        return [link] if self._may_be(link) else []
 
     def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:
         """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
@@ -152,10 +171,12 @@ class Patients:
         subjects: list[Link[View]] = []
         unknown: list[Link[View]] = []
         for number, participant in enumerate(appointment.view.participant):
-            if participant.actor is None:
+            if participant.actor is None or _is_somebody_else(participant.actor):
                 continue
             link = self._link(appointment, f"Appointment.participant[{number}].actor", participant.actor)
-            is_subject = any(code.code == "SBJ" for concept in participant.type for code in concept.coding)
+            is_subject = bool(participant.type) and any(
+                code.code == "SBJ" for concept in participant.type for code in concept.coding
+            )
             if self._is_patient(link):
                 sure.insert(0 if is_subject else len(sure), link)
             elif is_subject and self._may_be(link):
@@ -244,6 +265,24 @@ class Patients:
         """What an identifier is known by, its system under the one name that counts; it shows neither."""
         system = self._resolver.rules.system(identifier.system)
         return f"identifier:{digest(system or '', identifier.value or '')}"
+
+
+def _element(view: View) -> tuple[str, Reference | None]:
+    """The element in which anything but an Appointment names its patient, and what stands in it."""
+    for element in () if isinstance(view, Appointment) else _ELEMENTS:
+        reference = getattr(view, element, None)
+        if isinstance(reference, Reference):
+            return element, reference
+    return "", None
+
+
+def _is_somebody_else(actor: Reference) -> bool:
+    """Whether a reference is to a Practitioner, a place or the like by nothing but its text, so that it need
+    not be followed to know that it leads to no patient."""
+    if actor.identifier is not None or actor.type is not None:
+        return False
+    target = references.parse(actor.reference)
+    return target is not None and target.url is None and target.type not in (None, "Patient")
 
 
 def _type_named(reference: Reference) -> str | None:

@@ -39,6 +39,7 @@ class Resolver:
     def __init__(self, index: Index, wanted: Wanted | None = None) -> None:
         self.index = index
         self.rules = index.rules
+        self._known: dict[tuple[str, type[View]], tuple[Resource[View] | None, tuple[str, ...]]] = {}
         self._wanted = wanted
         self._quiet = False
 
@@ -59,11 +60,27 @@ class Resolver:
         `reference-other-type`, and of a resource found: `reference-untyped` (by a bare id),
         `reference-other-version`.
         """
-        found, note = self._find(holder, reference, kind)
-        notes = (note,) if note else ()
-        if found is not None and not isinstance(found.view, kind):
-            return Link(holder, path, reference, None, (OTHER_TYPE,))
+        text = reference.reference
+        if text is None or reference.identifier is not None or self._wanted is not None:
+            found, notes = self._led_to(holder, reference, kind)
+        elif (known := self._known.get((text, kind))) is not None:
+            found, notes = known
+        else:
+            found, notes = self._led_to(holder, reference, kind)
+            if self.leads_alike(reference):
+                self._known[text, kind] = found, notes
         return Link(holder, path, reference, cast("Resource[V] | None", found), notes)
+
+    def leads_alike(self, reference: Reference) -> bool:
+        """Whether a reference leads to the same from wherever it stands: `Type/id` alone, of which nothing or
+        one thing is at hand. So thousands of references to a few people and places are followed once."""
+        if reference.identifier is not None:
+            return False
+        target = references.parse(reference.reference)
+        if target is None or target.url is not None or target.fragment is not None:
+            return False
+        label = target.label
+        return label is not None and len(self.index.labelled(label)) < 2
 
     def candidates(self, link: Link[View]) -> Found:
         """Everything at hand that answers to the text of a link's reference."""
@@ -74,6 +91,14 @@ class Resolver:
         """Whether a reference is to the source's own server: a relative one, one on its base, and any where
         nothing at hand says what that is, for a source is one hospital."""
         return target.base is None or not self.index.bases or target.base in self.index.bases
+
+    def _led_to(
+        self, holder: Resource[View], reference: Reference, kind: type[View]
+    ) -> tuple[Resource[View] | None, tuple[str, ...]]:
+        found, note = self._find(holder, reference, kind)
+        if found is not None and not isinstance(found.view, kind):
+            return None, (OTHER_TYPE,)
+        return found, (note,) if note else ()
 
     def _find(
         self, holder: Resource[View], reference: Reference, kind: type[View]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 
 from fhir_bridge.case.identity import digest, stable_name
 from fhir_bridge.case.resolution import Resolver
@@ -55,7 +55,8 @@ def _named(reference: Reference) -> str | None:
     return reference.display.casefold() if reference.display else None
 
 
-def _concepts(concepts: Iterable[CodeableConcept | None]) -> str:
+@lru_cache(maxsize=16_384)
+def _concepts(concepts: tuple[CodeableConcept | None, ...]) -> str:
     """Codes where there are any, else words; in an order that does not hang on the message's."""
     said = set()
     for concept in concepts:

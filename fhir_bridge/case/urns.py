@@ -5,7 +5,7 @@ section 2).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -37,18 +37,20 @@ def _message(resource: Resource[View]) -> Message:
 
 def with_lasting_texts(
     resources: Iterable[Resource[View]], elsewhere: Named | None = None
-) -> Iterator[Resource[View]]:
+) -> Iterable[Resource[View]]:
     """The resources; where one is known by its contents and these hold URNs of others, with the contents in
     which the others' names stand for them. A URN that leads nowhere here, nor to what is `elsewhere`, such as
     an identifier's system, stays; one that stands for several things too.
     """
     everyone = list(resources)
     places = [named for named in (named_by_urns(everyone), elsewhere) if named]
-    for resource in everyone:
-        if places and not resource.view.id and (b'"urn:' in resource.raw or b'"URN:' in resource.raw):
-            yield msgspec.structs.replace(resource, lasting=_named_by(resource, places))
-        else:
-            yield resource
+    return (_lasting(one, places) for one in everyone) if places else everyone
+
+
+def _lasting(resource: Resource[View], places: Sequence[Named]) -> Resource[View]:
+    if not resource.view.id and (b'"urn:' in resource.raw or b'"URN:' in resource.raw):
+        return msgspec.structs.replace(resource, lasting=_named_by(resource, places))
+    return resource
 
 
 def _named_by(resource: Resource[View], places: Sequence[Named]) -> bytes:

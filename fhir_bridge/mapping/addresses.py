@@ -45,6 +45,7 @@ def ordered_addresses(
     return sorted(kept, key=lambda pair: order.index(code(pair[1].use) or "")) if len(kept) > 1 else kept
 
 
+@lru_cache(maxsize=16_384)
 def complete_address(address: datatypes.Address, profile: Profile) -> Addressed:
     """The address for the endpoint: lines joined by ", ", the state or else the district, never the city
     twice; a missing country is the source's, one that cannot be read is missing (mapping, section 6). Nothing
@@ -71,7 +72,12 @@ def complete_address(address: datatypes.Address, profile: Profile) -> Addressed:
 
 def address_country(address: datatypes.Address | None, profile: Profile) -> str | None:
     """The alpha-2 code of the country the address names; None where it names none, or none that is known."""
-    country = said(address.country) if address else None
+    return None if address is None or address.country is None else _country(address.country, profile)
+
+
+@lru_cache(maxsize=4_096)
+def _country(text: str, profile: Profile) -> str | None:
+    country = said(text)
     if country is None:
         return None
     rules = profile.addresses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -25,6 +25,7 @@ class Words(msgspec.Struct, frozen=True):
     layer: str | None = None
 
 
+@lru_cache(maxsize=16_384)
 def concept_words(
     concept: CodeableConcept | None, path: str, profile: Profile, map_name: str | None = None
 ) -> Words | None:
@@ -50,19 +51,22 @@ def mapped_words(concept: CodeableConcept, path: str, profile: Profile, map_name
     return None
 
 
+@lru_cache(maxsize=16_384)
 def first_words(
-    concepts: Iterable[CodeableConcept], path: str, profile: Profile, map_name: str | None = None
+    concepts: tuple[CodeableConcept, ...], path: str, profile: Profile, map_name: str | None = None
 ) -> Words | None:
     """The words of the first concept in the list at `path` that has any."""
     found = (concept_words(each, f"{path}[{i}]", profile, map_name) for i, each in enumerate(concepts))
     return next((words for words in found if words is not None), None)
 
 
-def kinds(concept: CodeableConcept | None, profile: Profile, map_name: str) -> Iterator[tuple[str, str, str]]:
+@lru_cache(maxsize=16_384)
+def kinds(
+    concept: CodeableConcept | None, profile: Profile, map_name: str
+) -> tuple[tuple[str, str, str], ...]:
     """The classes the map puts the concept's codings in: (class, row, layer) each."""
-    for coding in concept.coding if concept else ():
-        if (kind := profile.terms.kind(map_name, coding)) is not None:
-            yield kind.text, kind.row, kind.layer
+    found = (profile.terms.kind(map_name, coding) for coding in (concept.coding if concept else ()))
+    return tuple((kind.text, kind.row, kind.layer) for kind in found if kind is not None)
 
 
 def reference_words(reference: CodeableReference, path: str, profile: Profile) -> Words | None:

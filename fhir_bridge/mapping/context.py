@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 import msgspec
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.case.once import once
 from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
@@ -37,7 +37,7 @@ class Sentence(msgspec.Struct, frozen=True):
     elements: tuple[Element, ...]
 
 
-class Speaking(msgspec.Struct, frozen=True):
+class Speaking(msgspec.Struct, frozen=True, dict=True):
     """What the sentences are made from."""
 
     case: Case
@@ -45,6 +45,13 @@ class Speaking(msgspec.Struct, frozen=True):
     callee: Callee
     unusable: Unusable
     recorder: Recorder
+
+    @once
+    def sources(self) -> list[Resource[Appointment] | Resource[ServiceRequest]]:
+        """Where most sentences come from: the trigger, then its order."""
+        case = self.case
+        order = case.order.resource if case.order else None
+        return [case.trigger] if order is None or order is case.trigger else [case.trigger, order]
 
 
 def additional_context(speaking: Speaking) -> str | None:
@@ -99,7 +106,7 @@ def _interpreter(speaking: Speaking) -> Iterator[Sentence]:
 def _reason(speaking: Speaking) -> Iterator[Sentence]:
     """The trigger's reasons, else its order's, else those of the appointment that was lost."""
     reasons = Reasons(speaking.case, speaking.profile, speaking.recorder)
-    for resource in _sources(speaking):
+    for resource in speaking.sources:
         if resource is speaking.case.trigger and _tells_the_loss(speaking):
             continue
         if found := list(reasons.all(resource)):
@@ -119,7 +126,7 @@ def _tells_the_loss(speaking: Speaking) -> bool:
 def _priority(speaking: Speaking) -> Iterator[Sentence]:
     """Urgent, asap and stat; routine says nothing, and neither does R4's integer on an Appointment."""
     profile = speaking.profile
-    for resource in _sources(speaking):
+    for resource in speaking.sources:
         priority = resource.view.priority
         if isinstance(priority, CodeableConcept):
             mapped = mapped_words(priority, "priority", profile, "priority")
@@ -133,13 +140,13 @@ def _priority(speaking: Speaking) -> Iterator[Sentence]:
 
 
 def _description(speaking: Speaking) -> Iterator[Sentence]:
-    for resource in _sources(speaking):
+    for resource in speaking.sources:
         if text := plain(resource.view.description):
             yield Sentence(as_sentence(text), "context-description", ((resource, "description"),))
 
 
 def _comment(speaking: Speaking) -> Iterator[Sentence]:
-    for resource in _sources(speaking):
+    for resource in speaking.sources:
         view = resource.view
         if isinstance(view, Appointment) and (text := plain(view.comment)):
             yield Sentence(as_sentence(text), "context-comment", ((resource, "comment"),))
@@ -153,7 +160,7 @@ def _notes(resource: Resource[View], notes: tuple[Annotation, ...]) -> Iterator[
 
 
 def _instruction(speaking: Speaking) -> Iterator[Sentence]:
-    for resource in _sources(speaking):
+    for resource in speaking.sources:
         for path, text in _instructions(resource, speaking.profile):
             yield Sentence(as_sentence(text), "context-instruction", ((resource, path),))
 
@@ -199,13 +206,9 @@ def _duration(speaking: Speaking) -> Iterator[Sentence]:
     start, end = parse(view.start), parse(view.end)
     minutes, path = view.minutes_duration or 0, "minutesDuration"
     if start and end and start.has_time and end.has_time:
-        lasting = end.instant(zone) - start.instant(zone) + timedelta(seconds=1)
-        if (
-            timedelta(minutes=1)
-            <= lasting
-            <= timedelta(minutes=speaking.profile.context.longest_visit_minutes)
-        ):
-            minutes, path = int(lasting.total_seconds() // 60), "end"
+        seconds = (end.instant(zone) - start.instant(zone)).total_seconds() + 1
+        if 60 <= seconds <= 60 * speaking.profile.context.longest_visit_minutes:
+            minutes, path = int(seconds // 60), "end"
     if 0 < minutes <= speaking.profile.context.longest_visit_minutes:
         text = render(speaking.profile.context.duration, {"minutes": str(minutes)})
         yield Sentence(text, "context-duration", ((speaking.case.trigger, path),))
@@ -220,13 +223,6 @@ def _unusable(speaking: Speaking) -> Iterator[Sentence]:
     if unusable.phone:
         text, element = unusable.phone
         yield Sentence(render(rules.phone, {"phone": text}), "context-phone", (element,))
-
-
-def _sources(speaking: Speaking) -> list[Resource[Appointment] | Resource[ServiceRequest]]:
-    """Where the sentences come from: the trigger, then its order."""
-    case = speaking.case
-    order = case.order.resource if case.order else None
-    return [case.trigger] if order is None or order is case.trigger else [case.trigger, order]
 
 
 PARTS: dict[str, Callable[[Speaking], Iterator[Sentence]]] = {

@@ -97,7 +97,8 @@ def _unknown(look: Look) -> Verdict:
 
 def _do_not_call(person: _Person) -> Verdict | None:
     look, patient, callee = person.look, person.patient, person.callee
-    if any(name in person.blocked.patients for name in _names(look, patient)):
+    blocked = person.blocked.patients
+    if blocked != frozenset() and any(name in blocked for name in _names(look, patient)):
         return Verdict("do-not-call", ((patient, ""),), "patient")
     if mark := marked(patient.view.extension, look.profile.gates.do_not_call_marks):
         return Verdict(

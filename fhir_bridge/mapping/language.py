@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, Extension
@@ -16,7 +15,12 @@ def language_spoken(patient: Resource[Patient], profile: Profile) -> tuple[str, 
     """The language in English words, with its FHIRPath: the preferred one, else the only one; None where it
     is one of
     the voice agent's own, or nothing says."""
-    listed = list(enumerate(patient.view.communication))
+    return _language_spoken(patient.view.communication, profile) if patient.view.communication else None
+
+
+@lru_cache(maxsize=16_384)
+def _language_spoken(communications: tuple[Communication, ...], profile: Profile) -> tuple[str, str] | None:
+    listed = list(enumerate(communications))
     preferred = [pair for pair in listed if pair[1].preferred]
     chosen = preferred[:1] or (listed if len(listed) == 1 else [])
     for index, communication in chosen:
@@ -73,7 +77,8 @@ def _names(codes: frozenset[str]) -> frozenset[str]:
     return frozenset(name.casefold() for code in codes if (name := language_name(code)))
 
 
-def _needed(extensions: Iterable[Extension], urls: tuple[str, ...], profile: Profile) -> str | None:
+@lru_cache(maxsize=16_384)
+def _needed(extensions: tuple[Extension, ...], urls: tuple[str, ...], profile: Profile) -> str | None:
     """The path of the first of these extensions, wherever it is nested, that says yes."""
     for extension in extensions:
         path = f"extension('{extension.url}')"

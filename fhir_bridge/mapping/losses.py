@@ -58,7 +58,11 @@ def reasons_of_loss(appointment: Resource[Appointment], profile: Profile) -> tup
 def loss_class(appointment: Resource[Appointment], profile: Profile) -> LossClass | None:
     """The class of loss nobody is called for (`patient-deceased`, `booked-in-error`, …), by code, else by
     words."""
-    reasons = reasons_of_loss(appointment, profile)
+    return _loss_class(reasons_of_loss(appointment, profile), profile)
+
+
+@lru_cache(maxsize=16_384)
+def _loss_class(reasons: tuple[ReasonOfLoss, ...], profile: Profile) -> LossClass | None:
     for concept, path in reasons:
         for coding in concept.coding:
             if kind := profile.terms.kind("cancellation-class", coding):

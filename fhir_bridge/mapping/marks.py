@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, Extension
 from fhir_bridge.mapping.rules import Mark
 
 
-def marked(extensions: Sequence[Extension], marks: Iterable[Mark]) -> Mark | None:
+def marked(extensions: tuple[Extension, ...], marks: tuple[Mark, ...]) -> Mark | None:
     """The first of the marks that stands among the extensions or inside them, else None."""
-    if not extensions:
-        return None
+    return _marked(extensions, marks) if extensions and marks else None
+
+
+@lru_cache(maxsize=16_384)
+def _marked(extensions: tuple[Extension, ...], marks: tuple[Mark, ...]) -> Mark | None:
     found = list(_all(extensions))
     return next((mark for mark in marks if any(_is(extension, mark) for extension in found)), None)
 

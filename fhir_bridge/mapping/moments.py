@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
+
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import said
+
+
+def comparable(moment: Moment, zone: tzinfo) -> datetime:
+    """An aware instant to be compared and not to be shown: the first of the moment, in whichever zone it was
+    written. `zone` counts only where none was."""
+    value = moment.value
+    return value if value.tzinfo is not None and 1 < value.year < 9999 else moment.instant(zone)
 
 
 def moment_at(resource: Resource[View], path: str, text: str | None, recorder: Recorder) -> Moment | None:
@@ -19,6 +28,6 @@ def moment_at(resource: Resource[View], path: str, text: str | None, recorder: R
         return None
     for code in moment.noted:
         recorder.note(code, resource, path)
-    if moment.has_time and moment.offset is None:
+    if moment.value.tzinfo is None and moment.has_time:
         recorder.note("time-without-zone", resource, path)
     return moment

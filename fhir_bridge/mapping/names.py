@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -47,9 +48,13 @@ def full_name(names: Sequence[HumanName] | HumanName, profile: Profile, now: dat
     """The name that counts: official, then usual, then any current one; never old, maiden or nickname unless
     alone (mapping, section 6). Of these the first that is complete, else the first; None where none says
     anything."""
+    return _full_name((names,) if isinstance(names, HumanName) else tuple(names), profile, now)
+
+
+@lru_cache(maxsize=16_384)
+def _full_name(names: tuple[HumanName, ...], profile: Profile, now: datetime) -> Named | None:
     rules = profile.names
-    listed = (names,) if isinstance(names, HumanName) else names
-    read = [(name, named) for i, name in enumerate(listed) if (named := _named(name, i, rules)) is not None]
+    read = [(name, named) for i, name in enumerate(names) if (named := _named(name, i, rules)) is not None]
     if len(read) > 1:
         counting = [pair for pair in read if _counts(pair[0], profile, now)]
         read = sorted(counting or read, key=lambda pair: _rank(pair[0], rules))
@@ -65,7 +70,15 @@ def practitioner_name(
 
     A `doctor` without a title is given one; credentials after a comma are dropped where it is said.
     """
-    named = full_name(names, profile, now)
+    listed = (names,) if isinstance(names, HumanName) else tuple(names)
+    return _practitioner_name(listed, profile, now, doctor)
+
+
+@lru_cache(maxsize=16_384)
+def _practitioner_name(
+    names: tuple[HumanName, ...], profile: Profile, now: datetime, doctor: bool
+) -> Spoken | None:
+    named = _full_name(names, profile, now)
     if named is None:
         return None
     if named.text is None:
@@ -80,6 +93,7 @@ def practitioner_name(
     return Spoken(words, named.index)
 
 
+@lru_cache(maxsize=16_384)
 def spoken_display(display: str | None, profile: Profile) -> str | None:
     """A practitioner's name from a display alone (mapping, section 11); None where it says nothing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import lru_cache
 
 import msgspec
 from stdnum import luhn
@@ -24,7 +25,8 @@ class Npi(msgspec.Struct, frozen=True):
     failing: tuple[int, ...]
 
 
-def find_npi(identifiers: tuple[Identifier, ...], systems: Container[str]) -> Npi:
+@lru_cache(maxsize=16_384)
+def find_npi(identifiers: tuple[Identifier, ...], systems: frozenset[str]) -> Npi:
     """The first valid NPI among identifiers of one of `systems`, or of type NPI: other countries use that
     type for
     numbers of their own, so by type alone only ten digits are called a failing one."""

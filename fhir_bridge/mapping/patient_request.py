@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from functools import lru_cache
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.links import Party
@@ -20,7 +21,7 @@ from fhir_bridge.mapping.practitioner import is_practitioner, named_type, party_
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import code, said
-from fhir_bridge.task_api.models import Address, PatientDraft, PrimaryCareProvider
+from fhir_bridge.task_api.models import Address, PatientDraft
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -45,18 +46,21 @@ def patient_draft(
     recorder.take("patient.last_name", "patient-name", (patient, f"{name_path}.family"))
     for note in named.notes:
         recorder.note(note, patient, name_path)
-    return PatientDraft(
-        phone_number=callee.phone.e164,
-        first_name=named.first,
-        last_name=named.last,
-        address=_address(patient, profile, now, recorder),
-        email=_email(patient, profile, now, recorder),
-        date_of_birth=_date_of_birth(patient, recorder),
-        primary_care_provider=_primary_care(case, patient, profile, now, recorder),
-        insurance=insurance(case, profile, now, recorder),
+    return PatientDraft.model_validate(
+        {
+            "phone_number": callee.phone.e164,
+            "first_name": named.first,
+            "last_name": named.last,
+            "address": _address(patient, profile, now, recorder),
+            "email": _email(patient, profile, now, recorder),
+            "date_of_birth": _date_of_birth(patient, recorder),
+            "primary_care_provider": _primary_care(case, patient, profile, now, recorder),
+            "insurance": insurance(case, profile, now, recorder),
+        }
     )
 
 
+@lru_cache(maxsize=16_384)
 def best_address(
     addresses: tuple[datatypes.Address, ...], profile: Profile, now: datetime
 ) -> tuple[int, Addressed]:
@@ -132,7 +136,7 @@ def _date_of_birth(patient: Resource[Patient], recorder: Recorder) -> date | Non
 
 def _primary_care(
     case: Case, patient: Resource[Patient], profile: Profile, now: datetime, recorder: Recorder
-) -> PrimaryCareProvider | None:
+) -> dict[str, str | None] | None:
     """The first general practitioner who has a name, or a practice that has one. A display alone, which may
     be either's, says nothing."""
     for index, party in enumerate(case.primary_care):
@@ -142,7 +146,7 @@ def _primary_care(
             element = (patient, f"generalPractitioner[{index}]")
             also = (person.element,) if person else ()
             recorder.take("patient.primary_care_provider", "general-practitioner", element, *also)
-            return PrimaryCareProvider(name=person.text if person else None, practice=practice)
+            return {"name": person.text if person else None, "practice": practice}
     return None
 
 

@@ -85,9 +85,12 @@ def is_minor(patient: Resource[Patient], profile: Profile, now: datetime) -> boo
     moment = parse(patient.view.birth_date)
     if moment is None:
         return False
+    majority = profile.people.age_of_majority
+    if now.year - moment.value.year > majority + 3:
+        return False  # whatever day it may be where, and however it is counted
     zone = profile.source.zone
     last_day = (moment.end_instant(zone) - timedelta(seconds=1)).astimezone(zone).date()
-    return _age(last_day, now.astimezone(zone).date()) < profile.people.age_of_majority
+    return _age(last_day, now.astimezone(zone).date()) < majority
 
 
 def _age(born: date, today: date) -> int:
@@ -119,7 +122,7 @@ def _callee(
     return Callee(
         phone=phone,
         name=words or None,
-        relationship=_relationship(person, profile),
+        relationship=_relationship(person, profile) if person.relationships else None,
         is_patient=is_patient,
         address=place,
         holder=person.holder,
@@ -156,7 +159,7 @@ def _is_guardian(
     concepts: Sequence[CodeableConcept], extensions: Sequence[Extension], profile: Profile
 ) -> bool:
     """By code, by a vendor's mark, or by a word of the list that is the whole text."""
-    if marked(extensions, profile.people.guardian_marks):
+    if marked(tuple(extensions), profile.people.guardian_marks):
         return True
     return any(_names_guardian(concept, profile) for concept in concepts)
 

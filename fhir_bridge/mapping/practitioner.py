@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -11,7 +12,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.case.links import Link, Participant, Party
 from fhir_bridge.fhir.datatypes import CodeableConcept, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Location, Practitioner, View
+from fhir_bridge.fhir.views import Appointment, Location, Practitioner, Qualification, View
 from fhir_bridge.mapping.concepts import kinds
 from fhir_bridge.mapping.names import practitioner_name, spoken_display
 from fhir_bridge.mapping.profile import Profile
@@ -69,7 +70,7 @@ def taking_part(
             continue
         if not declined and participant.view.status in profile.specialty.declined:
             continue
-        classes = _classes(participant, profile)
+        classes = _classes(participant, profile) if participant.view.type else frozenset()
         if not classes & profile.specialty.unnamed_types:
             found.append(("lead" not in classes, participant.party))
     if len(found) > 1:
@@ -111,10 +112,13 @@ def named_type(reference: Reference) -> str | None:
 
 def is_doctor(practitioner: Resource[Practitioner], profile: Profile) -> bool:
     """Whether a qualification is one whose holder the layer calls a doctor."""
-    doctors = profile.referral.doctor_qualifications
-    if not doctors:
-        return False
-    held = (each.code for each in practitioner.view.qualification if each.code)
+    held = practitioner.view.qualification
+    return bool(held) and _are_doctors(held, profile.referral.doctor_qualifications)
+
+
+@lru_cache(maxsize=16_384)
+def _are_doctors(qualifications: tuple[Qualification, ...], doctors: frozenset[str]) -> bool:
+    held = (each.code for each in qualifications if each.code)
     return any(_bare(word) in doctors for code in held for word in _all_words(code))
 
 
@@ -135,8 +139,10 @@ def note_links(recorder: Recorder, *parties: Party) -> None:
             recorder.note(code, party.link.holder, element_path(party.link))
 
 
-def _classes(participant: Participant, profile: Profile) -> set[str]:
-    return {kind for each in participant.view.type for kind, _, _ in kinds(each, profile, "participant-type")}
+def _classes(participant: Participant, profile: Profile) -> frozenset[str]:
+    return frozenset(
+        kind for each in participant.view.type for kind, _, _ in kinds(each, profile, "participant-type")
+    )
 
 
 def _all_words(concept: CodeableConcept) -> Iterator[str]:

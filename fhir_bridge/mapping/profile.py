@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,9 +30,12 @@ class SourceFacts:
     base_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Everything mapping asks about a source: `profile.triggers.order_intents`, `profile.terms.word(…)`."""
+    """Everything mapping asks about a source: `profile.triggers.order_intents`, `profile.terms.word(…)`.
+
+    Compared by identity, so that what was worked out by its rules can be remembered under it.
+    """
 
     source: SourceFacts
     terms: Terminology
@@ -68,11 +72,16 @@ class Profile:
 
         For a key that holds others: the layer that last changed one of them. Raises KeyError if unknown.
         """
-        if key in self.layers:
-            return self.layers[key]
-        if "." in key and not any(known.startswith(f"{key}.") for known in self.layers):
-            return self.layer_of(key.rpartition(".")[0])
-        below = [layer for known, layer in self.layers.items() if known.startswith(f"{key}.")]
-        if not below:
-            raise KeyError(key)
-        return below[-1]
+        return self.layers[key] if key in self.layers else _layer_of(self, key)
+
+
+@lru_cache(maxsize=4_096)
+def _layer_of(profile: Profile, key: str) -> str:
+    """The layer of a key that no layer gives by itself: that of the one above, else of those below it."""
+    layers = profile.layers
+    if "." in key and not any(known.startswith(f"{key}.") for known in layers):
+        return profile.layer_of(key.rpartition(".")[0])
+    below = [layer for known, layer in layers.items() if known.startswith(f"{key}.")]
+    if not below:
+        raise KeyError(key)
+    return below[-1]

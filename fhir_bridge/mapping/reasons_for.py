@@ -10,7 +10,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Condition, Encounter, ServiceRequest, View
-from fhir_bridge.mapping.concepts import Words, concept_words, display_words
+from fhir_bridge.mapping.concepts import Words, concept_words, display_words, first_words
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 
@@ -19,6 +19,8 @@ Reason = tuple[Words, Resource[View]]
 
 UNTRUE = frozenset({"refuted", "entered-in-error"})
 """Condition.verificationStatus of what the patient does not have: http://hl7.org/fhir/condition-ver-status"""
+
+_WITH_REASONS = (Appointment, ServiceRequest, Encounter)
 
 
 class Reasons(msgspec.Struct, frozen=True):
@@ -30,12 +32,17 @@ class Reasons(msgspec.Struct, frozen=True):
 
     def first(self, resource: Resource[View]) -> Reason | None:
         """The first reason that may be told and says anything."""
+        view = resource.view
+        if isinstance(view, _WITH_REASONS) and view.reason_code:
+            words = first_words(view.reason_code, "reasonCode", self.profile)
+            if words is not None:
+                return words, resource
         return next(self.all(resource), None)
 
     def all(self, resource: Resource[View]) -> Iterator[Reason]:
         """Every reason: codes first, then references, by whichever name the version has for them."""
         view = resource.view
-        if not isinstance(view, Appointment | ServiceRequest | Encounter):
+        if not isinstance(view, _WITH_REASONS):
             return
         for index, concept in enumerate(view.reason_code):
             if words := concept_words(concept, f"reasonCode[{index}]", self.profile):

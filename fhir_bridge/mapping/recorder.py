@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import starmap
-
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.decision import Lineage, Note, Source
@@ -12,15 +10,17 @@ Element = tuple[Resource[View] | str, str]
 """A resource, or its label where only that is known, and the FHIRPath of one of its elements:
 `name[0].family`."""
 
+_Taken = tuple[str, str, tuple[Element, ...], str | None, str | None]
+"""One entry of the lineage before its elements are named: field, rule, elements, map row, layer."""
+
 
 class Recorder:
     """Lineage and notes of one decision, in the order they came (mapping, sections 1 and 18)."""
 
-    __slots__ = ("_labels", "_lineage", "_notes")
+    __slots__ = ("_notes", "_taken")
 
     def __init__(self) -> None:
-        self._lineage: list[Lineage] = []
-        self._labels: dict[int, tuple[str, str]] = {}
+        self._taken: list[_Taken] = []
         self._notes: dict[Note, None] = {}
 
     def take(
@@ -31,17 +31,14 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        sources = tuple(starmap(self._source, elements))
-        self._lineage.append(Lineage(field, sources, rule, map_row, layer))
+        self._taken.append((field, rule, elements, map_row, layer))
 
     def retake(self, field: str, rule: str, *elements: Element, map_row: str, layer: str) -> None:
         """Remember this of `field` instead of what was taken for it before."""
-        before = [entry.field for entry in self._lineage]
+        before = [taken[0] for taken in self._taken]
         place = before.index(field) if field in before else len(before)
-        self.take(field, rule, *elements, map_row=map_row, layer=layer)
-        taken = self._lineage.pop()
-        self._lineage = [entry for entry in self._lineage if entry.field != field]
-        self._lineage.insert(place, taken)
+        self._taken = [taken for taken in self._taken if taken[0] != field]
+        self._taken.insert(place, (field, rule, elements, map_row, layer))
 
     def note(self, code: str, resource: Resource[View], path: str = "") -> None:
         """Remember something a person should know of an element: a stable code. Said once, however often it
@@ -54,22 +51,39 @@ class Recorder:
 
     @property
     def lineage(self) -> tuple[Lineage, ...]:
-        """Everything taken so far."""
-        return tuple(self._lineage)
+        """Everything taken so far. Most of it speaks of the same few resources: each is named once."""
+        named = _Names()
+        return tuple(
+            [
+                Lineage(field, tuple([_source(each, named) for each in elements]), rule, map_row, layer)
+                for field, rule, elements, map_row, layer in self._taken
+            ]
+        )
 
     @property
     def notes(self) -> tuple[Note, ...]:
         """Everything noted so far."""
         return tuple(self._notes)
 
-    def _source(self, holder: Resource[View] | str, path: str) -> Source:
+
+class _Names(dict[Resource[View] | str, tuple[str, str, str]]):
+    """By who holds elements: what they are called in lineage, their type, and what paths in them begin with;
+    each worked out when it is first met."""
+
+    def __missing__(self, holder: Resource[View] | str) -> tuple[str, str, str]:
         if isinstance(holder, str):
-            return Source(holder, fhirpath(holder.partition("/")[0], path))
-        known = self._labels.get(id(holder))
-        if known is None:
-            known = holder.versioned_label, holder.view.resource_type
-            self._labels[id(holder)] = known
-        return Source(known[0], fhirpath(known[1], path))
+            label, type_ = holder, holder.partition("/")[0]
+        else:
+            label, type_ = holder.versioned_label, holder.view.resource_type
+        found = self[holder] = label, type_, f"{type_}."
+        return found
+
+
+def _source(element: Element, named: _Names) -> Source:
+    """The element as lineage has it: its path as `fhirpath` says it, which names no element in capitals."""
+    holder, path = element
+    label, type_, before = named[holder]
+    return Source(label, fhirpath(type_, path) if path < "a" else before + path)
 
 
 def fhirpath(resource_type: str, path: str) -> str:

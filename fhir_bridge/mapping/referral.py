@@ -27,7 +27,10 @@ from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.schedulable import order_class
 from fhir_bridge.mapping.texts import plain
-from fhir_bridge.task_api.models import Address, Provider
+from fhir_bridge.task_api.models import Address
+
+Known = dict[str, str | Address | None]
+"""Who refers as the task has them, by the names of its fields, before the task is checked as a whole."""
 
 HAS, FIELD = "task_data.has_referral", "task_data.referral"
 
@@ -51,9 +54,9 @@ class Referring(msgspec.Struct, frozen=True):
     recorder: Recorder
     unusable: Unusable = msgspec.field(default_factory=Unusable)
 
-    def provider(self) -> Provider | None:
+    def provider(self) -> Known | None:
         """All that is known of them; None where nothing is."""
-        known = {
+        known: Known = {
             "name": self._name(),
             "npi": self._npi(),
             "specialty": self._specialty(),
@@ -61,7 +64,7 @@ class Referring(msgspec.Struct, frozen=True):
             "address": self._address(),
             "phone_number": self._phone(),
         }
-        return Provider(**known) if any(known.values()) else None  # type: ignore[arg-type]
+        return known if any(known.values()) else None
 
     def _take(self, name: str, rule: str, element: Element, words: Words | None = None) -> None:
         row, layer = (words.map_row, words.layer) if words else (None, None)
@@ -244,7 +247,7 @@ def has_referral(case: Case, profile: Profile, recorder: Recorder) -> bool | Non
 
 def referral(
     case: Case, profile: Profile, now: datetime, recorder: Recorder
-) -> tuple[Provider | None, Unusable]:
+) -> tuple[Known | None, Unusable]:
     """Who refers, and what is known of them but cannot be sent as data."""
     party = case.requester
     if party is None:

@@ -49,13 +49,22 @@ def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass
     """The class of an order: by the site's ruling, else by category, by code, by words; a ReferralRequest is
     a referral by its type."""
     view = order.view
-    categories, codes = _categories(view), _codes(view)
+    return _order_class(view.resource_type, _categories(view), _codes(view), profile)
+
+
+@lru_cache(maxsize=16_384)
+def _order_class(
+    resource_type: str,
+    categories: tuple[CodeableConcept, ...],
+    codes: tuple[CodeableConcept, ...],
+    profile: Profile,
+) -> OrderClass:
     if ruled := _ruled(categories, "category", profile) or _ruled(codes, "code", profile):
         return ruled
     found = _coded("order-category", categories, "category", profile) or _coded(
         "order-code", codes, "code", profile
     )
-    if view.resource_type == "ReferralRequest" and not (found and found.unscheduled(profile)):
+    if resource_type == "ReferralRequest" and not (found and found.unscheduled(profile)):
         return OrderClass(frozenset({REFERRAL}), "type", "")
     return (
         found or _worded(categories, "category", profile) or _worded(codes, "code", profile) or OrderClass()
@@ -65,7 +74,12 @@ def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass
 def laboratory_code(order: Resource[ServiceRequest], profile: Profile) -> Word | None:
     """The row that says an order's LOINC code is of a laboratory class, else None. Only LOINC's own system
     counts: a code that merely looks like one of its codes may be anything."""
-    for concept in _codes(order.view):
+    return _laboratory_code(_codes(order.view), profile)
+
+
+@lru_cache(maxsize=16_384)
+def _laboratory_code(codes: tuple[CodeableConcept, ...], profile: Profile) -> Word | None:
+    for concept in codes:
         for coding in concept.coding:
             if profile.terms.canonical(coding.system or "") != LOINC or ruling(coding, profile):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference
@@ -18,15 +19,12 @@ Found = tuple[Words, Element]
 
 def service_of_appointment(appointment: Resource[Appointment], profile: Profile) -> Found | None:
     """The words of the first service type that has any."""
-    return _first(appointment, _references(appointment.view.service_type, "serviceType"), profile)
+    return _found(appointment, _words_of_types(appointment.view.service_type, profile))
 
 
 def service_of_order(order: Resource[ServiceRequest], profile: Profile) -> Found | None:
     """The words of what is ordered: `code`, STU3's `serviceRequested`."""
-    view = order.view
-    codes = [] if view.code is None else _references((view.code,), "code", listed=False)
-    requested = [(each, f"serviceRequested[{i}]") for i, each in enumerate(view.service_requested)]
-    return _first(order, [*codes, *requested], profile)
+    return _found(order, _words_of_codes(order.view.code, order.view.service_requested, profile))
 
 
 def service_of(case: Case, profile: Profile) -> Found | None:
@@ -65,15 +63,30 @@ def _references(
     ]
 
 
-def _first(
-    resource: Resource[View], concepts: Iterable[tuple[CodeableConcept | None, str]], profile: Profile
-) -> Found | None:
+def _found(resource: Resource[View], words: Words | None) -> Found | None:
+    return None if words is None else (words, (resource, words.path))
+
+
+@lru_cache(maxsize=16_384)
+def _words_of_types(types: tuple[CodeableReference, ...], profile: Profile) -> Words | None:
+    return _first(_references(types, "serviceType"), profile)
+
+
+@lru_cache(maxsize=16_384)
+def _words_of_codes(
+    code: CodeableReference | None, requested: tuple[CodeableConcept, ...], profile: Profile
+) -> Words | None:
+    codes = [] if code is None else _references((code,), "code", listed=False)
+    return _first([*codes, *((each, f"serviceRequested[{i}]") for i, each in enumerate(requested))], profile)
+
+
+def _first(concepts: Iterable[tuple[CodeableConcept | None, str]], profile: Profile) -> Words | None:
     """The first words that are a name and not a note, without what adds nothing in front of them."""
     for concept, path in concepts:
         words = concept_words(concept, path, profile, "service-type")
         if words is not None and len(words.text) <= profile.sentence.longest_service:
             text = _without_beginning(words.text, profile)
-            return Words(text, words.path, words.map_row, words.layer), (resource, words.path)
+            return Words(text, words.path, words.map_row, words.layer)
     return None
 
 

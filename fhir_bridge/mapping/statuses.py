@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
+from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.marks import marked
@@ -23,14 +26,20 @@ class Status(msgspec.Struct, frozen=True):
 def status_of(resource: Resource[Appointment] | Resource[ServiceRequest], profile: Profile) -> Status | None:
     """The status of an Appointment or an order; None where it is missing, or none of FHIR's."""
     view = resource.view
-    status = code(view.status)
+    return _status(view.status, view.extension, isinstance(view, ServiceRequest), profile)
+
+
+@lru_cache(maxsize=16_384)
+def _status(
+    written: str | None, extensions: tuple[Extension, ...], order: bool, profile: Profile
+) -> Status | None:
+    status = code(written)
     if status is None:
         return None
     rules = profile.triggers
-    order = isinstance(view, ServiceRequest)
     for row in rules.order_status_map if order else rules.appointment_status_map:
-        if status == row.status and (row.mark is None or marked(view.extension, (row.mark,))):
+        if status == row.status and (row.mark is None or marked(extensions, (row.mark,))):
             return Status(row.becomes, row.spoken)
     if status not in (rules.order_statuses if order else rules.appointment_statuses):
         return None
-    return Status(status, note=None if status == view.status else "code-case")
+    return Status(status, note=None if status == written else "code-case")

@@ -24,7 +24,12 @@ def render(template: str, values: Values) -> str:
 
     Raises KeyError for a name the template has and `values` has not: `check` finds it when layers are read.
     """
-    return _tidy(_renderer(template)(values))
+    return _rendered(template, tuple(values.items()))
+
+
+@lru_cache(maxsize=16_384)
+def _rendered(template: str, values: tuple[tuple[str, str | None], ...]) -> str:
+    return _tidy(_renderer(template)(dict(values)))
 
 
 def check(template: str, names: Iterable[str]) -> None:

@@ -69,12 +69,14 @@ def said_once(texts: list[str]) -> list[str]:
     if len(texts) < 2:
         return texts
     bare = [_bare(text) for text in texts]
-    kept: list[str] = []
-    for position, words in enumerate(bare):
-        earlier = any(words in other for other in bare[:position])
-        if not earlier and not any(words in other and words != other for other in bare[position + 1 :]):
-            kept.append(texts[position])
-    return kept
+    return [
+        text
+        for position, (text, words) in enumerate(zip(texts, bare, strict=True))
+        if not any(
+            at != position and words in other and (at < position or words != other)
+            for at, other in enumerate(bare)
+        )
+    ]
 
 
 def cut(text: str, limit: int) -> str:
@@ -88,6 +90,7 @@ def cut(text: str, limit: int) -> str:
     return text[: blank if blank > 0 else limit].rstrip(" ,;:–-")
 
 
+@lru_cache(maxsize=16_384)
 def _bare(text: str) -> str:
     """The words alone, blanks around them, so that one text is found in another only as whole words."""
     return f" {' '.join(_WORD.findall(text.casefold()))} "

@@ -19,7 +19,6 @@ from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.schedulable import laboratory_code, order_class, unruled_codes
 from fhir_bridge.mapping.statuses import Status, status_of
 from fhir_bridge.mapping.verdict import Look, Verdict
-from fhir_bridge.mapping.windows import named_windows
 
 Row = Callable[[Look], Verdict | None]
 
@@ -132,7 +131,7 @@ def _chain_booked(look: Look) -> Verdict | None:
     """Another Appointment of the chain is booked or kept: not over yet, or created after the trigger."""
     trigger = look.case.trigger
     for other in look.case.chain.appointments:
-        if other.label == trigger.label:
+        if other is trigger or other.label == trigger.label:
             continue
         status = status_of(other, look.profile)
         if status and status.code in look.profile.triggers.booked and _counts(other, look):
@@ -149,7 +148,7 @@ def _no_patient(look: Look) -> Verdict | None:
 def _window_passed(look: Look) -> Verdict | None:
     if look.status not in look.profile.triggers.waiting:
         return None
-    windows = named_windows(look.case)
+    windows = look.windows
     if windows and all(window.over(look.now, look.profile.source.zone) for window in windows):
         return Verdict("window-passed", tuple(window.element for window in windows))
     return None
@@ -278,7 +277,7 @@ def _newest(look: Look) -> tuple[datetime, Element] | None:
             known.append((moment.end_instant(zone), (trigger, path)))
         elif said(text):
             look.recorder.note("date-unreadable", trigger, path)
-    known += [(window.last(zone), window.element) for window in named_windows(look.case)]
+    known += [(window.last(zone), window.element) for window in look.windows]
     if not known and view.meta and (moment := parse(view.meta.last_updated)):
         known.append((moment.end_instant(zone), (trigger, "meta.lastUpdated")))
     return max(known, key=lambda pair: pair[0]) if known else None

@@ -8,8 +8,10 @@ from datetime import datetime
 import msgspec
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.case.once import once
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
+from fhir_bridge.mapping.windows import Window, named_windows
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -27,7 +29,7 @@ class Verdict(msgspec.Struct, frozen=True):
     layer: str | None = None
 
 
-class Look(msgspec.Struct, frozen=True):
+class Look(msgspec.Struct, frozen=True, dict=True):
     """What every row and gate looks at: a case, at an instant (aware), under the rules of its source."""
 
     case: Case
@@ -35,3 +37,8 @@ class Look(msgspec.Struct, frozen=True):
     now: datetime
     recorder: Recorder
     status: str = ""
+
+    @once
+    def windows(self) -> list[Window]:
+        """Every time the trigger names that can be read."""
+        return named_windows(self.case)

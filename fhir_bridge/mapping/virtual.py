@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept
@@ -19,11 +20,11 @@ def is_virtual(case: Case, profile: Profile) -> Element | None:
     if isinstance(view, Appointment) and view.virtual_service:
         return trigger, "virtualService[0]"
     for concept, path in _types(view) if isinstance(view, Appointment) else ():
-        if _says_so(concept, path, profile):
+        if _says_so(concept, profile):
             return trigger, path
     for service in case.services:
         for index, concept in enumerate(service.view.type):
-            if _says_so(concept, f"type[{index}]", profile):
+            if _says_so(concept, profile):
                 return service, f"type[{index}]"
     for place in case.locations:
         for kind, path in ((place.view.physical_type, "physicalType"), (place.view.form, "form")):
@@ -40,10 +41,11 @@ def _types(view: Appointment) -> Iterator[tuple[CodeableConcept, str]]:
             yield each.words, f"serviceType[{index}]"
 
 
-def _says_so(concept: CodeableConcept, path: str, profile: Profile) -> bool:
+@lru_cache(maxsize=16_384)
+def _says_so(concept: CodeableConcept, profile: Profile) -> bool:
     if _coded(concept, profile):
         return True
-    words = concept_words(concept, path, profile)
+    words = concept_words(concept, "", profile)
     if words is None:
         return False
     text = words.text.casefold()

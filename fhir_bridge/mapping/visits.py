@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from operator import itemgetter
 
 import msgspec
 from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
-from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
+from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding, Reference
 from fhir_bridge.fhir.dates import Moment
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View
 from fhir_bridge.mapping.concepts import Words, concept_words, first_words, mapped_words
-from fhir_bridge.mapping.moments import moment_at
+from fhir_bridge.mapping.moments import comparable, moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.reasons_for import Reasons
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.service import service_of_appointment, service_of_order
 from fhir_bridge.mapping.templates import render
 from fhir_bridge.mapping.zones import Clock
-from fhir_bridge.task_api.models import Visit
 
 FIELD = "task_data.previous_visits"
 VISIT_EXCLUSION = "visit-exclusion"
 
+PERIOD, ACTUAL_PERIOD = ("period.start", "period.end"), ("actualPeriod.start", "actualPeriod.end")
+
+Told = dict[str, str | date | None]
+"""A visit as the task has it, before the task is checked as a whole: `purpose`, `date`, `outcome`."""
+
 Part = tuple[Words, Resource[View]] | None
+Classes = tuple[EncounterClass, ...] | EncounterClass
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -41,37 +47,41 @@ class Past(msgspec.Struct, frozen=True):
 def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
     """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments that no
     Encounter points to; laboratory and telephone ones left out."""
-    finished = (_encounter(each, profile, recorder) for each in case.encounters)
-    encounters = [past for past in finished if past is not None]
-    covered = {
-        id(found)
-        for each in case.encounters
-        if each.view.appointment
-        for found in _appointments_of(case, each)
-    }
+    encounters = case.encounters
+    finished = [past for each in encounters if (past := _encounter(each, profile, recorder)) is not None]
+    pointing = [each for each in encounters if each.view.appointment]
+    covered = {id(found) for each in pointing for found in _appointments_of(case, each)}
     fulfilled = [
         past
         for each in (*case.chain.appointments, *case.other_appointments)
         if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
     ]
     zone = profile.source.zone
-    began = [(past.moment.instant(zone), past) for past in (*encounters, *fulfilled)]
-    before = [pair for pair in began if pair[0] < now]
-    return [past for _, past in sorted(before, key=itemgetter(0), reverse=True)]
+    began = [(comparable(past.moment, zone), past) for past in (*finished, *fulfilled)]
+    began.sort(key=itemgetter(0), reverse=True)
+    return [past for instant, past in began if instant < now]
 
 
 def previous_visits(
     case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
-) -> tuple[Visit, ...] | None:
+) -> tuple[Told, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
-    told = [each for each in past if not _is_restricted(each, profile, recorder)][: profile.visits.most]
-    visits = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(told))
+    told = [
+        each
+        for each in past
+        if (meta := each.resource.view.meta) is None
+        or not meta.security
+        or not _is_restricted(each, meta.security, profile, recorder)
+    ]
+    visits = [
+        _told(case, profile, recorder, clock, each, f"{FIELD}[{at}]")
+        for at, each in enumerate(told[: profile.visits.most])
+    ]
     return tuple(visits) or None
 
 
-def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:
+def _is_restricted(past: Past, labels: tuple[Coding, ...], profile: Profile, recorder: Recorder) -> bool:
     """A visit under a restricted label is evidence that the patient is known, and nobody's to hear of."""
-    labels = past.resource.view.meta.security if past.resource.view.meta else ()
     if not any(label.code in profile.gates.restricted_codes for label in labels):
         return False
     recorder.note("visit-restricted", past.resource, "meta.security")
@@ -80,13 +90,12 @@ def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:
 
 def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recorder) -> Past | None:
     view = encounter.view
-    if (view.status or "").casefold() not in profile.visits.finished or _is_excluded(view, profile):
+    if not _is_visit(view.status, view.class_, view.type, profile):
         return None
-    period, path = (view.period, "period") if view.period else (view.actual_period, "actualPeriod")
-    for name, text in (("start", period.start), ("end", period.end)) if period else ():
-        element = f"{path}.{name}"
-        if moment := moment_at(encounter, element, text, recorder):
-            return Past(encounter, moment, (encounter, element))
+    period, paths = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
+    for path, text in zip(paths, (period.start, period.end), strict=True) if period else ():
+        if moment := moment_at(encounter, path, text, recorder):
+            return Past(encounter, moment, (encounter, path))
     return None
 
 
@@ -98,18 +107,20 @@ def _appointment(appointment: Resource[Appointment], profile: Profile, recorder:
     return Past(appointment, moment, (appointment, "start")) if moment else None
 
 
-def _is_excluded(view: Encounter, profile: Profile) -> bool:
-    """Whether every word of it says that it was laboratory work or a telephone call."""
-    kind = profile.terms.kind
-    for concept in (*[each.concept for each in _classes(view)], *view.type):
-        for coding in concept.coding:
-            if kind(VISIT_EXCLUSION, coding):
-                return True
-    return False
+@lru_cache(maxsize=16_384)
+def _is_visit(
+    status: str | None, class_: Classes, types: tuple[CodeableConcept, ...], profile: Profile
+) -> bool:
+    """Whether it is finished, and nothing says that it was laboratory work or a telephone call."""
+    if (status or "").casefold() not in profile.visits.finished:
+        return False
+    concepts = (*[each.concept for each in _listed(class_)], *types)
+    kinds = (profile.terms.kind(VISIT_EXCLUSION, coding) for each in concepts for coding in each.coding)
+    return not any(kinds)
 
 
-def _classes(view: Encounter) -> tuple[EncounterClass, ...]:
-    return (view.class_,) if isinstance(view.class_, EncounterClass) else view.class_
+def _listed(class_: Classes) -> tuple[EncounterClass, ...]:
+    return (class_,) if isinstance(class_, EncounterClass) else class_
 
 
 def _appointments_of(case: Case, resource: Resource[View]) -> Iterator[Resource[View]]:
@@ -122,40 +133,37 @@ def _appointments_of(case: Case, resource: Resource[View]) -> Iterator[Resource[
             yield link.resource
 
 
-def _told(case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: Past, field: str) -> Visit:
-    local = clock.local(past.moment)
-    whole = local is not None and local.precision in ("day", "time")
-    date = local.wall.date() if local and whole else None
-    if date is not None:
+def _told(case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: Past, field: str) -> Told:
+    day = clock.day(past.moment)
+    if day is not None:
         recorder.take(f"{field}.date", "visit-date", past.element)
-    purpose = _take(recorder, f"{field}.purpose", _purpose(case, past.resource, profile))
-    outcome = _take(recorder, f"{field}.outcome", _outcome(case, past.resource, profile))
-    return Visit(purpose=purpose, date=date, outcome=outcome)
-
-
-def _take(recorder: Recorder, field: str, part: Part) -> str | None:
-    if part is None:
-        return None
-    words, resource = part
-    rule = field.rpartition(".")[2]
-    recorder.take(field, f"visit-{rule}", (resource, words.path), map_row=words.map_row, layer=words.layer)
-    return words.text
+    purpose, outcome = _purpose(case, past.resource, profile), _outcome(case, past.resource, profile)
+    for name, rule, part in (("purpose", "visit-purpose", purpose), ("outcome", "visit-outcome", outcome)):
+        if part is not None:
+            words, where = part
+            recorder.take(
+                f"{field}.{name}", rule, (where, words.path), map_row=words.map_row, layer=words.layer
+            )
+    return {
+        "purpose": purpose[0].text if purpose else None,
+        "date": day,
+        "outcome": outcome[0].text if outcome else None,
+    }
 
 
 def _purpose(case: Case, resource: Resource[View], profile: Profile) -> Part:
     """Reason, its Condition, type, service type, class: the first that says anything."""
-    reason = Reasons(case, profile).first(resource)
-    if reason is not None:
-        return reason
     view = resource.view
+    assert isinstance(view, (Appointment, Encounter))
+    if (reason := Reasons(case, profile).first(resource)) is not None:
+        return reason
     if isinstance(view, Appointment):
         found = service_of_appointment(resource, profile)  # type: ignore[arg-type]
         return (found[0], resource) if found else _appointment_type(resource, view, profile)
-    assert isinstance(view, Encounter)
     words = (
         first_words(view.type, "type", profile, "encounter-type")
         or _service_type(view, profile)
-        or _class_words(view, profile)
+        or _class_words(view.class_, profile)
     )
     return (words, resource) if words else None
 
@@ -172,14 +180,15 @@ def _appointment_type(resource: Resource[View], view: Appointment, profile: Prof
 def _service_type(view: Encounter, profile: Profile) -> Words | None:
     if isinstance(view.service_type, CodeableConcept):
         return concept_words(view.service_type, "serviceType", profile, "service-type")
-    concepts = [each.words or CodeableConcept() for each in view.service_type or ()]
+    concepts = tuple(each.words or CodeableConcept() for each in view.service_type or ())
     return first_words(concepts, "serviceType", profile, "service-type")
 
 
-def _class_words(view: Encounter, profile: Profile) -> Words | None:
+@lru_cache(maxsize=16_384)
+def _class_words(class_: Classes, profile: Profile) -> Words | None:
     """The map's word goes first: the code system's own "ambulatory" is nobody's word for a visit."""
     path = "class"
-    concepts = [each.concept for each in _classes(view)]
+    concepts = [each.concept for each in _listed(class_)]
     found = (mapped_words(each, path, profile, "encounter-class") for each in concepts)
     words = next((each for each in found if each), None)
     return words or next(
@@ -192,7 +201,8 @@ def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
     view = resource.view
     if not isinstance(view, Encounter):
         return None
-    for stay, path in ((view.hospitalization, "hospitalization"), (view.admission, "admission")):
+    stays = ((view.hospitalization, "hospitalization"), (view.admission, "admission"))
+    for stay, path in stays if view.hospitalization or view.admission else ():
         if stay and stay.discharge_disposition:
             path = f"{path}.dischargeDisposition"
             words = concept_words(stay.discharge_disposition, path, profile, "discharge-disposition")
@@ -203,7 +213,7 @@ def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
         if counts and (found := service_of_order(order, profile)):
             text = render(profile.visits.ordered, {"service": found[0].text})
             return replace(found[0], text=text), order
-    return _diagnosis(case, resource, view, profile)
+    return _diagnosis(case, resource, view, profile) if view.diagnosis else None
 
 
 def _diagnosis(case: Case, resource: Resource[View], view: Encounter, profile: Profile) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -49,7 +49,10 @@ class Clock(msgspec.Struct, frozen=True):
     def zone(self, moment: Moment) -> tzinfo:
         """The zone to tell this moment in: the place's if its zones agree then, else the moment's own offset
         if not zero, else the source's. Zero says nothing: systems write every time so."""
-        if self.places and (place := _agreed(self.places, moment.instant(self.source))) is not None:
+        places = self.places
+        if len(places) == 1:
+            return places[0]
+        if places and (place := _agreed(places, moment.instant(self.source))) is not None:
             return place
         return (moment.value.tzinfo if moment.offset else None) or self.source
 
@@ -66,6 +69,16 @@ class Clock(msgspec.Struct, frozen=True):
         instant = moment.value if moment.value.tzinfo else moment.instant(self.source)
         aware = instant.astimezone(zone)
         return Local("time", _to_the_minute(aware.replace(tzinfo=None)), self._letters(aware, zone))
+
+    def day(self, moment: Moment) -> date | None:
+        """The calendar day `local` shows, if it is a whole one: a year or a month is none."""
+        if not SINCE_EVER < moment.value.year < FOR_EVER or moment.precision in ("year", "month"):
+            return None
+        if not moment.has_time:
+            return moment.value.date()
+        instant = moment.value if moment.value.tzinfo else moment.instant(self.source)
+        wall = instant.astimezone(self.zone(moment))
+        return (_to_the_minute(wall.replace(tzinfo=None)) if wall.second >= 59 else wall).date()
 
     def window(self, start: Moment | None, end: Moment | None) -> tuple[Local | None, Local | None]:
         """Both ends on one wall: where only bare offsets are known and they differ, the start's counts."""
@@ -109,8 +122,11 @@ def address_zones(address: Address | None, profile: Profile) -> tuple[ZoneInfo, 
 
     A missing country is the source's. In a country whose states are listed, a state that is not has several.
     """
-    if address is None:
-        return ()
+    return () if address is None else _address_zones(address, profile)
+
+
+@lru_cache(maxsize=16_384)
+def _address_zones(address: Address, profile: Profile) -> tuple[ZoneInfo, ...]:
     if (stated := stated_zone(address.extension, profile)) is not None:
         return (stated,)
     home = profile.source.country
@@ -153,8 +169,8 @@ def _agreed(zones: tuple[ZoneInfo, ...], instant: datetime) -> ZoneInfo | None:
 
 
 def _to_the_minute(wall: datetime) -> datetime:
-    up = timedelta(minutes=1) if wall.second >= 59 else timedelta(0)
-    return wall.replace(second=0, microsecond=0) + up
+    whole = wall.replace(second=0, microsecond=0)
+    return whole + timedelta(minutes=1) if wall.second >= 59 else whole
 
 
 def clock_of(case: Case, profile: Profile) -> Clock:
@@ -171,6 +187,8 @@ def _appointment_zone(view: Appointment, profile: Profile) -> ZoneInfo | None:
     """The zone stated on the start, or by R5's recurrence."""
     if view.start_element and (zone := stated_zone(view.start_element.extension, profile)):
         return zone
+    if not view.recurrence_template:
+        return None
     codes = (
         coding.code for each in view.recurrence_template if each.timezone for coding in each.timezone.coding
     )

@@ -25,6 +25,7 @@ OWN_ALLOWED = (
     "fhir_bridge.case.case",
     "fhir_bridge.case.chain",
     "fhir_bridge.case.links",
+    "fhir_bridge.case.once",
     "fhir_bridge.case.people",
     "fhir_bridge.errors",
     "fhir_bridge.fhir.datatypes",

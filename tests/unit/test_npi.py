@@ -34,7 +34,7 @@ def test_the_first_valid_one_counts_and_failing_ones_are_told() -> None:
             Identifier(system=US_NPI, value="1234567890"),
             Identifier(system=US_NPI, value="1234567893"),
         ),
-        {US_NPI},
+        frozenset({US_NPI}),
     )
     assert (found.number, found.index, found.failing) == ("1234567893", 2, (1,))
 
@@ -42,11 +42,14 @@ def test_the_first_valid_one_counts_and_failing_ones_are_told() -> None:
 def test_another_countrys_number_of_type_npi_is_no_failing_one() -> None:
     """Australia's HPI-I has this type and sixteen digits."""
     found = find_npi(
-        (Identifier(system="http://hpii.example", type=TYPE_NPI, value="8003619900015717"),), {US_NPI}
+        (Identifier(system="http://hpii.example", type=TYPE_NPI, value="8003619900015717"),),
+        frozenset({US_NPI}),
     )
     assert (found.number, found.failing) == (None, ())
 
 
 def test_an_npi_by_type_counts() -> None:
     """Many systems say what it is by its type alone."""
-    assert find_npi((Identifier(type=TYPE_NPI, value="1234567893"),), {US_NPI}).number == "1234567893"
+    assert (
+        find_npi((Identifier(type=TYPE_NPI, value="1234567893"),), frozenset({US_NPI})).number == "1234567893"
+    )

@@ -1,10 +1,13 @@
 from collections.abc import Callable
 from datetime import datetime
 
+import phonenumbers
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fhir_bridge.fhir.datatypes import ContactPoint, Extension, Period
-from fhir_bridge.mapping.phones import EXTENSION, choose_phone, numbers, read_phone
+from fhir_bridge.mapping.phones import EXTENSION, choose_phone, numbers, parse, read_phone
 from fhir_bridge.mapping.profile import Profile
 
 
@@ -109,3 +112,47 @@ def test_the_first_number_that_can_be_called_is_taken(us: Profile, now: datetime
     """A mobile number that is impossible gives way to the home number."""
     found = choose_phone([phone("12", "mobile"), phone("212-736-5000", "home")], None, us, now)
     assert found is not None and found.index == 1
+
+
+AMERICAN = st.builds(
+    lambda country, area, bracketed, first, exchange, second, line: (
+        f"{country}{f'({area})' if bracketed else area}{first}{exchange:03}{second}{line:04}"
+    ),
+    st.sampled_from(["", "+1", "+1 ", "+1-", "1 ", "+44 "]),
+    st.one_of(
+        st.sampled_from([212, 242, 340, 416, 500, 523, 671, 684, 787, 800, 900]), st.integers(100, 999)
+    ),
+    st.booleans(),
+    st.sampled_from(["", " ", ".", "-", "  "]),
+    st.integers(0, 999),
+    st.sampled_from(["", " ", ".", "-"]),
+    st.integers(0, 9999),
+)
+
+
+@given(AMERICAN, st.sampled_from([None, "US", "CA", "GB", "DE", "AG"]))
+def test_american_numbers_are_read_as_the_library_reads_them(value: str, region: str | None) -> None:
+    """Read by a pattern of our own or by the library, a number is the same, and as valid."""
+    try:
+        number = phonenumbers.parse(value, region)
+    except phonenumbers.NumberParseException:
+        assert parse(value, region) is None
+        return
+    found = parse(value, region)
+    assert found is not None
+    assert found.e164 == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    assert (found.valid, found.extension) == (phonenumbers.is_valid_number(number), None)
+
+
+@given(
+    st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)), st.text("0123456789", min_size=5, max_size=11)
+)
+def test_a_number_is_as_valid_as_the_library_says(region: str, digits: str) -> None:
+    """That its own region is asked first changes no answer."""
+    try:
+        number = phonenumbers.parse(digits, region)
+    except phonenumbers.NumberParseException:
+        return
+    found = parse(digits, region)
+    assert found is not None
+    assert found.valid == phonenumbers.is_valid_number(number)
