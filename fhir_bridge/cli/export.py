@@ -13,7 +13,7 @@ import click
 from fhir_bridge.app import fhir_server_of, loaded_settings, profile_of
 from fhir_bridge.cli.options import Instant, json_option
 from fhir_bridge.cli.stopping import INTERRUPTED, cancelled_by_signals
-from fhir_bridge.errors import SettingsError, UsageError
+from fhir_bridge.errors import FhirServerError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from fhir_bridge.fhir_client.server import FhirServer
@@ -209,7 +209,7 @@ async def _cancel(server: FhirServer, folder: ExportFolder, state: State, source
 
     done = await ended(Job(server, _manner(source, keep_job=False).pace, Watching()), state)
     folder.remove()
-    click.echo(f"{folder.path} is removed", err=True)
+    click.echo(f"what was begun in {folder.path} is removed", err=True)
     if not done:
         click.echo("the export at the server could not be deleted: it expires there by itself", err=True)
     return 0 if done else 1
@@ -225,7 +225,12 @@ async def _run(
     with folder.alone(), told_on_terminal() as watching:
         if options.patients:
             _take_over(options.patients, folder)
-        report = await Run(server, folder, state, manner, watching, _rules(source, state)).run()
+        try:
+            report = await Run(server, folder, state, manner, watching, _rules(source, state)).run()
+        except FhirServerError:
+            if state.holds_something:
+                watching.said("what is here stays: the same command goes on where it stopped")
+            raise
     told_report(report, folder, as_json=options.as_json)
     return 1 if report.needs_a_person else 0
 

@@ -30,7 +30,8 @@ class Lines(Watching):
 
     def __init__(self) -> None:
         self.total = self.done = self.size = 0
-        self._last, self._progress, self._what = 0.0, "", "files"
+        self._last, self._what = time.monotonic(), "files"
+        self._progress: str | None = None
 
     def said(self, text: str) -> None:
         """See Watching."""

@@ -14,6 +14,7 @@ from fhir_bridge.intake.export.folder import ExportFolder
 from tests.conftest import Bridge, Hospital
 from tests.doubles.bulk_data import in_progress
 from tests.doubles.ehr import Ehr
+from tests.doubles.faults import Fault
 
 
 @pytest.fixture
@@ -129,9 +130,26 @@ def test_what_was_begun_is_gone_on_with_or_ended(bridge: Bridge, ehr: Ehr) -> No
         assert len(ehr.bulk.jobs) == 1
         ehr.bulk.short = {"Patient-0": 3}
         assert bridge("export", "ehr", "--to", "other", "--type", "Patient").code == 1
+        (bridge.folder / "other" / "note.txt").write_text("mine")
         assert bridge("export", "ehr", "--to", "other", "--cancel").code == 0
     assert all(job.deleted for job in ehr.bulk.jobs.values())
-    assert not (bridge.folder / "other").exists()
+    assert [file.name for file in (bridge.folder / "other").iterdir()] == ["note.txt"]
+
+
+def test_a_server_that_goes_down_is_gone_on_with(bridge: Bridge, ehr: Ehr) -> None:
+    """What is here stays, and it is said so; once it is up again the rest is fetched."""
+    down = Fault("GET files/1/(Appointment|Patient-1)", 503, times=None)
+    ehr.bulk.server.faults = [down]
+    with ehr.running(bridge.folder, export="at_once = 1"):
+        text = (bridge.folder / "bridge.toml").read_text()
+        (bridge.folder / "bridge.toml").write_text(text.replace('patience = "3s"', 'patience = "50ms"'))
+        ran = bridge("export", "ehr", "--to", "out", "--type", "Patient,Appointment")
+        assert ran.code == 5
+        assert "the same command goes on" in ran.err
+        assert list(ndjson(bridge.folder / "out")) == ["Patient.001.ndjson"]
+        ehr.bulk.server.faults = []
+        assert bridge("export", "ehr", "--to", "out", "--type", "Patient,Appointment").code == 0
+    assert len(ehr.bulk.jobs) == 1
 
 
 def test_the_job_can_be_left(bridge: Bridge, ehr: Ehr) -> None:

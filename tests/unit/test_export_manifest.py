@@ -43,6 +43,16 @@ def test_a_manifest_is_read_as_the_standard_has_it() -> None:
     ]
 
 
+def test_what_went_wrong_has_two_names() -> None:
+    """`error`, and `outcome` in drafts of version 3; their files have names of their own."""
+    found = read(error=[{"url": "a"}], outcome=[{"url": "b"}])
+    assert [file.kind for file in found] == ["error", "error"]
+    assert [part.name for part, _ in named(found)] == [
+        "error/OperationOutcome.001.ndjson",
+        "error/OperationOutcome.002.ndjson",
+    ]
+
+
 def test_what_is_not_as_it_should_be_counts_as_not_said() -> None:
     """A type that is no name, a count that is no number: the file is fetched all the same."""
     entries = [

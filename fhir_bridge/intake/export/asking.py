@@ -35,7 +35,8 @@ def told_searches(request: ExportRequest, rules: CrawlRules, kinds: Sequence[str
     lines = [
         f"GET {request.base_url}/{kind}?{urlencode(search, safe=',:{}/')}"
         for kind in kinds
-        for search in (rules.of_patient(kind, "{id}") if rules.by_patient.get(kind) else ())
+        for searches in (rules.of_patients(kind, ["{id}"]) if rules.by_patient.get(kind) else ())
+        for search in searches
     ]
     if not kinds:
         return "\nthen searches for what of Appointments and orders the export holds nothing of"

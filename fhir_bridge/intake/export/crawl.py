@@ -44,11 +44,12 @@ class Crawl:
         if patients is None:
             self.watching.said("the server does not list its patients: it is searched by date, week by week")
             dated = [kind for kind in kinds if self.rules.by_date.get(kind)]
-            await self._search({kind: list(self.rules.of_weeks(kind)) for kind in dated})
+            for kind in dated:
+                await self._search(kind, list(self.rules.of_weeks(kind)))
             patients = [one.partition("/")[2] for one in sorted(self._references(self.groups, {"Patient"}))]
         asked = [kind for kind in kinds if self.rules.by_patient.get(kind) and kind not in dated]
-        of = self.rules.of_patient
-        await self._search({kind: [each for one in patients for each in of(kind, one)] for kind in asked})
+        for kind in asked:
+            await self._search(kind, *self.rules.of_patients(kind, patients))
         whole = "Patient" in (state.crawled or ())
         await self._referred_to(state, [f"Patient/{one}" for one in patients] if whole else [])
 
@@ -110,7 +111,7 @@ class Crawl:
         whose = [one.partition("/")[2] for one in labels if one.startswith("Practitioner/")]
         kind = "PractitionerRole"
         already = _number(kind, [*self.groups, *reads])
-        return groups_of(kind, searches=[self.rules.of_practitioner(one) for one in whose], already=already)
+        return groups_of(kind, searches=self.rules.of_practitioners(whose), already=already)
 
     def _references(self, sources: Iterable[Group], kinds: set[str]) -> set[str]:
         """The literal references to these types on the server itself, as `Type/id`."""
@@ -138,8 +139,11 @@ class Crawl:
 
     # -- how --
 
-    async def _search(self, searches: dict[str, list[Search]]) -> None:
-        groups = [group for kind, each in searches.items() for group in groups_of(kind, searches=each)]
+    async def _search(self, kind: str, *searches: Sequence[Search]) -> None:
+        """All searches of a type."""
+        groups: list[Group] = []
+        for each in searches:
+            groups += groups_of(kind, searches=each, already=len(groups))
         await self._crawl(groups)
 
     async def _crawl(self, groups: Sequence[Group]) -> None:

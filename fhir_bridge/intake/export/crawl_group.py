@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 import msgspec
@@ -50,8 +51,7 @@ class GroupCrawl:
         refused: list[bytes] = []
         descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
-            questions: tuple[Search | str, ...] = (*group.searches, *group.ids)
-            for number, what in enumerate(questions, 1):
+            for number, what in enumerate(chain[Search | str](group.searches, group.ids), 1):
                 outcome = await self._asked(group.kind, what, file)
                 refused += [] if outcome is None else [outcome[1]]
                 if outcome is not None and number == len(refused) and _is_hopeless(group, number):

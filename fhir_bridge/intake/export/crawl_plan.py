@@ -6,10 +6,11 @@ A group is what is lost when a crawl is killed; those whose file is there are do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, overload
 from urllib.parse import parse_qsl
 
 from fhir_bridge.intake.export.folder import CRAWLED
@@ -23,6 +24,26 @@ A_WEEK = timedelta(days=7)
 T = TypeVar("T")
 
 Search = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Each(Sequence[Search]):
+    """A search for each of `whose`, made when it is asked for: there may be a million."""
+
+    whose: Sequence[str]
+    search: Callable[[str], Search]
+
+    def __len__(self) -> int:
+        return len(self.whose)
+
+    @overload
+    def __getitem__(self, index: int) -> Search: ...
+    @overload
+    def __getitem__(self, index: slice) -> Each: ...
+    def __getitem__(self, index: int | slice) -> Search | Each:
+        if isinstance(index, slice):
+            return Each(self.whose[index], self.search)
+        return self.search(self.whose[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +65,18 @@ class CrawlRules:
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     changed: str | None = None
 
-    def of_patient(self, kind: str, patient: str) -> Iterator[Search]:
-        """The searches of a type for one patient: one, or one for each filter of the type."""
-        for filtered in self.filters.get(kind, ("",)):
-            search = self._filled(self.by_patient[kind], self.window, patient=patient)
-            yield (*search, *parse_qsl(filtered))
+    def of_patients(self, kind: str, patients: Sequence[str]) -> Sequence[Sequence[Search]]:
+        """The search of a type for each patient, once for each filter of the type."""
 
-    def of_practitioner(self, practitioner: str) -> Search:
-        """The search of a practitioner's roles: nothing refers to them."""
-        return self._filled(self.roles, self.window, practitioner=practitioner)
+        def search(filtered: str, patient: str) -> Search:
+            found = self._filled(self.by_patient[kind], self.window, patient=patient)
+            return (*found, *parse_qsl(filtered))
+
+        return [Each(patients, partial(search, text)) for text in self.filters.get(kind, ("",))]
+
+    def of_practitioners(self, practitioners: Sequence[str]) -> Sequence[Search]:
+        """The search of each practitioner's roles: nothing refers to them."""
+        return Each(practitioners, lambda one: self._filled(self.roles, self.window, practitioner=one))
 
     def of_weeks(self, kind: str) -> Iterator[Search]:
         """The searches of a type for the whole window: by week, and once what no date is asked of."""
@@ -87,8 +111,8 @@ class Group:
 
     kind: str
     number: int
-    searches: tuple[Search, ...] = ()
-    ids: tuple[str, ...] = ()
+    searches: Sequence[Search] = ()
+    ids: Sequence[str] = ()
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,8 +128,8 @@ def groups_of(
     kind: str, *, searches: Sequence[Search] = (), ids: Sequence[str] = (), already: int = 0
 ) -> list[Group]:
     """Searches or reads in groups; `already` groups of the type came before."""
-    found = [Group(kind, 0, searches=tuple(chunk)) for chunk in _chunks(searches)]
-    found += [Group(kind, 0, ids=tuple(chunk)) for chunk in _chunks(ids)]
+    found = [Group(kind, 0, searches=chunk) for chunk in _chunks(searches)]
+    found += [Group(kind, 0, ids=chunk) for chunk in _chunks(ids)]
     return [Group(kind, number, group.searches, group.ids) for number, group in enumerate(found, already + 1)]
 
 

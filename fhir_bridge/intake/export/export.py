@@ -77,7 +77,9 @@ class Export:
         """Fetch what is not here; gives the files that are not where the manifest says, by name."""
         addressed = named(whole.files)
         parts = [part for part, _ in addressed]
-        if parts != state.parts:
+        if (parts, whole.transaction_time) != (state.parts, state.transaction_time):
+            if state.parts is not None:
+                self.watching.said("the server's manifest is another one by now: all files are fetched anew")
             self.folder.drop_data()
             state.parts, state.transaction_time = parts, whole.transaction_time
             self.folder.save(state)
@@ -104,7 +106,9 @@ class Export:
     async def _fetch_file(self, part: Part, url: str, *, with_token: bool) -> None:
         """One file; what only this one suffers from is kept in the report. Raises what ends all of them."""
         try:
-            await self.transfer.fetch(part, url, with_token=with_token)
+            self.report.looked_through[part.name] = await self.transfer.fetch(
+                part, url, with_token=with_token
+            )
         except FhirServerError as error:
             if _ends_all(error, with_token):
                 raise

@@ -24,7 +24,7 @@ def files_here(folder: ExportFolder, state: State) -> list[Part]:
 def count(folder: ExportFolder, files: list[Part], report: Report) -> None:
     """Count what is here, into the report. Raises OSError."""
     for part in files:
-        lines = lines_of(folder.path / part.name)
+        lines = report.looked_through.get(part.name) or lines_of(folder.path / part.name)
         report.lines[part.name] = lines.count
         report.size += lines.size
         if part.kind == OUTPUT:

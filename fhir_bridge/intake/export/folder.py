@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +145,7 @@ class ExportFolder:
     def tidy(self) -> None:
         """Remove the state and what else only a running export needs."""
         for folder in (self.path, *(self.path / name for name in OWN_FOLDERS)):
-            for file in list(folder.iterdir()):
+            for file in list(folder.iterdir()) if folder.is_dir() else ():
                 if PARTIAL in file.name or (CRAWLED in file.name and not file.stat().st_size):
                     file.unlink()
         for name in (STATE, PATIENTS):
@@ -157,8 +156,11 @@ class ExportFolder:
         sync_folder(self.path)
 
     def remove(self) -> None:
-        """Remove the folder with all of the export in it."""
-        shutil.rmtree(self.path)
+        """Remove all of the export, and the folder unless somebody put something else there."""
+        self.drop_data()
+        self.tidy()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
 
 def sync_folder(path: Path) -> None:

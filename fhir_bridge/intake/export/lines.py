@@ -23,19 +23,27 @@ class Lines:
 def lines_of(path: Path) -> Lines:
     """Looks a file through once, in constant memory. Raises OSError."""
     count = size = 0
-    rest = first = b""
+    first, pieces = b"", list[bytes]()  # the pieces are of the line under way, which may be long
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             first = first or block.lstrip()[:1]
             size += len(block)
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            count += sum(not line.isspace() for line in lines if line)
+            start, *lines = block.split(b"\n")
+            pieces.append(start)
+            if lines:
+                count += not all(map(_is_blank, pieces))
+                count += sum(not _is_blank(line) for line in lines[:-1])
+                pieces = [lines[-1]]
     if first not in (b"", b"{"):
         return Lines(count, size, "it does not begin with a resource in JSON")
-    if not rest.strip():
+    if all(map(_is_blank, pieces)):
         return Lines(count, size)
-    return Lines(count + 1, size, None if _is_json(rest) else "its last line is cut off", unended=True)
+    fault = None if _is_json(b"".join(pieces)) else "its last line is cut off"
+    return Lines(count + 1, size, fault, unended=True)
+
+
+def _is_blank(piece: bytes) -> bool:
+    return not piece or piece.isspace()
 
 
 def _is_json(line: bytes) -> bool:

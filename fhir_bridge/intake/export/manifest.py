@@ -18,6 +18,9 @@ from fhir_bridge.errors import FhirServerError
 
 OUTPUT, DELETED, ERROR = "output", "deleted", "error"
 KINDS = (OUTPUT, DELETED, ERROR)
+_LISTS = ((OUTPUT, OUTPUT), (DELETED, DELETED), (ERROR, ERROR), ("outcome", ERROR))
+"""Where a manifest lists which kind: drafts of version 3 say `outcome` for `error`."""
+
 _TYPE = re.compile(r"[A-Za-z]{1,64}")
 _UNTYPED = {OUTPUT: "Resource", DELETED: "Bundle", ERROR: "OperationOutcome"}
 
@@ -54,24 +57,24 @@ def read_manifest(body: bytes, url: str) -> Manifest:
     return Manifest(
         transaction_time=time if isinstance(time, str) and time else None,
         requires_access_token=data.get("requiresAccessToken") is not False,
-        files=tuple(file for kind in KINDS for file in _files(data.get(kind), kind, url)),
+        files=tuple(file for name, kind in _LISTS for file in _files(data.get(name), name, kind, url)),
         next=_next(data.get("link"), url),
     )
 
 
-def _files(value: Any, kind: str, base: str) -> Iterator[ManifestFile]:
+def _files(value: Any, name: str, kind: str, base: str) -> Iterator[ManifestFile]:
     if value is None:
         return
     if not isinstance(value, list):
-        raise _unreadable(f"{kind} is no list")
+        raise _unreadable(f"{name} is no list")
     for number, entry in enumerate(value):
-        place = f"{kind}[{number}]"
+        place = f"{name}[{number}]"
         if not isinstance(entry, dict):
             raise _unreadable(f"{place} is no object")
-        name, count = entry.get("type"), entry.get("count")
+        what, count = entry.get("type"), entry.get("count")
         yield ManifestFile(
             kind,
-            name if isinstance(name, str) and _TYPE.fullmatch(name) else _UNTYPED[kind],
+            what if isinstance(what, str) and _TYPE.fullmatch(what) else _UNTYPED[kind],
             _address(entry.get("url"), base, f"{place}.url"),
             count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None,
         )

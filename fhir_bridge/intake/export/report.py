@@ -6,20 +6,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from fhir_bridge.errors import FhirServerError
+from fhir_bridge.intake.export.lines import Lines
 from fhir_bridge.intake.export.outcomes import SERIOUS
 
 
 @dataclass(slots=True)
 class Report:
-    """`resources` by type, `lines` by file, `size` in bytes; `failed` are files that could not be had, by
-    name: the export is not whole then.
+    """`resources` by type, `lines` by file, `size` in bytes; `failed` are files, or types of a crawl, that
+    could not be had, by name: the export is not whole then.
 
-    `mismatched` are files with another number of lines than the manifest says; `issues` what the server says
-    went wrong, by severity and code; `crawled` how many searches and reads a crawl made, by type.
+    `mismatched` are files with another number of lines than the manifest says, as (said, found); `issues`
+    what the server says went wrong, by severity and code; `crawled` how many searches and reads a crawl made,
+    by type; `looked_through` what is known of files from fetching them.
     """
 
     resources: Counter[str] = field(default_factory=Counter)
     lines: dict[str, int] = field(default_factory=dict)
+    looked_through: dict[str, Lines] = field(default_factory=dict)
     size: int = 0
     failed: dict[str, FhirServerError] = field(default_factory=dict)
     mismatched: dict[str, tuple[int, int]] = field(default_factory=dict)

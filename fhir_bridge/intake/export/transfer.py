@@ -20,7 +20,7 @@ from fhir_bridge.fhir_client.answers import refusal
 from fhir_bridge.fhir_client.politeness import retry_after
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.intake.export.folder import PARTIAL, RESUMABLE, ExportFolder, Resumable, sync_folder, told
-from fhir_bridge.intake.export.lines import lines_of
+from fhir_bridge.intake.export.lines import Lines, lines_of
 from fhir_bridge.intake.export.state import Part
 from fhir_bridge.intake.export.waiting import Pace, Waits
 from fhir_bridge.intake.export.watching import Watching
@@ -61,14 +61,16 @@ class Transfer:
     pace: Pace
     watching: Watching
 
-    async def fetch(self, part: Part, url: str, *, with_token: bool) -> None:
-        """Have the file whole and in its place. Raises ExpiredError, FhirServerError, UsageError."""
+    async def fetch(self, part: Part, url: str, *, with_token: bool) -> Lines:
+        """Have the file whole and in its place; gives what is in it.
+
+        Raises ExpiredError, FhirServerError, UsageError where the disk refuses.
+        """
         waits, why, cut, here = Waits(self.pace), "", 0, 0
         while cut < CUT_OFF:
             try:
                 await self._download(part, url, with_token)
-                await self._settle(part, last=cut + 1 == CUT_OFF)
-                return
+                return await self._settled(part, last=cut + 1 == CUT_OFF)
             except _CutOffError as error:
                 self.folder.drop(part.name)
                 cut, why = cut + 1, str(error)
@@ -88,7 +90,7 @@ class Transfer:
             hint="run the same command again to fetch what is missing",
         )
 
-    async def _settle(self, part: Part, *, last: bool) -> None:
+    async def _settled(self, part: Part, *, last: bool) -> Lines:
         """Look the file through, and put it into its place. Raises _CutOffError.
 
         One that comes with another number of lines than the manifest says, each time, is kept as it is.
@@ -106,6 +108,7 @@ class Transfer:
         beside.replace(self.folder.path / part.name)
         (self.folder.path / f"{part.name}{RESUMABLE}").unlink(missing_ok=True)
         sync_folder((self.folder.path / part.name).parent)
+        return lines
 
     async def _download(self, part: Part, url: str, with_token: bool) -> None:
         """What is missing of the file, into its partial one."""
