@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app import ledger_of, loaded_settings, source_reports
 from fhir_bridge.cli.advice import (
     MESSAGE_STEP,
     NEXT_STEP,
@@ -28,6 +28,8 @@ from fhir_bridge.cli.options import json_option, selection_options
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.mapping.printed import instant
+from fhir_bridge.subscriptions.findings import Finding
+from fhir_bridge.subscriptions.report import SourceReport
 
 
 @click.command()
@@ -36,19 +38,34 @@ from fhir_bridge.mapping.printed import instant
 def status(config_file: str | None, as_json: bool) -> int:
     """Count what the ledger holds, and say what waits and why.
 
+    Sources that fell silent, or did not tell everything, are named too.
+
     Exit code 1 where something waits for a person, 5 where the endpoint is out of reach or refuses our key.
     """
+    loaded = loaded_settings(config_file, secrets=False)
 
-    async def look() -> Status:
-        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
-            return await ledger.status(datetime.now(UTC))
+    async def look() -> tuple[Status, list[SourceReport]]:
+        async with ledger_of(loaded) as ledger:
+            return await ledger.status(datetime.now(UTC)), await source_reports(loaded, ledger)
 
-    found = asyncio.run(look())
+    found, sources = asyncio.run(look())
+    alarms = {each.source: each.alarms for each in sources if each.alarms}
     if as_json:
-        click.echo(json_text(asdict(found)))
+        told = {name: [finding.code for finding in findings] for name, findings in alarms.items()}
+        click.echo(json_text({**asdict(found), "sources": told}))
     else:
         print_status(found, Console(highlight=False))
-    return exit_code(found)
+        print_alarms(alarms, Console(highlight=False))
+    return exit_code(found) or (1 if alarms else 0)
+
+
+def print_alarms(alarms: Mapping[str, Sequence[Finding]], console: Console) -> None:
+    """What is wrong with sources, and where to read what to do."""
+    if alarms:
+        console.print(Text("sources that need somebody: `fhir-bridge sources` says what to do", "bold"))
+    for source, findings in alarms.items():
+        for finding in findings:
+            console.print(Text(f"  {source}  {finding.code}: {finding.says}"))
 
 
 def print_status(found: Status, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -109,6 +110,14 @@ def listener() -> Iterator[Listener]:
     """Somebody answers at its URL."""
     with Listener().running() as running:
         yield running
+
+
+@contextlib.contextmanager
+def freed_ledger(bridge: Bridge) -> Iterator[sqlite3.Connection]:
+    """The ledger's own tables."""
+    with contextlib.closing(sqlite3.connect(bridge.folder / "fhir-bridge.db")) as ledger:
+        yield ledger
+        ledger.commit()
 
 
 def topics(*types: str) -> dict[str, Any]:
@@ -297,6 +306,22 @@ def test_a_server_that_is_out_of_reach_is_exit_code_5(bridge: Bridge) -> None:
     """As for every command that needs it."""
     bridge.settings("http://127.0.0.1:9", SOURCE.format(url="http://127.0.0.1:9/fhir", endpoint=ENDPOINT))
     assert bridge("subscribe", "list").code == 5
+
+
+def test_a_silent_source_is_in_the_status(bridge: Bridge, ehr: Any) -> None:
+    """With what is wrong, and an exit code that a monitor sees; `sources` says what to do."""
+    at = ehr()
+    at.set(more='silence_alarm = "1s"\nclinic_hours = "00:00-24:00"\n')
+    bridge("subscribe", "create")
+    told = bridge("status", "--json")
+    assert (told.code, told.json["sources"]) == (0, {})
+    with freed_ledger(bridge) as ledger:
+        ledger.execute("INSERT INTO watches (source, began_at) VALUES ('ehr', 0)")
+    told = bridge("status", "--json")
+    assert (told.code, told.json["sources"]) == (1, {"ehr": ["never-heard"]})
+    assert "never-heard" in bridge("status").out
+    shown = bridge("sources")
+    assert (shown.code, "! ehr: never-heard" in shown.out) == (1, True)
 
 
 def test_sources_shows_each_and_what_to_do(bridge: Bridge, ehr: Any) -> None:
