@@ -204,7 +204,10 @@ def _of_bundle(body: bytes, name: str) -> Notification:
         )
     index, kind, resource = found
     status = read_status(resource, f"Bundle.entry[{index}].resource")
-    parts = tuple(part for part in contents.parts if part.resource_type != "SubscriptionStatus")
+    # An entry that only names a resource is one without its request and response (Bundle's invariant bdl-5).
+    parts = tuple(
+        part for part in contents.parts if part.resource_type != "SubscriptionStatus" and part.raw != b"null"
+    )
     return _notification(
         _shape(kind, head.type), status, parts, contents.deleted, _bare(entries, index), timestamp
     )

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+FETCHED = "FETCHED"
+"""The method of a message that no request brought: we fetched it, so it is no sign that its source lives."""
+
 
 class MessageState(StrEnum):
     """States of a message (delivery, "One ledger for every way in")."""

@@ -14,16 +14,13 @@ from fhir_bridge.fhir import references
 from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.intake.notifications import Notification, Route, parse
-from fhir_bridge.ledger.messages import Message
+from fhir_bridge.ledger.messages import FETCHED, Message
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.processing import reasons
 from fhir_bridge.processing.reading import add_document, inputs_of, to_fetch
 from fhir_bridge.processing.source import ProcessedSource, SourceServer
-
-FETCHED = "FETCHED"
-"""The method of a message that we fetched ourselves: no sign that its source tells us anything."""
 
 logger = structlog.get_logger(__name__)
 

@@ -10,10 +10,7 @@ import msgspec
 
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.envelopes import Part
-from fhir_bridge.ledger.messages import Received
-
-FETCHED = "FETCHED"
-"""The method of such a message in the inbox: no request brought it, so it is no sign of life."""
+from fhir_bridge.ledger.messages import FETCHED, Received
 
 
 class Inbox(Protocol):

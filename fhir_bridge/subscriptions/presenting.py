@@ -10,29 +10,32 @@ from pydantic import SecretStr
 from fhir_bridge.settings.tables import SourceSettings
 from fhir_bridge.settings.webhook import CredentialSettings
 
+SIGNS = "medplum"
+"""The vendor whose Subscription has a place for a secret to sign with."""
+
 
 def channel_headers(credentials: CredentialSettings | None) -> tuple[tuple[str, str], ...]:
-    """The headers that carry a source's credentials, (name, value), each with the first of its live secrets;
-    none for what no header can say."""
+    """The headers that carry a source's credentials, (name, value); nothing for what no header can say: a
+    signature, a certificate. Of several secrets the first is told."""
     return () if credentials is None else tuple(_headers(credentials))
+
+
+def _headers(credentials: CredentialSettings) -> Iterator[tuple[str, str]]:
+    if bearer := _first(credentials.bearer):
+        yield "Authorization", f"Bearer {bearer}"
+    if (basic := credentials.basic) and (password := _first(basic.password)):
+        yield "Authorization", f"Basic {b64encode(f'{basic.user}:{password}'.encode()).decode()}"
+    if (header := credentials.header) and (value := _first(header.value)):
+        yield header.name, value
 
 
 def signing_secret(settings: SourceSettings) -> str | None:
     """The secret that Medplum is to sign with; other servers have no place for one."""
     credentials = settings.credentials
-    return _first(credentials.hmac.secret) if credentials and credentials.hmac else None
+    if settings.vendor != SIGNS or credentials is None or credentials.hmac is None:
+        return None
+    return _first(credentials.hmac.secret)
 
 
-def _headers(credentials: CredentialSettings) -> Iterator[tuple[str, str]]:
-    if bearer := _first(credentials.bearer or ()):
-        yield "Authorization", f"Bearer {bearer}"
-    if credentials.basic and (password := _first(credentials.basic.password)):
-        pair = f"{credentials.basic.user}:{password}".encode()
-        yield "Authorization", f"Basic {b64encode(pair).decode()}"
-    if credentials.header and (value := _first(credentials.header.value)):
-        yield credentials.header.name, value
-
-
-def _first(secrets: Sequence[SecretStr | None]) -> str | None:
-    """None where the secret is not at hand."""
-    return secrets[0].get_secret_value() if secrets and secrets[0] else None
+def _first(secrets: Sequence[SecretStr | None] | None) -> str | None:
+    return next((each.get_secret_value() for each in secrets or () if each is not None), None)

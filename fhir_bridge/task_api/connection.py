@@ -8,7 +8,7 @@ import select
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import httpx
 
@@ -186,9 +186,12 @@ async def open_connection(to: httpx.URL, route: Route, progress: Progress) -> Co
     loop = asyncio.get_running_loop()
     progress.reach(Stage.CONNECT)
     first = to if route.proxy is None else route.proxy.url
-    _, connection = await loop.create_connection(
-        Connection, _name(first), _port(first), happy_eyeballs_delay=0.25
+    # `serve` runs on uvloop, which tries one address after the other and takes no such option.
+    at_once: dict[str, Any] = (
+        {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
     )
+    connection: Connection
+    _, connection = await loop.create_connection(Connection, _name(first), _port(first), **at_once)
     try:
         if route.proxy is not None:
             progress.reach(Stage.PROXY)

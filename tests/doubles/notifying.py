@@ -211,6 +211,9 @@ class Notifier:
                 entry["request"] = {"method": "DELETE", "url": event.label}
             elif subscription.content == "full-resource":
                 entry["resource"] = resource
+            else:
+                entry["request"] = {"method": "PUT", "url": event.label}
+                entry["response"] = {"status": "200"}
             if subscription.content != "empty" or resource is None:
                 entries.append(entry)
         bundle_type = "subscription-notification" if self.form == "r5" else "history"

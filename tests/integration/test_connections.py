@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
 from pydantic import SecretStr
 
 from fhir_bridge.task_api.client import TaskApiClient
@@ -77,3 +78,16 @@ async def test_a_cancelled_request_gives_its_connection_back() -> None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(client.probe(), 0.003)
         assert (await client.probe()).kind is OutcomeClass.ACCEPTED
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_endpoint_is_reached_on_either_loop(loop: str) -> None:
+    """`worker` runs on the standard one, `serve` on uvloop."""
+    factory = pytest.importorskip("uvloop").Loop if loop == "uvloop" else None
+
+    async def ask() -> object:
+        async with counting_server() as (url, _), TaskApiClient(url, SecretStr("key")) as client:
+            return await client.probe()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert getattr(runner.run(ask()), "kind", None) is OutcomeClass.ACCEPTED

@@ -168,6 +168,12 @@ def test_what_an_event_deletes_is_gone_since_that_event(form: int) -> None:
     assert read.named == ()
 
 
+def test_an_entry_with_no_more_than_its_name_names_what_changed() -> None:
+    """No request and no response beside it, against the letter (bdl-5): it is no resource that is broken."""
+    made = told(bundle("history", {"resource": status()}, {"fullUrl": f"{BASE}/Appointment/a1"}))
+    assert (made.parts, made.named) == ((), (f"{BASE}/Appointment/a1",))
+
+
 def test_a_bare_resource_is_an_event_with_its_content() -> None:
     """R4 rest-hook with payload, by POST or by PUT to Type/id."""
     for route in ({}, {"method": "PUT", "resource_type": "Appointment", "resource_id": "a1"}):
