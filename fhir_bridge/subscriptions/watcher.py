@@ -28,8 +28,9 @@ from fhir_bridge.subscriptions.watch_rules import WatchRules
 TICK = timedelta(seconds=1)
 """How often the ledger is asked what is due."""
 
-LEASE = timedelta(minutes=2)
-"""How long a watcher may be silent before another takes its source over."""
+LEASE = timedelta(seconds=30)
+"""How long a watcher may be silent before another takes its source over. A step of it may take longer: then
+two do the same for a moment, which costs the source a few requests."""
 
 SAID_AGAIN = timedelta(hours=1)
 """How often a lasting alarm is logged."""

@@ -1,0 +1,191 @@
+"""The whole way, in processes: a server that was subscribed to by `subscribe`, the real `serve`, the emulated
+endpoint; our side killed in between (intake, section 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from fhir_bridge.intake.notifications import parse
+from fhir_bridge.ledger.store import open_ledger
+from fhir_bridge.subscriptions.hearing import Hearing
+from tests.conftest import MONDAY, Bridge, Hospital
+from tests.doubles.fhir_server import FhirServerDouble
+from tests.doubles.notifying import Notifier
+
+TOPIC = "http://ehr.example/topic/appointments"
+DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+SOURCE = """
+min_gap = 0
+[sources.ehr]
+base_url = "{url}"
+timezone = "America/New_York"
+hold = 0
+{more}
+[sources.ehr.client]
+bearer = "token"
+rate = "1000/s"
+[sources.ehr.subscription]
+endpoint = "http://127.0.0.1:{port}/fhir/ehr"
+{subscription}
+"""
+WAIT = 45.0
+"""Seconds until something must have come: a machine may be busy."""
+
+
+@dataclass
+class Clinic:
+    """A hospital's server that posts, `serve` at a port of its own, the endpoint's tasks."""
+
+    bridge: Bridge
+    people: Hospital
+    server: FhirServerDouble
+    notifier: Notifier
+    endpoint: Any
+    port: int
+    process: Popen[str] | None = None
+
+    def set(self, more: str, subscription: str) -> None:
+        """Write bridge.toml."""
+        told = SOURCE.format(url=self.server.url, port=self.port, more=more, subscription=subscription)
+        self.bridge.settings(self.endpoint.url, told)
+
+    def start(self) -> None:
+        """`fhir-bridge serve`, up when this returns."""
+        self.process = self.bridge.process("serve", "--port", str(self.port))
+        assert self.process.stdout is not None
+        assert "webhooks" in self.process.stdout.readline()
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=10)
+
+    def stop(self) -> str:
+        """As an operator does; gives its log."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.communicate(timeout=30)[1]
+
+    def book(self, *numbers: int) -> None:
+        """Somebody wants to see these people."""
+        for number in numbers:
+            self.server.records.put(self.people.patient(number), self.people.appointment(number))
+        self.notifier.settled(WAIT)
+
+    def called(self, *numbers: int) -> None:
+        """Wait until each of these people has a task; nobody has two."""
+        wanted = sorted(f"+1212555{100 + number:04}" for number in numbers)
+        until(lambda: len(self.endpoint.tasks) >= len(wanted))
+        assert sorted(task["phone_number"] for task in self.endpoint.tasks) == wanted
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it, at most WAIT seconds."""
+    deadline = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def clinic(bridge: Bridge, hospital: Hospital, endpoint: Any) -> Iterator[Any]:
+    """Starts one; what still runs is killed at the end."""
+    with contextlib.ExitStack() as running, socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+        chosen.close()
+
+        def start(form: str, version: str, **manners: Any) -> Clinic:
+            server = FhirServerDouble(fhir_version=version)
+            notifier = Notifier(server, form, wait=0.05, **manners)
+            running.enter_context(server.running_in_thread())
+            running.enter_context(notifier.running())
+            made = Clinic(bridge, hospital, server, notifier, endpoint(), port)
+            running.callback(lambda: made.process and made.process.poll() is None and made.kill())
+            return made
+
+        yield start
+
+
+def test_what_a_server_gave_up_while_we_were_down_is_found(clinic: Any) -> None:
+    """As Medplum does it: signed, plain R4, five tries and never again, wanting FHIR for an answer. After
+    kill -9 and a start anew the search finds who was missed, and nobody is called twice.
+    """
+    at: Clinic = clinic("r4", "4.0.1", secret="s3cret")
+    signed = 'vendor = "medplum"\n[sources.ehr.credentials.hmac]\nsecret = "s3cret"\nheader = "X-Signature"'
+    at.set(signed, 'criteria = ["Appointment?"]\nsweep_every = "2s"')
+    at.start()
+    made = at.bridge("subscribe", "create")
+    assert (made.code, "made: active" in made.out) == (0, True), made.err
+    (subscription,) = at.server.records.of_type("Subscription")
+    assert subscription["extension"][0]["valueString"] == "s3cret"
+    at.book(1)
+    at.called(1)
+    until(lambda: at.bridge("sources", "--json").json[0]["waiting"] == 0)
+    at.kill()
+    at.book(2, 3)
+    assert "200" not in at.notifier.deliveries[-10:]
+    (subscription,) = at.server.records.of_type("Subscription")
+    assert subscription["status"] == "active"
+    at.start()
+    at.called(1, 2, 3)
+    log = at.stop()
+    assert '"search-found-missed"' in log
+    assert "s3cret" not in log and "Sample" not in log
+    (told,) = at.bridge("sources", "--json").json
+    assert (told["events"], told["missed"], told["searches"][0]["error"]) == (1, 0, None)
+    assert told["searches"][0]["missed"] >= 2
+
+
+def test_a_gap_in_the_numbers_is_fetched_while_we_run(clinic: Any) -> None:
+    """R5, ids only: the handshake is answered, what is named is read, and what never came is asked for by its
+    numbers. Nothing is searched for: sweep_every is 0.
+    """
+    at: Clinic = clinic("r5", "5.0.0")
+    at.set('[sources.ehr.credentials]\nbearer = "s3cret"',
+           f'topics = ["{TOPIC}"]\ncontent = "id-only"\nsweep_every = 0')  # fmt: skip
+    at.start()
+    made = at.bridge("subscribe", "create")
+    assert (made.code, "made: active" in made.out) == (0, True), made.err
+    at.notifier.losing = True
+    at.book(1, 2)
+    at.notifier.losing = False
+    at.book(3)
+    at.called(1, 2, 3)
+    until(lambda: at.bridge("sources", "--json").json[0]["missed"] == 0)
+    (subscription,) = at.server.records.of_type("Subscription")
+    (asked,) = at.server.lines(f"GET Subscription/{subscription['id']}/$events")
+    assert "eventsSinceNumber=1&eventsUntilNumber=2" in asked
+    at.stop()
+    (told,) = at.bridge("sources", "--json").json
+    assert (told["state"], told["missed"], told["findings"]) == ("active", 0, [])
+
+
+async def test_the_notifications_of_others_are_heard(tmp_path: Path, corpora: Path) -> None:
+    """Every example of fhir-candle and the test kit, one after the other: no event of theirs is missed."""
+    files = sorted((corpora / "subscriptions-backport").rglob("*undle*.json"))
+    bodies = [file.read_bytes().removeprefix(b"\xef\xbb\xbf") for file in files]
+    heard = 0
+    async with await open_ledger(tmp_path / "ledger.db", **DESTINATION) as ledger:
+        for body in bodies:
+            if json.loads(body)["resourceType"] == "Bundle":
+                await Hearing(ledger, "ehr").heard(parse(body), MONDAY)
+                heard += 1
+        known = {each.subscription: each for each in await ledger.watched("ehr")}
+    assert heard == 10
+    assert {each.state for each in known.values()} <= {"active", "requested"}
+    assert known["Subscription/123"].last_event_number == 2
+    assert [(gap.first, gap.last) for gap in known["Subscription/123"].open_gaps] == [(2, 2)]
