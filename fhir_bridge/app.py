@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fhir_bridge.task_api.client import TaskApiClient
     from fhir_bridge.webhook.credentials import Credentials
     from fhir_bridge.webhook.server import Listening
+    from fhir_bridge.settings.calling import CallingHours
 
 
 VALIDATION = "validation"
@@ -392,6 +393,13 @@ def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
 def completed(config_file: str | None, run: MappingRun, inputs: Inputs) -> Inputs:
     """The same as `fetched` for a command that maps and sends nothing: the secrets are looked for now."""
     return asyncio.run(fetched(loaded_settings(config_file).settings, run, inputs))
+
+
+def pacing_of(settings: Settings, profile: Profile) -> tuple[CallingHours, float | None]:
+    """The hours in which a source's people are called, and the pace in calls a second; None: no limit."""
+    from fhir_bridge.settings.calling import hours_of
+
+    return settings.dispatch.calling_hours or hours_of(profile.calling), settings.dispatch.pace
 
 
 async def fetched(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +76,7 @@ class MappingRun:
                 Arrival(source, named(decision), trigger.view.resource_type, trigger.raw)
                 for trigger, decision in self.over(inputs, at_hand, blocked)
             ),
-            *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in _deleted(inputs)),
+            *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in gone_of(inputs)),
         ]
         said = statements(person_records(at_hand), self.profile, self.now)
         return arrivals, [Heard(source, statement) for statement in said]
@@ -128,11 +128,17 @@ def named(decision: Decision) -> Decision:
     return replace(decision, subject=replace(subject, trigger=subject.name))
 
 
-def _deleted(inputs: Inputs) -> Iterator[Skip]:
-    """What was deleted and not written again never was: the same Skip as for what was entered in error."""
+def gone_of(inputs: Inputs) -> Iterator[Skip]:
+    """A Skip for each trigger that was deleted and not written again."""
     there = {resource.label for resource in (*inputs.resources, *inputs.context)}
-    for label, deleted_at in inputs.deleted.items():
-        if label.partition("/")[0] in TRIGGER_TYPES and label not in there:
+    return skips_of({label: at for label, at in inputs.deleted.items() if label not in there})
+
+
+def skips_of(deleted: Mapping[str, str | None]) -> Iterator[Skip]:
+    """A Skip for each trigger among what is gone (labels, and when): what was deleted never was, as what was
+    entered in error."""
+    for label, deleted_at in deleted.items():
+        if label.partition("/")[0] in TRIGGER_TYPES:
             moment = dates.parse(deleted_at)
             last_updated = moment.instant(UTC) if moment else None
             subject = Subject(label, None, (label,), last_updated=last_updated)

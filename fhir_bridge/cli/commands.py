@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Send": {
         "submit": Entry("submit:submit", "Map FHIR files and send what is due now."),
         "serve": Entry("serve:serve", "Take Subscription webhooks, keep them, and send what they call for."),
+        "migrate": Entry("migrate:migrate", "Preview a whole export; with --send, keep and send it."),
         "worker": Entry("worker:worker", "Send what is due from the ledger, until stopped."),
         "pause": Entry("pause:pause", "Send nothing any more, or nothing of one source, until `resume`."),
         "resume": Entry("pause:resume", "Let what was paused go on."),

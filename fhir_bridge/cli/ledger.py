@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +12,10 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.app import checked_ledger, ledger_url_of, loaded_settings
+from fhir_bridge.app import checked_ledger, ledger_of, ledger_url_of, loaded_settings
 from fhir_bridge.cli.options import json_option
-from fhir_bridge.errors import Category
+from fhir_bridge.cli.screen import counted
+from fhir_bridge.errors import Category, InputError
 
 if TYPE_CHECKING:
     from fhir_bridge.ledger.checking import Condition
@@ -56,6 +58,38 @@ def check(config_file: str | None, as_json: bool) -> int:
     else:
         _print(found, Console(highlight=False))
     return Category.LEDGER.value.exit_code if found.problems else 0
+
+
+@ledger.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> None:
+    """Take decisions that were made on other machines into the ledger.
+
+    A FILE is what `migrate --out FILE --format arrivals` wrote there. Sends nothing: `fhir-bridge worker`
+    does. Interrupted or run again, what is in the ledger already is not done twice.
+    """
+    from fhir_bridge.cli.migrate_progress import Bars
+    from fhir_bridge.migration.loading import Loading
+
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", code="no-file")
+    loaded = loaded_settings(config_file)
+
+    async def take() -> int:
+        async with ledger_of(loaded) as opened:
+            with Bars() as bars:
+                loading = Loading(opened, bars)
+                await loading.files(files)
+        return loading.accepted
+
+    accepted = asyncio.run(take())
+    if as_json:
+        click.echo(orjson.dumps({"accepted": accepted}).decode())
+    else:
+        click.echo(f"accepted {counted(accepted, 'decision')}")
 
 
 def _print(found: Condition, console: Console) -> None:

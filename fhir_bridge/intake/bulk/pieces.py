@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,15 @@ import msgspec
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain
+from fhir_bridge.intake.files import BESIDE
 
 PIECE = 64 * 1024 * 1024
 """Bytes of a file that one process reads at once, at least: a larger export has larger pieces."""
 
 MOST_PIECES = 512
+PACKED = 10
+"""How many times as large what is in a gzip is taken to be."""
+
 HEAD = 1024 * 1024
 """Bytes that show what a file holds."""
 
@@ -50,12 +55,22 @@ class Piece(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Found:
-    """The pieces in their order, what there was none of, and the bytes of all files as they lie there."""
+    """The pieces in their order, what there was none of, and the bytes of all files as they lie there and,
+    about, as they are unpacked."""
 
     pieces: list[Piece] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
     files: int = 0
     size: int = 0
+    unpacked: int = 0
+
+    def marks(self) -> list[object]:
+        """What tells these files from others and from themselves when they are changed."""
+        stats = [None if objects.is_url(one.path) else os.stat(one.path) for one in self.pieces]  # noqa: PTH116
+        return [
+            (piece, None if stat is None else (stat.st_mtime_ns, stat.st_ino))
+            for piece, stat in zip(self.pieces, stats, strict=True)
+        ]
 
     def batches(self) -> list[tuple[Piece, ...]]:
         """The pieces as they are read at once: small files that follow one another together."""
@@ -94,7 +109,8 @@ def _files(path: str) -> Iterator[tuple[str, int]]:
     if not there.is_dir():
         yield path, _size(there)
         return
-    files = sorted(file for file in there.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS)
+    everything = (file for file in there.rglob("*") if file.is_file() and file.name not in BESIDE)
+    files = sorted(file for file in everything if file.suffix.lower() in ENDINGS)
     if not files:
         raise InputError(f"{path}: no .json, .ndjson, .gz or .zip file in this folder", code="empty-folder")
     for file in files:
@@ -121,8 +137,9 @@ def _take(file: tuple[str, int], is_context: bool, found: Found) -> None:
         for member, length in _members(path):
             _add(found, path, length, is_context, member)
         return
-    is_lines = not head.startswith(GZIP) and is_plain(head) and is_ndjson(head)
-    _add(found, path, size, is_context, None, is_lines and not is_object)
+    is_packed = head.startswith(GZIP)
+    is_lines = not is_packed and not is_object and is_plain(head) and is_ndjson(head)
+    _add(found, path, size, is_context, None, is_lines, is_packed)
 
 
 def _head(path: str) -> bytes:
@@ -140,11 +157,18 @@ def _members(path: str) -> list[tuple[str, int]]:
 
 
 def _add(
-    found: Found, path: str, size: int, is_context: bool, member: str | None, is_lines: bool = False
+    found: Found,
+    path: str,
+    size: int,
+    is_context: bool,
+    member: str | None,
+    is_lines: bool = False,
+    is_packed: bool = False,
 ) -> None:
     found.pieces.append(Piece(0, found.files, path, size, member, is_lines=is_lines, is_context=is_context))
     found.files += 1
     found.size += size
+    found.unpacked += size * PACKED if is_packed else size
 
 
 def _cut(found: Found) -> Found:

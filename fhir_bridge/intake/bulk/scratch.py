@@ -13,6 +13,8 @@ from pathlib import Path
 
 from fhir_bridge.errors import UsageError
 
+LOCK = "lock"
+
 
 def fingerprint(parts: Iterable[object]) -> str:
     """What stands for an export as it lies there now: another one has another folder."""
@@ -34,7 +36,7 @@ def folder(within: Path | None, name: str) -> Iterator[Path]:
         if each.stat().st_uid != os.getuid():
             raise UsageError(f"{each} belongs to somebody else", hint="name another folder with --work")
         each.chmod(0o700)
-    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

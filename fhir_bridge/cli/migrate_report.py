@@ -1,0 +1,140 @@
+"""What a migration would do, for people and for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fhir_bridge.app import pacing_of
+from fhir_bridge.mapping.noted import meaning_of
+from fhir_bridge.mapping.printed import instant
+from fhir_bridge.mapping.reasons import reason_of
+from fhir_bridge.mapping_run import MappingRun
+from fhir_bridge.migration.plan import by_day, plan
+from fhir_bridge.migration.run import Report
+from fhir_bridge.settings import Loaded
+from fhir_bridge.settings.values import rate_text
+
+ROWS = 20
+"""Rows of a table that people are shown; JSON has all."""
+
+
+def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | None) -> dict[str, Any]:
+    """All of it as JSON data. With `pace`, in calls a second, that one counts and not the settings'."""
+    hours, set_pace = pacing_of(loaded.settings, run.profile)
+    pace = pace or set_pace
+    tally = report.tally
+    found = plan(tally.queues(), run.now, run.profile.source.zone, hours, pace)
+    clinics = Counter[str]()
+    for queue, count in tally.queues():
+        clinics[queue.clinic] += count
+    return {
+        "files": report.files,
+        "resources": report.resources,
+        "passed_over": dict(report.others.most_common()),
+        "errors": len(report.errors),
+        "triggers": tally.triggers,
+        "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
+        "calls": tally.decisions.get("call", 0),
+        "deleted": len(report.gone),
+        "persons_not_to_be_called": dict(sorted(tally.stops.items())),
+        "pace": None if pace is None else rate_text(pace),
+        "calling_hours": str(hours),
+        "zone": str(run.profile.source.zone),
+        "ends_at": instant(found.ends_at.astimezone(UTC)) if found.ends_at else None,
+        "overdue": found.overdue,
+        "by_day": by_day(found.days),
+        "by_clinic": dict(clinics.most_common()),
+        "by_clinic_and_day": {
+            clinic: {
+                day.isoformat(): each[clinic] for day, each in sorted(found.days.items()) if each[clinic]
+            }
+            for clinic, _ in clinics.most_common(ROWS)
+        },
+        "by_hour": {f"{hour:02d}": count for hour, count in sorted(found.hours.items())},
+        "notes": {
+            code: {"count": each.count, "for_instance": [where for _, where in each.places]}
+            for code, each in sorted(tally.notes.items(), key=lambda pair: (-pair[1].count, pair[0]))
+        },
+        "unmapped": [
+            {**dict(zip(("map", "system", "code"), key.split("\t"), strict=True)), "count": count}
+            for key, count in sorted(tally.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))
+        ],
+        "samples": [orjson.loads(sample.text) for sample in tally.samples],
+        "texts": [text.text for text in tally.texts],
+        "written": report.written,
+    }
+
+
+def print_report(data: dict[str, Any]) -> None:
+    """For people: what would happen, when, and what is wrong with the data."""
+    console = Console(highlight=False)
+    head = f"{data['triggers']:,} triggers among {data['resources']:,} resources in {data['files']:,} files"
+    console.print(Text(head, "bold"))
+    _table(
+        console,
+        "decisions",
+        ((_colour(name), _said(name), count) for name, count in data["decisions"].items()),
+    )
+    if data["calls"]:
+        _print_plan(data, console)
+    notes = ((code, f"{meaning_of(code) or ''} At {each['for_instance'][0]}", each["count"])
+             for code, each in data["notes"].items())  # fmt: skip
+    _table(console, "findings in the data of triggers", notes)
+    unmapped = ((one["code"], f"{one['map']}: {one['system']}", one["count"]) for one in data["unmapped"])
+    _table(console, "codes that no map knows", unmapped)
+    if data["texts"]:
+        console.print(Text("what the voice agent would be told besides, for instance", "bold"))
+        for text in data["texts"]:
+            console.print(Text(f"  {text}"))
+    for sample in data["samples"]:
+        console.print(Text(f"{sample['trigger']}  {sample['decision']} {sample['reason'] or ''}", "bold"))
+        shown = sample["request"] or sample["lineage"][:1]
+        console.print(Text(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()), soft_wrap=True)
+
+
+def _print_plan(data: dict[str, Any], console: Console) -> None:
+    pace = data["pace"] or "as fast as the endpoint takes them"
+    until = f"until {data['ends_at']}" if data["ends_at"] else "for more than a year"
+    told = f"{data['calls']:,} calls, {pace}, within {data['calling_hours']} of whom is called: {until}"
+    console.print(Text(told, "bold"))
+    if data["overdue"]:
+        console.print(Text(f"  {data['overdue']:,} of them end before their turn: raise the pace", "yellow"))
+    days = ((day, data["zone"], count) for day, count in data["by_day"].items())
+    _table(console, "by day", days)
+    _table(console, "by clinic", ((clinic, "", count) for clinic, count in data["by_clinic"].items()))
+    _table(console, "by hour of the day", ((hour, "", count) for hour, count in data["by_hour"].items()), 24)
+
+
+def _table(console: Console, title: str, rows: Any, most: int = ROWS) -> None:
+    shown = list(rows)
+    if not shown:
+        return
+    console.print(Text(title, "bold"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold", style="dim")
+    for name, said, count in shown[:most]:
+        table.add_row(
+            Text("  ") + name if isinstance(name, Text) else Text(f"  {name}"), f"{count:,}", Text(said)
+        )
+    console.print(table)
+    if len(shown) > most:
+        console.print(Text(f"  and {len(shown) - most:,} more: --json has all"))
+
+
+def _colour(outcome: str) -> Text:
+    styles = {"call": "green", "reject": "yellow"}
+    return Text(outcome, styles.get(outcome.partition(" ")[0], ""))
+
+
+def _said(outcome: str) -> str:
+    known = reason_of(outcome.partition(" ")[2])
+    return known.meaning if known else ""

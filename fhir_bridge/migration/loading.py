@@ -1,0 +1,84 @@
+"""Decision records into the ledger: batch by batch, each in one transaction, again without harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.ledger.port import Intakes
+from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.migration import codec
+from fhir_bridge.migration.run import Progress
+
+BATCH = 1000
+"""Records that go into one transaction, at least: none ends between two decisions about one person."""
+
+MOST = 20_000
+"""Where a file is not ordered by person a batch ends here."""
+
+
+@dataclass(slots=True)
+class Loading:
+    """Takes records into a ledger. `accepted` counts the decisions of all files so far."""
+
+    ledger: Intakes
+    progress: Progress
+    accepted: int = 0
+
+    async def files(self, paths: Sequence[Path], last: Sequence[Arrival] = ()) -> None:
+        """Every record of these files, then the last.
+
+        Raises InputError, naming file and line, at what is no record: what stood before it is taken in.
+        """
+        self.progress.begin("loading", sum(path.stat().st_size for path in paths), is_bytes=True)
+        for path in paths:
+            for size, batch in batches(path):
+                await self._take(batch)
+                self.progress.advance(size)
+                self.progress.tick()
+        await self._take(last)
+
+    async def _take(self, batch: Sequence[Arrival | Heard]) -> None:
+        arrivals = [record for record in batch if isinstance(record, Arrival)]
+        heard = [record for record in batch if isinstance(record, Heard)]
+        if batch:
+            await self.ledger.accept(arrivals, now=datetime.now(UTC), heard=heard, keep_skips=False)
+            self.accepted += len(arrivals)
+
+
+def batches(path: Path) -> Iterator[tuple[int, list[Arrival | Heard]]]:
+    """The records of a file in batches, with the bytes of each.
+
+    Raises InputError, naming file and line, for what is no record.
+    """
+    batch: list[Arrival | Heard] = []
+    size, person = 0, None
+    for length, record in _records(path):
+        new = _person(record)
+        if len(batch) >= MOST or (len(batch) >= BATCH and (new is None or new != person)):
+            yield size, batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length
+        person = new
+    if batch:
+        yield size, batch
+
+
+def _person(record: Arrival | Heard) -> str | None:
+    return record.decision.subject.patient if isinstance(record, Arrival) else None
+
+
+def _records(path: Path) -> Iterable[tuple[int, Arrival | Heard]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                record = codec.decode(line)
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}", code=error.code, hint=error.hint) from None
+            yield len(line), record

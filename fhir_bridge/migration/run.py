@@ -1,0 +1,182 @@
+"""A migration from its files to its report: read, decided on by all processes, put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from fhir_bridge.errors import InputError
+from fhir_bridge.intake.bulk import scratch
+from fhir_bridge.intake.bulk.partitioning import Partitioning, partitions_for
+from fhir_bridge.intake.bulk.partitions import Partitions
+from fhir_bridge.intake.bulk.pieces import Found, Piece
+from fhir_bridge.intake.bulk.spill import About, Problem
+from fhir_bridge.intake.bulk.workers import each
+from fhir_bridge.ledger.records import Arrival
+from fhir_bridge.mapping.decision import Skip
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
+from fhir_bridge.mapping_run import MappingRun, resolution_rules, skips_of
+from fhir_bridge.migration import codec, results
+from fhir_bridge.migration.deciding import Decider
+from fhir_bridge.migration.tally import Tally
+from fhir_bridge.migration.work import Form, Work, read_outcome
+
+
+class Progress(Protocol):
+    """What is told of long work."""
+
+    def begin(self, title: str, total: int, *, is_bytes: bool = False) -> None:
+        """A stage of so many steps, or bytes."""
+
+    def advance(self, steps: int) -> None:
+        """So many are done."""
+
+    def tick(self) -> None:
+        """Time passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One machine's share of several: the `number`th (from 1) of `of`."""
+
+    number: int = 1
+    of: int = 1
+
+    def partitions(self, count: int) -> range:
+        """Its partitions of so many."""
+        return range(self.number - 1, count, self.of)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found and decided. `others` counts the types that no view reads; `written` the lines of
+    --out; `nothing_readable`: no file could be read at all."""
+
+    tally: Tally = field(default_factory=Tally)
+    errors: list[dict[str, object]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    resources: int = 0
+    files: int = 0
+    gone: list[Skip] = field(default_factory=list)
+    written: int = 0
+    nothing_readable: bool = False
+
+
+@dataclass(slots=True)
+class Migration:
+    """One migration: what is found in `scratch` of an earlier one of the same files is gone on with.
+
+    `share`: of several machines', `max_errors`: more end it with an InputError; for `form`, `only` and
+    `samples` see `Work`.
+    """
+
+    run: MappingRun
+    found: Found
+    scratch: Path
+    progress: Progress
+    processes: int = 1
+    share: Share = Share()
+    form: Form | None = None
+    only: str | None = None
+    samples: int = 3
+    max_errors: int | None = None
+    report: Report = field(default_factory=Report)
+
+    def decide(self, blocked: Blocked = NOBODY_BLOCKED) -> Report:
+        """Reads and decides. Raises InputError for more errors than are allowed."""
+        for error in self.found.problems:
+            self._error(
+                {"file": None, "line": None, "offset": None, "code": error.code, "reason": str(error)}
+            )
+        for stale in self.scratch.glob("lines-*"):
+            stale.unlink()
+        partitions = self._partitions()
+        decider = Decider(self.run, partitions, blocked)
+        self._problems(partitions, [each for about in partitions.abouts for each in about.problems])
+        self._problems(partitions, decider.problems)
+        said_gone = self._decided(Work(decider, self.scratch, self.form, self.only, self.samples), partitions)
+        if self.share.number == 1:
+            deleted = partitions.deleted.get(None, {})
+            self.report.gone = list(skips_of({k: at for k, at in deleted.items() if k not in said_gone}))
+        return self.report
+
+    def _partitions(self) -> Partitions:
+        self.progress.begin("reading", self.found.size, is_bytes=True)
+        count = partitions_for(self.found.unpacked)
+        rules = resolution_rules(self.run.profile)
+        partitioning = Partitioning(
+            self.scratch, count, self.processes, rules.system, self._seen, self.progress.tick
+        )
+        partitions = partitioning.run(self.found)
+        abouts = partitions.abouts
+        self.report.files = self.found.files
+        self.report.nothing_readable = all(about.unreadable for about in abouts)
+        return partitions
+
+    def _seen(self, piece: Piece, about: About) -> None:
+        self.report.resources += about.resources
+        self.report.others += Counter(about.others)
+        self.progress.advance((piece.end or piece.size) - piece.start)
+
+    def _decided(self, work: Work, partitions: Partitions) -> set[str]:
+        numbers = self.share.partitions(partitions.count)
+        said_gone: set[str] = set()
+        self.progress.begin("deciding", sum(map(partitions.size, numbers)), is_bytes=True)
+        for number, data in each(work, numbers, self.processes, self.progress.tick):
+            outcome = read_outcome(data)
+            self.report.tally.merge(outcome.tally, self.samples)
+            self._problems(partitions, outcome.problems)
+            said_gone |= outcome.said_gone
+            self.progress.advance(partitions.size(number))
+        return said_gone
+
+    def _problems(self, partitions: Partitions, problems: list[Problem]) -> None:
+        for problem in problems:
+            file, line = partitions.place_of(problem)
+            told = {"file": file, "line": line or None, "offset": problem.offset, "code": problem.code}
+            reason = problem.text.lstrip(": ") + (f" ({problem.hint})" if problem.hint else "")
+            self._error({**told, "reason": reason})
+
+    def _error(self, error: dict[str, object]) -> None:
+        self.report.errors.append(error)
+        if self.max_errors is not None and len(self.report.errors) > self.max_errors:
+            raise InputError(
+                f"more than {self.max_errors} errors, as --max-errors allows",
+                code="too-many-errors",
+                hint="the errors are listed in the file named by --errors",
+            )
+
+    def lines(self) -> list[Path]:
+        """The files with what was written down of each partition of this share."""
+        paths = (
+            results.path_of(self.scratch, number) for number in range(partitions_for(self.found.unpacked))
+        )
+        return [path for path in paths if path.exists()]
+
+    def write(self, out: Path) -> None:
+        """Puts what the partitions wrote down together in `out`, which appears when it is whole."""
+        is_placed = self.form != "arrivals"
+        # `map` prints nothing of what a history says is gone, the ledger must hear of it.
+        last = () if is_placed else map(codec.encode, self.gone())
+        self.report.written = results.gather(self.lines(), out, is_placed=is_placed, last=last)
+
+    def forget(self) -> None:
+        """Removes the scratch files, for what follows may take days and needs them no more."""
+        for file in self.scratch.iterdir():
+            if file.name != scratch.LOCK:
+                file.unlink()
+
+    def gone(self) -> list[Arrival]:
+        """What a history says is gone, as the ledger takes it in."""
+        source = self.run.profile.source.name
+        return [Arrival(source, skip, skip.subject.trigger.partition("/")[0]) for skip in self.report.gone]
+
+
+def error_lines(errors: list[dict[str, object]]) -> bytes:
+    """The errors as NDJSON, in the order of their places."""
+    ordered = sorted(errors, key=lambda each: (str(each["file"] or ""), each["line"] or 0, str(each)))
+    return b"".join(orjson.dumps(error) + b"\n" for error in ordered)

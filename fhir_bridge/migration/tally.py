@@ -1,0 +1,134 @@
+"""What a migration would do, counted: small, and the same however the work was shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, tzinfo
+from heapq import nsmallest
+from zlib import crc32
+
+import msgspec
+
+from fhir_bridge.case.case import Case
+from fhir_bridge.dispatch.calling_hours import zones_of
+from fhir_bridge.mapping.decision import Call, Decision
+from fhir_bridge.mapping.printed import kind
+
+PLACES = 3
+"""Where a finding stands: so many places are told, those that stand first."""
+
+TEXTS = 10
+"""Free texts that are shown: remarks meant for staff are found by looking at a few."""
+
+NO_CLINIC = "no clinic named"
+
+
+class Shown(msgspec.Struct, order=True):
+    """Something shown of many: those with the lowest ranks, so that it is the same whoever counts."""
+
+    rank: int
+    text: str
+
+
+class Found(msgspec.Struct):
+    """How often something was noted, and where first: (file's number, line, entry) and the file's name."""
+
+    count: int = 0
+    places: list[tuple[tuple[int, int, int], str]] = []
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """Calls that wait for the same: the clinic, the zones of the called persons (IANA, with commas between),
+    the day on which they are of no use any more (UTC)."""
+
+    clinic: str
+    zones: str
+    until: str
+
+
+class Tally(msgspec.Struct):
+    """Counts of one partition, or of many.
+
+    `decisions` by `call`, `skip REASON`, `reject REASON`; `calls` by their queue as JSON; `unmapped` by map,
+    system and code with tabs between; `stops` are the reasons for which records speak against calls.
+    """
+
+    triggers: int = 0
+    decisions: dict[str, int] = {}
+    calls: dict[str, int] = {}
+    notes: dict[str, Found] = {}
+    unmapped: dict[str, int] = {}
+    stops: dict[str, int] = {}
+    samples: list[Shown] = []
+    texts: list[Shown] = []
+
+    def merge(self, other: Tally, samples: int) -> None:
+        """Adds what another one counted; of the samples so many are kept."""
+        self.triggers += other.triggers
+        for mine, theirs in (
+            (self.decisions, other.decisions),
+            (self.calls, other.calls),
+            (self.unmapped, other.unmapped),
+            (self.stops, other.stops),
+        ):
+            _add(mine, theirs)
+        for code, found in other.notes.items():
+            own = self.notes.setdefault(code, Found())
+            own.count += found.count
+            own.places = nsmallest(PLACES, [*own.places, *found.places])
+        self.samples = nsmallest(samples, [*self.samples, *other.samples])
+        self.texts = nsmallest(TEXTS, {shown.text: shown for shown in (*self.texts, *other.texts)}.values())
+
+    def count(self, decision: Decision, place: tuple[int, int, int], where: str) -> None:
+        """One decision; `where` is the trigger's place in words."""
+        self.triggers += 1
+        _add(self.decisions, {outcome(decision): 1})
+        for code in {note.code for note in decision.notes}:
+            found = self.notes.setdefault(code, Found())
+            found.count += 1
+            if len(found.places) < PLACES:
+                found.places.append((place, where))
+        text = decision.task.task_data.additional_context if isinstance(decision, Call) else None
+        if text:
+            self.texts.append(Shown(rank(text), text))
+            if len(self.texts) > 8 * TEXTS:
+                self.texts = nsmallest(TEXTS, {shown.text: shown for shown in self.texts}.values())
+
+    def call(self, queue: Queue) -> None:
+        """One call, in the queue it waits in."""
+        _add(self.calls, {msgspec.json.encode(queue).decode(): 1})
+
+    def queues(self) -> Iterable[tuple[Queue, int]]:
+        """Every queue with its calls."""
+        return ((msgspec.json.decode(text, type=Queue), count) for text, count in self.calls.items())
+
+
+def outcome(decision: Decision) -> str:
+    """`call`, or `skip reason`, `reject reason`."""
+    reason = getattr(decision, "reason", None)
+    return kind(decision) if reason is None else f"{kind(decision)} {reason}"
+
+
+def rank(text: str) -> int:
+    """The place of a text among many, by chance and the same every time."""
+    return crc32(text.encode())
+
+
+def queue_of(case: Case, call: Call, source_zone: tzinfo) -> Queue:
+    """The queue of a call; `source_zone` is that of persons of whom nothing else is known."""
+    zones = zones_of(call.zones, call.task.phone_number, source_zone)
+    until = call.valid_until.astimezone(UTC).date().isoformat()
+    return Queue(_clinic(case), ",".join(sorted(map(str, zones))), until)
+
+
+def _clinic(case: Case) -> str:
+    """The place of care by its name, else the service's, else that of the organization that asked."""
+    names = [place.view.name for place in case.locations] + [one.view.name for one in case.services]
+    asked = case.requester.organization if case.requester is not None else None
+    names.append(asked.view.name if asked is not None else None)
+    return next((name for name in names if name), NO_CLINIC)
+
+
+def _add(mine: dict[str, int], theirs: dict[str, int]) -> None:
+    for key, count in theirs.items():
+        mine[key] = mine.get(key, 0) + count

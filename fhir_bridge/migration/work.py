@@ -1,0 +1,131 @@
+"""What a process of a migration does with one partition: decides on it, counts, writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import orjson
+
+from fhir_bridge.case.gather import gather
+from fhir_bridge.intake.bulk.partitions import Place
+from fhir_bridge.intake.bulk.spill import Problem
+from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.mapping.decision import Call, Decision
+from fhir_bridge.mapping.printed import decision_data, kind, request_data
+from fhir_bridge.migration import codec, results
+from fhir_bridge.migration.deciding import Decided, Decider
+from fhir_bridge.migration.tally import Shown, Tally, queue_of, rank
+from fhir_bridge.profiles.unmapped import Listening
+
+Form = Literal["decisions", "ndjson", "arrivals"]
+
+
+class Outcome(msgspec.Struct):
+    """What became of a partition; `said_gone` are labels in it that a history says are deleted."""
+
+    tally: Tally
+    problems: list[Problem] = []
+    said_gone: set[str] = set()
+
+
+_outcome = msgspec.msgpack.Decoder(Outcome)
+
+
+def read_outcome(data: bytes) -> Outcome:
+    """An outcome out of what a process handed over."""
+    return _outcome.decode(data)
+
+
+@dataclass(slots=True)
+class Work:
+    """The work on partitions, shared by all processes. A partition's lines are left in `folder`.
+
+    `form` is what is written down of each decision; `only` which decisions are written and shown: of a kind
+    or for a reason.
+    """
+
+    decider: Decider
+    folder: Path
+    form: Form | None = None
+    only: str | None = None
+    samples: int = 3
+    _heard: Listening = field(init=False)
+
+    def __post_init__(self) -> None:
+        run = self.decider.run
+        terms = run.profile.terms
+        self._heard = Listening(terms.load, terms.aliases)
+        self.decider.run = replace(run, profile=replace(run.profile, terms=self._heard))
+
+    def __call__(self, partition: int) -> bytes:
+        """Decides on a partition; an Outcome as bytes."""
+        contents = self.decider.partitions.read(partition)
+        at_hand = self.decider.at_hand(contents)
+        tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
+        self._heard.counts.clear()
+        for one in self.decider.decided(contents, at_hand):
+            self._heard.next_trigger()
+            tally.count(one.decision, one.place, str(one.trigger.origin))
+            if isinstance(one.decision, Call):
+                case = gather(at_hand, one.trigger, source=self.decider.source)
+                tally.call(queue_of(case, one.decision, zone))
+            if self._is_wanted(one.decision):
+                self._show(one.decision, tally)
+                decided.append(one)
+        tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
+        heard = self.decider.heard(at_hand)
+        for each in heard:
+            if (stop := each.statement.stop) is not None:
+                tally.stops[stop] = tally.stops.get(stop, 0) + 1
+        if self.form is not None:
+            self._write(partition, decided, heard)
+        return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
+
+    def _is_wanted(self, decision: Decision) -> bool:
+        return self.only is None or self.only in (kind(decision), getattr(decision, "reason", None))
+
+    def _show(self, decision: Decision, tally: Tally) -> None:
+        """A sample, if its rank is low enough: of calls, unless others are asked for."""
+        if self.only is None and not isinstance(decision, Call):
+            return
+        place = rank(decision.subject.trigger)
+        if len(tally.samples) < self.samples or (tally.samples and place < tally.samples[-1].rank):
+            data = decision_data(decision, self.decider.run.project_id)
+            tally.samples = sorted([*tally.samples, Shown(place, orjson.dumps(data).decode())])[
+                : self.samples
+            ]
+
+    def _write(self, partition: int, decided: list[Decided], heard: list[Heard]) -> None:
+        path = results.path_of(self.folder, partition)
+        if self.form == "arrivals":
+            results.write_plain(path, records_of(decided, heard, self.decider.source))
+            return
+        project = self.decider.run.project_id
+        line: Callable[[Decision], bytes | None] = {
+            "decisions": lambda decision: orjson.dumps(decision_data(decision, project)),
+            "ndjson": lambda decision: (
+                orjson.dumps(request_data(decision, project)) if isinstance(decision, Call) else None
+            ),
+        }[self.form or "decisions"]
+        results.write_placed(path, _placed(decided, line))
+
+
+def _placed(
+    decided: list[Decided], line: Callable[[Decision], bytes | None]
+) -> Iterator[tuple[Place, bytes]]:
+    for one in decided:
+        if (text := line(one.decision)) is not None:
+            yield one.place, text
+
+
+def records_of(decided: list[Decided], heard: list[Heard], source: str) -> Iterator[bytes]:
+    """Decision records of one partition as lines: what is said of persons first, then their decisions,
+    person by person, so that a chain is not torn where a batch ends."""
+    records: list[Heard | Arrival] = list(heard)
+    ordered = sorted(decided, key=lambda one: (one.decision.subject.patient or "", one.place))
+    records += [one.arrival(source) for one in ordered]
+    return (codec.encode(record) for record in records)
