@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +203,7 @@ def _migrate(
 
     blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
     found = find(paths, context)
-    name = scratch.fingerprint([*found.marks(), run.profile.systems.aliases])
+    name = scratch.fingerprint([version("fhir-bridge"), *found.marks(), run.profile.systems.aliases])
     with scratch.folder(wanted.work, name) as folder:
         form = "arrivals" if wanted.send else wanted.form if wanted.out else None
         with Bars() as bars:

@@ -23,6 +23,9 @@ from fhir_bridge.migration import codec
 from fhir_bridge.migration.deciding import Decider
 from tests.integration.tangled import Tangle
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+"""Forks of a process that tests run in; the command has one thread when it forks."""
+
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 CLOCKS = (NOW, datetime(2020, 6, 1, 15, tzinfo=UTC))
@@ -145,7 +148,7 @@ def _counts(found: list[bytes]) -> list[tuple[str, str]]:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pieces and chunks of a few lines, so that a small file shows what a large one would."""
-    monkeypatch.setattr(pieces, "PIECE", 10_000)
+    monkeypatch.setattr(pieces, "SMALLEST", 10_000)
     monkeypatch.setattr(lines, "CHUNK", 3_000)
     yield
 

@@ -15,10 +15,11 @@ from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain
 from fhir_bridge.intake.files import BESIDE
 
-PIECE = 64 * 1024 * 1024
-"""Bytes of a file that one process reads at once, at least: a larger export has larger pieces."""
+PIECE, SMALLEST = 64 * 1024 * 1024, 1024 * 1024
+FEW, MANY = 16, 512
+"""Bytes that one process reads at once: an export is cut into FEW, into more of PIECE bytes where these would
+be longer, and into MANY, however long. Less than SMALLEST is not worth a process."""
 
-MOST_PIECES = 512
 PACKED = 10
 """How many times as large what is in a gzip is taken to be."""
 
@@ -72,13 +73,18 @@ class Found:
             for piece, stat in zip(self.pieces, stats, strict=True)
         ]
 
+    @property
+    def length(self) -> int:
+        """Bytes that are read at once."""
+        return max(min(self.size // FEW, PIECE), SMALLEST, self.size // MANY)
+
     def batches(self) -> list[tuple[Piece, ...]]:
         """The pieces as they are read at once: small files that follow one another together."""
         batches: list[tuple[Piece, ...]] = []
-        size = PIECE
+        size = most = self.length
         for piece in self.pieces:
             length = (piece.end or piece.size) - piece.start
-            if size + length > PIECE:
+            if not batches or size + length > most:
                 batches.append(())
                 size = 0
             batches[-1] += (piece,)
@@ -173,7 +179,7 @@ def _add(
 
 def _cut(found: Found) -> Found:
     """Files of lines cut into pieces, all numbered."""
-    length = max(PIECE, found.size // MOST_PIECES)
+    length = found.length
     cut: list[Piece] = []
     for piece in found.pieces:
         starts = range(0, max(piece.size, 1), length) if piece.is_lines else (0,)

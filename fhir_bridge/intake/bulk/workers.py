@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -42,7 +44,7 @@ def each(
     `waiting` is called about ten times a second meanwhile. Whatever ends the loop kills them at once. Raises
     UsageError where one of them is killed from outside.
     """
-    if processes == 1 or len(tasks) == 1 or not hasattr(os, "fork"):
+    if processes == 1 or len(tasks) < 2 or not hasattr(os, "fork"):
         for task in tasks:
             waiting()
             yield task, work(task)
@@ -80,12 +82,21 @@ def _done(
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
-    """Of a process: what it inherited is not looked at again by the collector; Ctrl-C is its parent's."""
+    """Of a process: what it inherited is not looked at again by the collector; Ctrl-C is its parent's, and
+    it does not outlive that."""
     global _work
     _work = work
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed says nothing: its processes would wait for it for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _do(task: Any) -> Any:

@@ -1,0 +1,315 @@
+"""`fhir-bridge migrate`: what is previewed, written, said of bad data, kept and sent."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from benchmarks.generator import NOW, Export
+
+AT = NOW.isoformat()
+
+
+def lines(*resources: dict[str, Any]) -> bytes:
+    """NDJSON."""
+    return b"".join(orjson.dumps(resource) + b"\n" for resource in resources)
+
+
+@pytest.fixture
+def export(bridge: Any) -> str:
+    """A generated export of forty patients in the test's folder."""
+    Export(40).write(bridge.folder / "export")
+    return "export"
+
+
+@pytest.fixture
+def people(bridge: Any, hospital: Any) -> str:
+    """Eight people whom somebody wants to see, two of them booked, one of them dead."""
+    folder = bridge.folder / "people"
+    folder.mkdir()
+    persons = [hospital.patient(number) for number in range(1, 9)]
+    persons[7]["deceasedBoolean"] = True
+    wanted = [hospital.appointment(number) for number in range(1, 9)]
+    for one in wanted[5:7]:
+        one["status"] = "booked"
+    (folder / "b.ndjson").write_bytes(lines(*wanted))
+    (folder / "a.ndjson").write_bytes(lines(*persons))
+    return "people"
+
+
+def migrate(bridge: Any, *arguments: str) -> Any:
+    """The command in this process alone, its scratch files in the test's folder."""
+    scratch = str(bridge.folder / "scratch")
+    return bridge("migrate", *arguments, "--work", scratch, "--processes", "1")
+
+
+def test_a_preview_says_what_would_happen_and_keeps_nothing(bridge: Any, export: str) -> None:
+    """Counts by decision, calls by day and clinic, samples, texts, codes that no map knows."""
+    ran = migrate(bridge, export, "--now", AT, "--json", "--pace", "2/h", "--sample", "2")
+    told = ran.json
+    assert ran.code == 0
+    assert told["triggers"] == 40 * 5
+    assert sum(told["decisions"].values()) == 40 * 5
+    assert told["calls"] == sum(told["by_day"].values()) == sum(told["by_clinic"].values()) > 20
+    assert len(told["samples"]) == 2
+    assert all(sample["request"] for sample in told["samples"])
+    assert told["texts"]
+    assert told["unmapped"][0]["count"] >= told["unmapped"][-1]["count"] > 0
+    assert max(told["by_day"].values()) <= 2 * 13
+    assert set(told["by_hour"]) <= {f"{hour:02d}" for hour in range(24)}
+    assert not (bridge.folder / "fhir-bridge.db").exists()
+    assert list((bridge.folder / "scratch").iterdir()) == []
+
+
+def test_for_people_it_fits_a_terminal(bridge: Any, export: str) -> None:
+    """Within 80 columns, in words."""
+    ran = migrate(bridge, export, "--now", AT, "--sample", "0")
+    assert ran.out.startswith("200 triggers among 644 resources in 9 files\ndecisions\n")
+    assert all(len(line) <= 80 for line in ran.out.splitlines())
+    assert "by clinic" in ran.out
+
+
+def test_what_it_writes_is_what_map_prints(bridge: Any, export: str) -> None:
+    """Byte for byte, in the same order, by two processes."""
+    arguments = ("--now", AT, "--out", "out.ndjson", "--processes", "2", "--work", "scratch")
+    process = bridge.process("migrate", export, *arguments)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert (bridge.folder / "out.ndjson").read_text() == bridge(
+        "map", export, "--now", AT, "--format", "decisions"
+    ).out
+
+
+def test_requests_alone_can_be_written(bridge: Any, export: str) -> None:
+    """--format ndjson, as map has it."""
+    migrate(bridge, export, "--now", AT, "--out", "out.ndjson", "--format", "ndjson")
+    assert (bridge.folder / "out.ndjson").read_text() == bridge(
+        "map", export, "--now", AT, "--format", "ndjson"
+    ).out
+
+
+@pytest.mark.parametrize(("only", "key"), [("skip", "decision"), ("already-booked", "reason")])
+def test_only_some_decisions_can_be_looked_at(bridge: Any, export: str, only: str, key: str) -> None:
+    """Of a kind, or for a reason; the counts stay those of all."""
+    ran = migrate(bridge, export, "--now", AT, "--only", only, "--out", "out.ndjson", "--json")
+    written = [json.loads(line) for line in (bridge.folder / "out.ndjson").read_text().splitlines()]
+    assert {one[key] for one in written} == {only}
+    assert {one[key] for one in ran.json["samples"]} == {only}
+    assert ran.json["triggers"] == 200
+
+
+def test_the_shares_of_several_machines_are_the_whole(bridge: Any, export: str) -> None:
+    """Each decision is made by one of them."""
+    shares = []
+    for number in (1, 2, 3):
+        migrate(bridge, export, "--now", AT, "--part", f"{number}/3", "--out", f"{number}.ndjson")
+        shares += (bridge.folder / f"{number}.ndjson").read_text().splitlines()
+    whole = bridge("map", export, "--now", AT, "--format", "decisions").out.splitlines()
+    assert sorted(shares) == sorted(whole)
+
+
+def test_bad_lines_are_listed_and_stop_nothing(bridge: Any, hospital: Any) -> None:
+    """File, line, byte and reason of each; the rest is decided on."""
+    good = lines(hospital.patient(1), hospital.appointment(1))
+    (bridge.folder / "in.ndjson").write_bytes(
+        good[: good.index(b"\n") + 1] + b'{"resourceType":"Patient","id":"p2"\n[1]\nnot json\n'
+        b'{"resourceType":"Observation","id":"o"\n' + good[good.index(b"\n") + 1 :] + b"\xff\xfe\n"
+    )
+    (bridge.folder / "cut.ndjson.gz").write_bytes(gzip.compress(good)[:-12])
+    (bridge.folder / "empty.json").write_bytes(b"")
+    ran = migrate(bridge, "in.ndjson", "cut.ndjson.gz", "empty.json", "no.json", "--json")
+    assert ran.code == 1
+    assert ran.json["decisions"] == {"call": 1}
+    errors = [json.loads(line) for line in (bridge.folder / "migrate-errors.ndjson").read_text().splitlines()]
+    first = len(good[: good.index(b"\n") + 1])
+    found = {(error["file"], error["line"], error["code"]) for error in errors}
+    assert found == {
+        *(("in.ndjson", line, "not-json") for line in (2, 4, 5)),
+        ("in.ndjson", 3, "not-fhir"),
+        ("in.ndjson", 7, "not-json"),
+        ("cut.ndjson.gz", None, "compressed"),
+        ("empty.json", None, "empty"),
+        (None, None, "no-file"),
+    }
+    [second] = [error for error in errors if error["line"] == 2]
+    assert second["offset"] == first
+    assert "migrate-errors.ndjson" in ran.err
+    assert "Juniper" not in (bridge.folder / "migrate-errors.ndjson").read_text()
+
+
+def test_errors_of_an_earlier_run_do_not_stay(bridge: Any, people: str) -> None:
+    """A file of errors is this run's, or is not there."""
+    (bridge.folder / "migrate-errors.ndjson").write_text("{}\n")
+    assert migrate(bridge, people).code == 0
+    assert not (bridge.folder / "migrate-errors.ndjson").exists()
+
+
+def test_too_many_errors_end_it_where_somebody_says_so(bridge: Any, people: str) -> None:
+    """--max-errors; they are listed all the same."""
+    (bridge.folder / "people" / "c.ndjson").write_bytes(lines({"resourceType": "Slot"}) + b"{\n" * 9)
+    ran = migrate(bridge, people, "--max-errors", "3")
+    assert ran.code == 4
+    assert "more than 3 errors" in ran.err
+    assert (bridge.folder / "migrate-errors.ndjson").exists()
+
+
+def test_nothing_readable_is_exit_code_4(bridge: Any) -> None:
+    """As for every command that reads."""
+    (bridge.folder / "x.ndjson").write_bytes(b"nothing\n")
+    assert migrate(bridge, "x.ndjson").code == 4
+    assert migrate(bridge, "no.ndjson").code == 4
+
+
+def test_two_contents_under_one_id_are_rejected_with_their_places(bridge: Any, hospital: Any) -> None:
+    """Never "last one wins", wherever they stand."""
+    (bridge.folder / "in.ndjson").write_bytes(lines(hospital.patient(1), hospital.appointment(1)))
+    (bridge.folder / "on.ndjson").write_bytes(
+        lines(hospital.appointment(1, description="Another"), hospital.appointment(1))
+    )
+    ran = migrate(bridge, "in.ndjson", "on.ndjson", "--json")
+    assert ran.json["decisions"] == {"reject duplicate-id": 1}
+    assert ran.code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--part", "3/2"], "no share"),
+        (["--pace", "fast"], "no rate"),
+        (["--only", "sometimes"], "no reason"),
+        (["--send", "--now", AT], "--now is only for a preview"),
+        (["--send", "--out", "x"], "for a preview"),
+        (["--only", "call", "--out", "x", "--format", "arrivals"], "leave --only out"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(bridge: Any, people: str, arguments: list[str], said: str) -> None:
+    """Exit code 2, before anything is read."""
+    ran = migrate(bridge, people, *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_send_keeps_what_matters_and_sends_once(bridge: Any, people: str, endpoint: Any) -> None:
+    """Skips are counts, not rows; the same export again, on top, sends nothing."""
+    running = endpoint()
+    bridge.settings(running.url)
+    for _ in range(2):
+        ran = migrate(bridge, people, "--send", "--yes", "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["states"] == {"sent": 5}
+        assert ran.json["accepted"] == 8
+        assert running.stats["tasks"] == 5
+
+
+def test_on_top_of_it_newer_versions_and_deletions_change_what_they_should(
+    bridge: Any, hospital: Any, endpoint: Any
+) -> None:
+    """An incremental export, with its Bundle of what was deleted."""
+    running = endpoint()
+    bridge.settings(running.url)
+    with bridge.patch.context() as patch:
+        patch.setattr("fhir_bridge.cli.migrate_send.ALL", timedelta(0))
+        assert bridge("pause", "--because", "we load first").code == 0
+        people = [hospital.patient(number) for number in (1, 2, 3)]
+        wanted = [hospital.appointment(number, meta={"versionId": "1"}) for number in (1, 2, 3)]
+        (bridge.folder / "full.ndjson").write_bytes(lines(*people, *wanted))
+        assert migrate(bridge, "full.ndjson", "--send", "--yes", "--json").json["states"] == {"ready": 3}
+        now = datetime.now(UTC).isoformat()
+        entry = {
+            "request": {"method": "DELETE", "url": "Appointment/a2"},
+            "response": {"lastModified": now},
+        }
+        (bridge.folder / "new.ndjson").write_bytes(
+            lines(people[0], hospital.appointment(1, status="booked", meta={"versionId": "2"}))
+        )
+        (bridge.folder / "deleted.ndjson").write_bytes(
+            lines({"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+        )
+        ran = migrate(bridge, "new.ndjson", "deleted.ndjson", "--send", "--yes", "--json")
+        assert ran.json["states"] == {"ready": 1, "skipped": 2}
+        assert ran.json["reasons"]["already-booked"] == ran.json["reasons"]["entered-in-error"] == 1
+    assert running.stats["tasks"] == 0
+
+
+def test_decisions_made_elsewhere_are_loaded(bridge: Any, people: str, endpoint: Any) -> None:
+    """`migrate --format arrivals` on one machine, `ledger load` on another, twice without harm; then a
+    worker."""
+    running = endpoint()
+    bridge.settings(running.url)
+    for number in (1, 2):
+        migrate(bridge, people, "--part", f"{number}/2", "--out", f"{number}.nd", "--format", "arrivals")
+    ran = bridge("ledger", "load", "1.nd", "2.nd", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json == {"accepted": 8}
+    assert bridge("ledger", "load", "2.nd", "1.nd").out == "accepted 8 decisions\n"
+    assert bridge("status", "--json").json["states"] == {"ready": 5}
+    assert bridge("worker", "--drain").code == 0
+    assert running.stats["tasks"] == 5
+
+
+def test_a_line_that_is_no_record_is_named(bridge: Any, people: str, endpoint: Any) -> None:
+    """What stood before it is in the ledger, so mending the file and loading it again is enough."""
+    bridge.settings(endpoint().url)
+    migrate(bridge, people, "--out", "x.nd", "--format", "arrivals")
+    with (bridge.folder / "x.nd").open("ab") as file:
+        file.write(b"{}\n")
+    ran = bridge("ledger", "load", "x.nd")
+    assert ran.code == 4
+    assert "x.nd:25: not a decision record" in ran.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_at_once(bridge: Any, number: signal.Signals) -> None:
+    """Exit code 130; no process and no scratch file stays."""
+    Export(250).write(bridge.folder / "export")
+    scratch = bridge.folder / "scratch"
+    process = bridge.process("migrate", "export", "--work", str(scratch), "--processes", "2", "--now", AT)
+    _until(lambda: list(scratch.glob("*/read-*")))
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, errors = process.communicate()
+    assert time.monotonic() - begun < 10, "it went on"
+    assert (process.returncode, errors.splitlines()[-1]) == (130, "interrupted")
+    assert list(scratch.iterdir()) == []
+
+
+def _until(there: Any) -> None:
+    for _ in range(600):
+        if there():
+            return
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+def children_of(parent: int) -> list[int]:
+    """The processes that this one started, whichever of its threads did."""
+    everyone = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in everyone if _parent_of(pid) == parent]
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_killed_process_is_said_and_its_parent_ends(bridge: Any) -> None:
+    """As where the machine has too little memory: no endless wait."""
+    Export(250).write(bridge.folder / "export")
+    scratch = bridge.folder / "scratch"
+    process = bridge.process("migrate", "export", "--work", str(scratch), "--processes", "2", "--now", AT)
+    _until(lambda: list(scratch.glob("*/read-*")))
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "a process of the migration was killed" in errors
