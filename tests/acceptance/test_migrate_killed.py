@@ -47,7 +47,6 @@ main()
 
 POINTS = {
     "reading": "partitioning.Reader",
-    "following ties": "partitioning.joining.pairs_of",
     "deciding": "migration.read_outcome",
     "loading": "fhir_bridge.ledger.store.SqlLedger.accept",
     "sending": "fhir_bridge.task_api.client.TaskApiClient.create_task",
@@ -122,7 +121,7 @@ def run_again(bridge: Any) -> None:
     assert ran.code in (0, 1), ran.err
 
 
-@pytest.mark.parametrize(("stage", "nth"), [("reading", 1), ("following ties", 2), ("deciding", 3)])
+@pytest.mark.parametrize(("stage", "nth"), [("reading", 1), ("deciding", 3)])
 def test_killed_before_anything_is_kept(bridge: Any, site: Any, stage: str, nth: int) -> None:
     """Proves: run again it makes of the scratch that was left the ledger of an undisturbed run."""
     killed(bridge, stage, nth)
@@ -136,7 +135,7 @@ def test_killed_before_anything_is_kept(bridge: Any, site: Any, stage: str, nth:
     assert not any((bridge.folder / "scratch").iterdir())
 
 
-@pytest.mark.parametrize("nth", [0, 3])
+@pytest.mark.parametrize("nth", [3])
 def test_killed_while_it_loads(bridge: Any, site: Any, nth: int) -> None:
     """Proves: what was in is not taken in twice, what was not comes in; nothing is sent before all is in."""
     killed(bridge, "loading", nth)
