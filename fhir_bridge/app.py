@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fhir_bridge.ledger.store import SqlLedger
     from fhir_bridge.processing.processor import Processor
     from fhir_bridge.processing.source import ProcessedSource
+    from fhir_bridge.settings.calling import CallingHours
     from fhir_bridge.subscriptions.keeping import Keeper
     from fhir_bridge.subscriptions.report import SourceReport
     from fhir_bridge.subscriptions.watch_rules import WatchRules
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from fhir_bridge.task_api.client import TaskApiClient
     from fhir_bridge.webhook.credentials import Credentials
     from fhir_bridge.webhook.server import Listening
-    from fhir_bridge.settings.calling import CallingHours
 
 
 VALIDATION = "validation"
