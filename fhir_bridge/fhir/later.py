@@ -7,7 +7,7 @@ without a note: notes are told of triggers and patients, whose views are decoded
 from __future__ import annotations
 
 import typing
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -29,7 +29,8 @@ def kept(name: str) -> Any:
 
 
 class Later(Generic[T]):
-    """An element of a view, read from the bytes that its field `kept_…` keeps, each time it is asked for.
+    """An element of a view, read from the bytes that its field `kept_…` keeps, when it is asked for; what
+    stands in many resources in the same bytes, as classes and types do, is mostly read once.
 
     Its annotation `ClassVar[Later[T]]` says what it is read as. It is `absent` where it is not there or holds
     nothing that can be read; nothing is raised.
@@ -37,14 +38,16 @@ class Later(Generic[T]):
 
     def __init__(self, absent: T) -> None:
         self._absent = absent
+        self._remembered = lru_cache(maxsize=1_024)(self._read)
 
     def __set_name__(self, view: type[msgspec.Struct], name: str) -> None:
-        self._view, self._name = view, name
+        self._view, self._name, self._kept = view, name, KEPT + name
 
     def __get__(self, view: msgspec.Struct | None, _: type[msgspec.Struct]) -> T:
-        raw = _NOTHING if view is None else getattr(view, KEPT + self._name)
-        if raw is _NOTHING:
-            return self._absent
+        raw = _NOTHING if view is None else getattr(view, self._kept)
+        return self._absent if raw is _NOTHING else self._remembered(bytes(raw))
+
+    def _read(self, raw: bytes) -> T:
         try:
             return self._decoder.decode(raw)
         except msgspec.ValidationError:
@@ -52,7 +55,7 @@ class Later(Generic[T]):
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._absent
 
-    def _mended(self, raw: msgspec.Raw) -> T:
+    def _mended(self, raw: bytes) -> T:
         try:
             return cast("T", mended_element(raw, self.type, self._absent))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -88,7 +88,7 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
     return msgspec.convert(fields, view), tuple(mender.notes)
 
 
-def mended_element(raw: msgspec.Raw, kind: Any, absent: Any) -> Any:
+def mended_element(raw: bytes, kind: Any, absent: Any) -> Any:
     """One element by itself, of the type that its view says; `absent` where nothing in it can be read."""
     value = _Mender().value(msgspec.json.decode(raw), _shape(kind), "")
     return absent if value is _ABSENT else msgspec.convert(value, kind)
