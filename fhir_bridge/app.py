@@ -425,7 +425,9 @@ async def fetched(
             hint=f"set base_url in [sources.{name}] and how to read from it in [sources.{name}.client]",
         )
     async with server:
-        return await Completion(server, run.profile).complete(run, inputs, triggers, blocked)
+        # Somebody watches, and the files may hold thousands of triggers.
+        completion = Completion(server, run.profile)
+        return await completion.complete(run, inputs, triggers, blocked, patience=None)
 
 
 async def check_steps(loaded: Loaded, name: str, read: str | None = None) -> AsyncIterator[Step]:

@@ -23,6 +23,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Consent, Coverage, Encounter, RelatedPerson, View
 from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.fhir_client.together import together
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import Skip
@@ -70,6 +71,8 @@ class Completion:
         inputs: Inputs,
         triggers: Sequence[str] = (),
         blocked: Blocked = NOBODY_BLOCKED,
+        *,
+        patience: float | None = PATIENCE,
     ) -> Inputs:
         """The inputs with all their decisions need, as far as the server has it; `inputs` stay as they are.
 
@@ -77,10 +80,10 @@ class Completion:
         one that is gone is `deleted`. Everything else joins the context. Each thing is asked for once.
         Raises FhirServerError where the server does not answer, does not know us or takes too long (then
         nothing may be decided: it may know why nobody must be called), and for a trigger it does not know.
-        What it merely has not, or does not give us, is in `gaps`.
+        What it merely has not, or does not give us, is in `gaps`. `patience`: seconds for all of it.
         """
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await _Completing(self.server, self._searcher, run, inputs, blocked).whole(triggers)
         except TimeoutError:
             raise FhirServerError("completing a case took too long", code="timeout") from None
@@ -109,6 +112,7 @@ class _Completing:
             problems=list(inputs.problems),
             deleted=dict(inputs.deleted),
         )
+        self._known = {one.label: one for one in (*inputs.context, *inputs.resources)}
         self._asked: set[Missing | Search] = set()
         self._found: dict[Search, Found] = {}
         self._gaps: dict[str, None] = {}
@@ -122,7 +126,7 @@ class _Completing:
             cases = wanted.cases
             if not wanted.references and not wanted.searches:
                 break
-            await asyncio.gather(self._fetch(wanted.references), self._search(wanted.searches))
+            await together((self._fetch(wanted.references), self._search(wanted.searches)))
         return replace(
             self._inputs,
             whole_histories=self._inputs.whole_histories | set(self._whole_histories()),
@@ -176,9 +180,9 @@ class _Completing:
     # -- fetching --
 
     async def _read_triggers(self, triggers: Sequence[str]) -> None:
-        known = {resource.label for resource in self._inputs.resources}
+        own = {resource.label for resource in self._inputs.resources}
         for label in dict.fromkeys(triggers):
-            if label in known:
+            if label in own:
                 continue
             kind, _, id_ = label.partition("/")
             try:
@@ -188,14 +192,16 @@ class _Completing:
                     raise
                 self._inputs.deleted[label] = None
             else:
-                self._inputs.resources += self._read(body, f"{self._server.base_url}/{label}")
+                read = self._read(body, f"{self._server.base_url}/{label}")
+                self._inputs.resources += read
+                self._known |= {one.label: one for one in read}
 
     async def _fetch(self, references: Sequence[Missing]) -> None:
         """Resources by reference: those on the source's own server together, the others one by one."""
         own = {each: name for each in references if (name := self._own(each))}
         answers = await self._server.read_many([name for each, name in own.items() if not _version(each)])
         others = [each for each in references if each not in own or _version(each)]
-        singly = await asyncio.gather(*(self._fetch_one(each) for each in others))
+        singly = await together(self._fetch_one(each) for each in others)
         for (kind, id_), answer in answers.items():
             self._keep(answer, f"{self._server.base_url}/{kind}/{id_}", f"{kind} by reference")
         for each, answer in zip(others, singly, strict=True):
@@ -228,7 +234,7 @@ class _Completing:
             raise
 
     async def _search(self, searches: Sequence[Search]) -> None:
-        found = await asyncio.gather(*(self._searched(*search) for search in searches))
+        found = await together(self._searched(*search) for search in searches)
         for search, each in zip(searches, found, strict=True):
             self._found[search] = each
             self._gaps |= dict.fromkeys(each.gaps)
@@ -247,11 +253,11 @@ class _Completing:
         if isinstance(answer, FhirServerError):
             self._gaps[f"{what}: {answer.code}"] = None
             return
-        known = {one.label: one for one in (*self._inputs.context, *self._inputs.resources)}
         for resource in self._read(answer, url):
-            there = known.get(resource.label)
+            there = self._known.get(resource.label)
             if there is None or editions.newest((there, resource)) == (resource,):
                 self._inputs.context.append(resource)
+                self._known[resource.label] = resource
 
     def _read(self, body: bytes, url: str | None) -> list[Resource[View]]:
         """The resources of one answer, each under its address on the server that gave it."""

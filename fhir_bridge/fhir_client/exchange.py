@@ -14,7 +14,7 @@ from random import Random
 import httpx
 
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.fhir_client.addresses import is_safe, same_host
+from fhir_bridge.fhir_client.addresses import is_loopback, is_safe, same_host
 from fhir_bridge.fhir_client.answers import failure
 from fhir_bridge.fhir_client.authorization import Authorization
 from fhir_bridge.fhir_client.politeness import RETRIED, Limits, Turns, backoff, retry_after
@@ -113,9 +113,9 @@ class Exchange:
     async def _redirected(self, asked: Asked, header: str | None) -> AsyncIterator[httpx.Response]:
         """The answer after its redirects: of a read only, and to another host without our credentials."""
         for _ in range(MOST_REDIRECTS + 1):
-            if not is_safe(asked.url) or not (asked.elsewhere or same_host(asked.url, self._base)):
-                raise _foreign(asked)
             own = same_host(asked.url, self._base)
+            if not own and not (asked.elsewhere and self._may_leave_for(asked.url)):
+                raise _foreign(asked)
             async with self._sent(asked, header if own else None) as response:
                 target = response.headers.get("location")
                 moved = response.status_code in _REDIRECTS and target and asked.method == "GET"
@@ -124,6 +124,11 @@ class Exchange:
                     return
                 asked = replace(asked, url=_joined(asked, target))
         raise FhirServerError(f"{asked.what}: redirected again and again", code="redirect-loop")
+
+    def _may_leave_for(self, url: httpx.URL) -> bool:
+        """Whether another address is encrypted. This machine's own plain ones are for a server on this
+        machine: another must not make us ask what listens here."""
+        return url.scheme == "https" or (is_safe(url) and is_loopback(self._base.host))
 
     @contextlib.asynccontextmanager
     async def _sent(self, asked: Asked, header: str | None) -> AsyncIterator[httpx.Response]:

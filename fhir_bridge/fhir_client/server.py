@@ -28,6 +28,7 @@ from fhir_bridge.fhir_client.politeness import Limits
 from fhir_bridge.fhir_client.references import resource_path
 from fhir_bridge.fhir_client.route import Route, client_for
 from fhir_bridge.fhir_client.stored import Stored, stored
+from fhir_bridge.fhir_client.together import together
 
 FHIR_JSON = "application/fhir+json"
 MOST_BYTES = 64 * 1024 * 1024
@@ -114,7 +115,7 @@ class FhirServer:
             found = [None]
         answered = {name: answer for part in found for name, answer in (part or {}).items()}
         rest = [name for name in wanted if name not in answered]
-        singly = await asyncio.gather(*(self._read_or_refused(name) for name in rest))
+        singly = await together(self._read_or_refused(name) for name in rest)
         return answered | dict(zip(rest, singly, strict=True))
 
     async def _batched(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError] | None:

@@ -84,6 +84,8 @@ async def _gathered(
         failure = await _fetch(missing, inputs, source.server)
     if source.completes is not None and inputs.resources:
         inputs = await source.completes.complete(run, inputs, (), blocked)
+        if inputs.gaps:
+            logger.info("not-fetched", source=source.name, gaps=inputs.gaps)
     return inputs, failure
 
 

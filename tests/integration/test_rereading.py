@@ -63,7 +63,7 @@ class Site:
         await self.ledger.accept(arrivals, now=self.dispatcher.clock(), heard=heard)
         self.ehr.requests.clear()
 
-    async def work(self, seconds: float = 2.0) -> None:
+    async def work(self, seconds: float = 20.0) -> None:
         """A worker for as long as something is due within the seconds."""
         until = Until(at=self.dispatcher.clock() + timedelta(seconds=seconds))
         await self.dispatcher.run(asyncio.Event(), until)
@@ -166,7 +166,7 @@ async def test_a_server_that_knows_nothing_any_more_decides_nothing(site: Site) 
     """It is another server, or another tenant: nobody is called, and nothing is given up."""
     await site.take_in()
     site.ehr.records.versions.clear()
-    await site.work(0.5)
+    await site.work()
     assert await site.outcome() == ({"ready": 1}, {"source-unreachable": 1}, 0)
 
 
@@ -180,7 +180,7 @@ async def test_while_the_ehr_is_down_nobody_is_called(site: Site, fault: Fault) 
     await site.take_in()
     fault.headers = {"retry-after": "3600"}
     site.ehr.faults.append(fault)
-    await site.work(0.5)
+    await site.work()
     assert await site.outcome() == ({"ready": 1}, {"source-unreachable": 1}, 0)
     site.ehr.faults.clear()
     site.dispatcher.clock = started_at(NOW + timedelta(minutes=2))
