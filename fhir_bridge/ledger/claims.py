@@ -5,18 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    String,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk
 from fhir_bridge.ledger.content import read_content
+from fhir_bridge.ledger.given import as_given, gathered, given_values, read_gathered
+from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.records import Claimed, Patient
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import in_state, intents, patients, pauses
+from fhir_bridge.ledger.tables import Instant, in_state, intents, patients, pauses
 
 LEASE_RAN_OUT = "lease-ran-out"
+_NOW = bindparam("now", type_=Instant)
+_TOKEN = bindparam("token", type_=String)
+_UNTIL = bindparam("until", type_=Instant)
 _CLAIMED = ("id", "key", "source", "trigger", "lane", "content", "first_attempt_at", "tries", "patient_id")
 
 
@@ -39,14 +58,33 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
     found = await _candidates(connection, asked)
     if not found:
         return []
-    statement = (
+    dialect = connection.dialect.name
+    ids = as_given((row.id,) for row in found)
+    taken = {"given": ids, "token": asked.token, "until": asked.lease_until}
+    leased = await run(connection, _lease(dialect), now=asked.now, **taken)
+    if leased.rowcount < len(found):
+        rows = read_gathered((await run(connection, _leased(dialect), **taken)).scalar())
+        ours = {row[0] for row in rows}
+        found = [row for row in found if row.id in ours]
+    return [_claimed(row, asked) for row in found]
+
+
+@lru_cache
+def _lease(dialect: str) -> Update:
+    return (
         update(intents)
-        .where(intents.c.id.in_([row.id for row in found]), _claimable(intents, asked.now))
-        .values(lease_token=asked.token, lease_until=asked.lease_until)
-        .returning(intents.c.id)
+        .where(intents.c.id.in_(given_values(dialect)), _claimable(intents, _NOW))
+        .values(lease_token=_TOKEN, lease_until=_UNTIL)
     )
-    leased = {row.id for row in await connection.execute(statement)}
-    return [_claimed(row, asked) for row in found if row.id in leased]
+
+
+@lru_cache
+def _leased(dialect: str) -> Select[Any]:
+    return select(gathered(dialect, intents.c.id)).where(
+        intents.c.id.in_(given_values(dialect)),
+        intents.c.lease_token == _TOKEN,
+        intents.c.lease_until == _UNTIL,
+    )
 
 
 async def _candidates(connection: AsyncConnection, asked: Claim) -> Sequence[Any]:
@@ -103,7 +141,7 @@ def _wanted(table: Any, asked: Claim) -> ColumnElement[bool]:
     return wanted if asked.only is None else and_(wanted, table.c.key.in_(asked.only))
 
 
-def _claimable(table: Any, now: datetime) -> ColumnElement[bool]:
+def _claimable(table: Any, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     free = or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
     return and_(in_state(table, State.READY), table.c.due_at <= now, free)
 

@@ -7,17 +7,20 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.ledger.encryption import Cipher, cipher_from
 from fhir_bridge.ledger.gate import Gate
+from fhir_bridge.ledger.given import gathered, read_gathered
 from fhir_bridge.ledger.locks import Lock, hold
+from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.records import Act
-from fhir_bridge.ledger.tables import destination, pauses
+from fhir_bridge.ledger.tables import destination, instant, pauses
 from fhir_bridge.ledger.upserts import upsert
 
 _GATE = ("failures", "open_until", "paused_until", "stopped_at", "stopped_by", "probed_at")
@@ -97,11 +100,26 @@ async def salt(connection: AsyncConnection) -> bytes | None:
 
 async def gate(connection: AsyncConnection, *, locked: bool = False) -> Gate:
     """What holds requests back now; `locked` until the commit, for who is about to change it."""
-    statement = select(*(destination.c[name] for name in _GATE))
-    row = (await connection.execute(statement.with_for_update() if locked else statement)).one_or_none()
-    sources = (await connection.execute(select(pauses.c.source))).scalars()
-    held: dict[str, Any] = dict(row._mapping) if row else {}
-    return Gate(**held, paused_sources=frozenset(sources))
+    row: Any = (await run(connection, _gate_row(connection.dialect.name, locked))).one_or_none()
+    if row is None:
+        return Gate()
+    failures, open_until, paused_until, stopped_at, stopped_by, probed_at, sources = row
+    return Gate(
+        failures,
+        instant(open_until),
+        instant(paused_until),
+        instant(stopped_at),
+        stopped_by,
+        instant(probed_at),
+        frozenset(source for (source,) in read_gathered(sources)),
+    )
+
+
+@lru_cache
+def _gate_row(dialect: str, locked: bool) -> Select[Any]:
+    paused = select(gathered(dialect, pauses.c.source)).scalar_subquery()
+    statement = select(*(destination.c[name] for name in _GATE), paused)
+    return statement.with_for_update() if locked else statement
 
 
 async def change(connection: AsyncConnection, of: Callable[[Gate], Gate]) -> Gate:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    Select,
+    String,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.blocking import is_blocked
-from fhir_bridge.ledger.many import insert_many
+from fhir_bridge.ledger.given import as_given, gathered, given, given_values, read_gathered
+from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
@@ -20,6 +40,10 @@ from fhir_bridge.ledger.tables import Instant, attempts, intents, patients, paus
 
 LOST = Written(done=False, refusal=Refusal.LOST)
 Start = TypeVar("Start", StartPatient, StartTask)
+
+_TOKEN = bindparam("token", type_=String)
+_AT = bindparam("at", type_=Instant)
+_UNTIL = bindparam("until", type_=Instant)
 
 
 async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> list[Written]:
@@ -39,65 +63,55 @@ async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) 
 
 async def _begin_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> dict[int, int]:
     """The intents whose attempt is committed, each with its number."""
+    dialect = connection.dialect.name
     numbers: dict[int, int] = {}
     for token, ours in _by_token(starts).items():
         at = max(start.at for start in ours)
-        gap_since = min(start.gap_since for start in ours)
-        statement = (
-            update(intents)
-            .where(intents.c.id.in_([start.claimed.id for start in ours]), _still_ours(token, at))
-            .where(~is_blocked(), ~is_stopped(), ~_is_paused(), ~_called_since(gap_since))
-            .where(
-                exists().where(
-                    patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED
-                )
-            )
-            .values(
-                state=State.SENDING,
-                reason=None,
-                lease_until=max(start.lease_until for start in ours),
-                tries=intents.c.tries + 1,
-                first_attempt_at=func.coalesce(intents.c.first_attempt_at, literal(at, Instant)),
-                called_at=at,
-                changed_at=at,
-            )
-            .returning(intents.c.id, intents.c.tries)
+        ids = as_given((start.claimed.id,) for start in ours)
+        begun = await run(
+            connection,
+            _begin_task(dialect),
+            given=ids,
+            token=token,
+            at=at,
+            until=max(start.lease_until for start in ours),
+            gap_since=min(start.gap_since for start in ours),
         )
-        begun = {row.id: row.tries for row in await connection.execute(statement)}
-        await _note_attempts(connection, "create_task", "intent_id", begun, at)
-        numbers |= begun
+        numbers |= await _note_attempts(connection, _TASK, begun.rowcount, given=ids, token=token, at=at)
     return numbers
+
+
+@lru_cache
+def _begin_task(dialect: str) -> Update:
+    is_created = exists().where(
+        patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED
+    )
+    return (
+        update(intents)
+        .where(intents.c.id.in_(given_values(dialect)), _still_ours())
+        .where(~is_blocked(), ~is_stopped(), ~_is_paused(), ~_called_since(), is_created)
+        .values(
+            state=State.SENDING,
+            reason=None,
+            lease_until=_UNTIL,
+            tries=intents.c.tries + 1,
+            first_attempt_at=func.coalesce(intents.c.first_attempt_at, _AT),
+            called_at=_AT,
+            changed_at=_AT,
+        )
+    )
 
 
 async def start_patients(connection: AsyncConnection, starts: Sequence[StartPatient]) -> list[Written]:
     """Make each patient `creating` if still new, and their intent still ours and callable."""
+    dialect = connection.dialect.name
     numbers: dict[int, int] = {}
     for token, ours in _by_token(starts).items():
         at = max(start.at for start in ours)
-        callable_intent = exists().where(
-            intents.c.patient_id == patients.c.id,
-            intents.c.id.in_([start.claimed.id for start in ours]),
-            _still_ours(token, at),
-            ~is_blocked(),
-            ~is_stopped(),
-            ~_is_paused(),
-        )
-        statement = (
-            update(patients)
-            .where(patients.c.id.in_([start.claimed.patient.id for start in ours]))
-            .where(patients.c.state == PatientState.NEW, callable_intent)
-            .values(
-                state=PatientState.CREATING,
-                tries=patients.c.tries + 1,
-                lease_token=token,
-                lease_until=max(start.lease_until for start in ours),
-                changed_at=at,
-            )
-            .returning(patients.c.id, patients.c.tries)
-        )
-        begun = {row.id: row.tries for row in await connection.execute(statement)}
-        await _note_attempts(connection, "create_patient", "patient_id", begun, at)
-        numbers |= begun
+        ids = as_given((start.claimed.patient.id, start.claimed.id) for start in ours)
+        until = max(start.lease_until for start in ours)
+        begun = await run(connection, _begin_patient(dialect), given=ids, token=token, at=at, until=until)
+        numbers |= await _note_attempts(connection, _PATIENT, begun.rowcount, given=ids, token=token, at=at)
     refusals = await _why_not(connection, [s for s in starts if s.claimed.patient.id not in numbers])
     answers = []
     for start in starts:
@@ -114,29 +128,97 @@ def _by_token(starts: Iterable[Start]) -> dict[str, list[Start]]:
     return grouped
 
 
-def _still_ours(token: str, at: datetime) -> ColumnElement[bool]:
-    return and_(intents.c.state == State.READY, intents.c.lease_token == token, intents.c.lease_until > at)
+@lru_cache
+def _begin_patient(dialect: str) -> Update:
+    of = given(dialect, patient=BigInteger, intent=BigInteger)
+    callable_intent = exists().where(
+        intents.c.patient_id == patients.c.id,
+        intents.c.id.in_(select(of["intent"])),
+        _still_ours(),
+        ~is_blocked(),
+        ~is_stopped(),
+        ~_is_paused(),
+    )
+    return (
+        update(patients)
+        .where(patients.c.id.in_(select(of["patient"])))
+        .where(patients.c.state == PatientState.NEW, callable_intent)
+        .values(
+            state=PatientState.CREATING,
+            tries=patients.c.tries + 1,
+            lease_token=_TOKEN,
+            lease_until=_UNTIL,
+            changed_at=_AT,
+        )
+    )
+
+
+def _still_ours() -> ColumnElement[bool]:
+    return and_(intents.c.state == State.READY, intents.c.lease_token == _TOKEN, intents.c.lease_until > _AT)
 
 
 def _is_paused() -> ColumnElement[bool]:
     return exists().where(pauses.c.source.in_(["", intents.c.source]))
 
 
-def _called_since(since: datetime) -> ColumnElement[bool]:
+def _called_since() -> ColumnElement[bool]:
     other = intents.alias("other")
     return exists().where(
-        other.c.lane == intents.c.lane, other.c.called_at > since, other.c.id != intents.c.id
+        other.c.lane == intents.c.lane,
+        other.c.called_at > bindparam("gap_since", type_=Instant),
+        other.c.id != intents.c.id,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A kind of call: whose row is `begun` by it, and in which column an attempt names that row."""
+
+    name: str
+    table: Table
+    begun: State | PatientState
+    of: str
+
+
+_TASK = _Call("create_task", intents, State.SENDING, "intent_id")
+_PATIENT = _Call("create_patient", patients, PatientState.CREATING, "patient_id")
+
+
 async def _note_attempts(
-    connection: AsyncConnection, call: str, of: str, begun: dict[int, int], at: datetime
-) -> None:
-    if begun:
-        rows = [
-            {of: row_id, "call": call, "number": number, "started_at": at} for row_id, number in begun.items()
-        ]
-        await insert_many(connection, attempts, rows)
+    connection: AsyncConnection, call: _Call, begun: int, *, given: str, token: str, at: datetime
+) -> dict[int, int]:
+    """Write down so many attempts as were begun; gives the number of each by the row's id.
+
+    Those rows are begun, and ours, that were given and were not before: none is given that was begun already.
+    Raises LedgerError where there are more of them, for then nobody knows which.
+    """
+    if not begun:
+        return {}
+    dialect = connection.dialect.name
+    noted = await run(connection, _note(dialect, call), given=given, token=token, at=at)
+    numbers = await run(connection, _numbers(dialect, call), given=given, token=token)
+    found = dict(read_gathered(numbers.scalar()))
+    if not begun == noted.rowcount == len(found):
+        raise LedgerError("attempts were begun that nobody asked for", code="ledger-refused")
+    return found
+
+
+@lru_cache
+def _note(dialect: str, call: _Call) -> Insert:
+    begun = _begun(dialect, call, call.table.c.id, literal(call.name), call.table.c.tries, _AT)
+    return insert(attempts).from_select([call.of, "call", "number", "started_at"], begun)
+
+
+@lru_cache
+def _numbers(dialect: str, call: _Call) -> Select[Any]:
+    return _begun(dialect, call, gathered(dialect, call.table.c.id, call.table.c.tries))
+
+
+def _begun(dialect: str, call: _Call, *columns: Any) -> Select[Any]:
+    of = call.table.c
+    return select(*columns).where(
+        of.id.in_(given_values(dialect)), of.state == call.begun, of.lease_token == _TOKEN
+    )
 
 
 async def _why_not(connection: AsyncConnection, refused: Sequence[Start]) -> dict[int, Written]:

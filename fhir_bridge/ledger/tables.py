@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +29,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
-    literal,
+    literal_column,
     or_,
     text,
 )
@@ -37,11 +38,22 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=4096)
+def microseconds(value: datetime | None) -> int | None:
+    """Since 1970 UTC, whole; a naive datetime raises TypeError instead of being guessed."""
+    return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def instant(value: int | None) -> datetime | None:
+    """The aware UTC datetime of so many microseconds since 1970."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -51,12 +63,12 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Whole microseconds; a naive datetime raises TypeError instead of being guessed."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        """See `microseconds`."""
+        return microseconds(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Aware UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        """See `instant`."""
+        return instant(value)
 
 
 class Payload(TypeDecorator[bytes]):
@@ -89,8 +101,13 @@ metadata = MetaData(
 
 
 def one_of(column: str, values: type[StrEnum] | tuple[str, ...]) -> str:
-    """The SQL condition that a column holds one of these words."""
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+    """The SQL condition that a column holds one of these words.
+
+    SQLite compares with one word or two, but of more it builds a table for every row that is written.
+    """
+    words = [repr(str(value)) for value in values]
+    pairs = [", ".join(words[at : at + 2]) for at in range(0, len(words), 2)]
+    return " OR ".join(f"{column} IN ({pair})" for pair in pairs)
 
 
 def in_state(table: Any, *states: State | PatientState | MessageState) -> ColumnElement[bool]:
@@ -99,8 +116,7 @@ def in_state(table: Any, *states: State | PatientState | MessageState) -> Column
     SQLite uses a partial index only where it can read there that the index's condition holds: never off a
     parameter.
     """
-    words = [literal(str(state), String, literal_execute=True) for state in states]
-    return or_(*(table.c.state == word for word in words))
+    return or_(*(table.c.state == literal_column(f"'{state}'") for state in states))
 
 
 NEEDS_A_PERSON = (State.REJECTED, State.REFUSED, State.IN_DOUBT, State.PARKED)
@@ -303,7 +319,12 @@ intents = Table(
     ),
     # For counting. The reason first, or SQLite walks all that is ready to update a few by id.
     Index("ix_intents_counts", "reason", "state"),
-    Index("ix_intents_patient", "patient_id"),
+    Index(
+        "ix_intents_patient",
+        "patient_id",
+        sqlite_where=text("patient_id IS NOT NULL"),
+        postgresql_where=text("patient_id IS NOT NULL"),
+    ),
 )
 
 triggers = Table(
