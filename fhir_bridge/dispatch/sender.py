@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -65,6 +66,8 @@ class Sender:
     rereading: Rereading | None = None
     gate: Gate = field(default_factory=Gate)
     _closing: asyncio.Future[Written] | None = None
+    # Bound once: structlog's lazy logger would be put together anew for every task.
+    _log: Any = field(default_factory=log.bind)
 
     async def look(self, ledger: Dispatches) -> Gate:
         """Read the destination's row; what a sender just learnt holds until the row has it too."""
@@ -131,11 +134,11 @@ class Sender:
         started_at = self.clock()
         outcome = await self.endpoint.create_patient(request, idempotency_key=key)
         now = self.clock()
-        due_at = next_try(begun.number, outcome, now, self.rng, self.rules.dispatch.retry)
+        due_at = self._again_at(begun.number, outcome, now)
         # Not waited for: what is written next is committed with it or after it.
         settled = self.writes.put(SettlePatient(claimed, begun.number, outcome, started_at, now, due_at))
         self._note("patient", claimed, outcome, settled)
-        if outcome.kind in _AGAIN:
+        if due_at is not None:
             await self.writes.put(Defer(claimed, due_at, _waits_for(outcome), now))
         return outcome.id if outcome.kind is OutcomeClass.ACCEPTED else None
 
@@ -171,11 +174,17 @@ class Sender:
                 outcome,
                 started_at,
                 now,
-                due_at=next_try(begun.number, outcome, now, self.rng, dispatch.retry),
+                due_at=self._again_at(begun.number, outcome, now),
                 poll_at=now + self.poll_every,
             )
         )
         self._note("task", claimed, outcome, settled)
+
+    def _again_at(self, number: int, outcome: Outcome, now: datetime) -> datetime | None:
+        """When to try again; None where the outcome does not say that it may be."""
+        if outcome.kind not in _AGAIN:
+            return None
+        return next_try(number, outcome, now, self.rng, self.rules.dispatch.retry)
 
     # -- what did not go --
 
@@ -205,9 +214,9 @@ class Sender:
         self.gate = after(before, outcome, now, self.breaker)
         seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
         if outcome.kind is OutcomeClass.ACCEPTED:
-            log.info(f"{what}-created", **seen)
+            self._log.info(f"{what}-created", **seen)
         else:
-            log.warning(f"{what}-{outcome.kind}", **seen)
+            self._log.warning(f"{what}-{outcome.kind}", **seen)
         if (closed := self.gate.closed_because(now)) and not before.closed_because(now):
             self._closing = settled
             log.error("destination-held-back", because=closed)

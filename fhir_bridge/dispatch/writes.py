@@ -48,10 +48,8 @@ class WriteQueue:
     def put(self, item: Write) -> asyncio.Future[Written]:
         """Queue a write at once; the future is done when its batch is committed."""
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        # A settlement's answer may go unread: its failure is told by the next start, and by leaving.
-        future.add_done_callback(_seen)
         if self._failure is not None:
-            future.set_exception(self._failure)
+            _fail(future, self._failure)
             return future
         self._waiting.append((item, future))
         self._last = future
@@ -83,7 +81,7 @@ class WriteQueue:
             self._failure = failure
             for _, future in [*batch, *self._waiting]:
                 if not future.done():
-                    future.set_exception(failure)
+                    _fail(future, failure)
             self._waiting.clear()
             return
         for (_, future), answer in zip(batch, written, strict=True):
@@ -91,6 +89,7 @@ class WriteQueue:
                 future.set_result(answer)
 
 
-def _seen(future: asyncio.Future[Written]) -> None:
-    if not future.cancelled():
-        future.exception()
+def _fail(future: asyncio.Future[Written], failure: BaseException) -> None:
+    """A settlement's answer may go unread: its failure is told by the next start, and by leaving."""
+    future.set_exception(failure)
+    future.exception()

@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Integer,
     Select,
     String,
     Update,
@@ -26,11 +27,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk
 from fhir_bridge.ledger.content import read_content
-from fhir_bridge.ledger.given import as_given, gathered, given_values, read_gathered
+from fhir_bridge.ledger.encryption import Cipher, cipher_of
+from fhir_bridge.ledger.given import GIVEN, as_given, gathered, given_values, read_gathered
 from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.records import Claimed, Patient
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.tables import Instant, in_state, intents, patients, pauses
+from fhir_bridge.ledger.tables import Instant, in_state, instant, intents, patients, pauses
 
 LEASE_RAN_OUT = "lease-ran-out"
 _NOW = bindparam("now", type_=Instant)
@@ -55,10 +57,12 @@ class Claim:
 
 async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
     """Lease the longest due intents, the first of each lane and one of each patient not yet created."""
-    found = await _candidates(connection, asked)
+    dialect = connection.dialect.name
+    which = {} if asked.only is None else {GIVEN: as_given((key,) for key in asked.only)}
+    due = await run(connection, _candidates(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
+    found = _one_a_new_patient([_Candidate._make(row) for row in due])
     if not found:
         return []
-    dialect = connection.dialect.name
     ids = as_given((row.id,) for row in found)
     taken = {"given": ids, "token": asked.token, "until": asked.lease_until}
     leased = await run(connection, _lease(dialect), now=asked.now, **taken)
@@ -66,7 +70,8 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
         rows = read_gathered((await run(connection, _leased(dialect), **taken)).scalar())
         ours = {row[0] for row in rows}
         found = [row for row in found if row.id in ours]
-    return [_claimed(row, asked) for row in found]
+    cipher = cipher_of(connection.dialect)
+    return [_claimed(row, asked, cipher) for row in found]
 
 
 @lru_cache
@@ -87,47 +92,62 @@ def _leased(dialect: str) -> Select[Any]:
     )
 
 
-async def _candidates(connection: AsyncConnection, asked: Claim) -> Sequence[Any]:
-    of_patient = ("id", "identity", "state", "api_id", "request", "tries")
+@lru_cache
+def _candidates(dialect: str, only: bool) -> Select[Any]:
+    of_patient = ("identity", "state", "api_id", "request", "tries")
     first = intents.alias("first")
     in_flight = exists().where(first.c.lane == intents.c.lane, in_state(first, State.SENDING))
     earlier = or_(
         first.c.due_at < intents.c.due_at,
         and_(first.c.due_at == intents.c.due_at, first.c.id < intents.c.id),
     )
-    ahead = exists().where(first.c.lane == intents.c.lane, _wanted(first, asked), earlier)
-    statement = (
-        select(
-            *(intents.c[name] for name in _CLAIMED),
-            *(patients.c[name].label(f"patient_{name}_") for name in of_patient),
-        )
+    ahead = exists().where(first.c.lane == intents.c.lane, _wanted(first, dialect, only), earlier)
+    return (
+        select(*(intents.c[name] for name in _CLAIMED), *(patients.c[name] for name in of_patient))
         .join(patients, patients.c.id == intents.c.patient_id)
-        .where(_wanted(intents, asked), _claimable(intents, asked.now), ~in_flight, ~ahead)
+        .where(_wanted(intents, dialect, only), _claimable(intents, _NOW), ~in_flight, ~ahead)
         .where(
             or_(
                 patients.c.state == PatientState.CREATED,
                 and_(
                     patients.c.state == PatientState.NEW,
-                    or_(patients.c.due_at.is_(None), patients.c.due_at <= asked.now),
+                    or_(patients.c.due_at.is_(None), patients.c.due_at <= _NOW),
                 ),
             )
         )
         .order_by(intents.c.due_at, intents.c.id)
-        .limit(asked.limit)
+        .limit(bindparam("most", type_=Integer))
         # What another worker is claiming at this moment is passed over; SQLite has one writer and needs no
         # lock.
         .with_for_update(of=intents, skip_locked=True)
     )
-    rows = (await connection.execute(statement)).all()
-    return _one_a_new_patient(rows)
 
 
-def _one_a_new_patient(rows: Sequence[Any]) -> Sequence[Any]:
+class _Candidate(NamedTuple):
+    """A row as the driver gives it: `_CLAIMED`, then what is of the patient."""
+
+    id: int
+    key: str
+    source: str
+    trigger: str
+    lane: str
+    content: bytes
+    first_attempt_at: int | None
+    tries: int
+    patient_id: int
+    identity: str
+    patient_state: str
+    api_id: str | None
+    request: bytes | None
+    patient_tries: int
+
+
+def _one_a_new_patient(rows: Sequence[_Candidate]) -> list[_Candidate]:
     """Two children of one call must not create their patient twice at the same time."""
     seen: set[int] = set()
     kept = []
     for row in rows:
-        if row.patient_state_ == PatientState.NEW:
+        if row.patient_state == PatientState.NEW:
             if row.patient_id in seen:
                 continue
             seen.add(row.patient_id)
@@ -135,10 +155,10 @@ def _one_a_new_patient(rows: Sequence[Any]) -> Sequence[Any]:
     return kept
 
 
-def _wanted(table: Any, asked: Claim) -> ColumnElement[bool]:
+def _wanted(table: Any, dialect: str, only: bool) -> ColumnElement[bool]:
     paused = select(pauses.c.source)
-    wanted = and_(in_state(table, State.READY), table.c.due_at <= asked.now, table.c.source.not_in(paused))
-    return wanted if asked.only is None else and_(wanted, table.c.key.in_(asked.only))
+    wanted = and_(in_state(table, State.READY), table.c.due_at <= _NOW, table.c.source.not_in(paused))
+    return and_(wanted, table.c.key.in_(given_values(dialect, String))) if only else wanted
 
 
 def _claimable(table: Any, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
@@ -146,8 +166,8 @@ def _claimable(table: Any, now: datetime | BindParameter[datetime]) -> ColumnEle
     return and_(in_state(table, State.READY), table.c.due_at <= now, free)
 
 
-def _claimed(row: Any, asked: Claim) -> Claimed:
-    content = read_content(row.content)
+def _claimed(row: _Candidate, asked: Claim, cipher: Cipher) -> Claimed:
+    content = read_content(cipher.decrypt(bytes(row.content)))
     return Claimed(
         id=row.id,
         key=row.key,
@@ -159,15 +179,15 @@ def _claimed(row: Any, asked: Claim) -> Claimed:
         request=bytes(content.task),
         zones=content.zones,
         valid_until=content.valid_until,
-        first_attempt_at=row.first_attempt_at,
+        first_attempt_at=instant(row.first_attempt_at),
         tries=row.tries,
         patient=Patient(
-            id=row.patient_id_,
-            identity=row.patient_identity_,
-            state=PatientState(row.patient_state_),
-            api_id=row.patient_api_id_,
-            request=row.patient_request_,
-            tries=row.patient_tries_,
+            id=row.patient_id,
+            identity=row.identity,
+            state=PatientState(row.patient_state),
+            api_id=row.api_id,
+            request=None if row.request is None else cipher.decrypt(bytes(row.request)),
+            tries=row.patient_tries,
         ),
         lineage=bytes(content.lineage),
     )

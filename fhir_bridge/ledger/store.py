@@ -87,6 +87,8 @@ class SqlLedger(Receiving, Protection, Watching):
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
         beside = direct_engine(engine)
         self._direct = DirectTransactions(beside, _told_errors) if beside is not None else None
+        # A thread of its own, for who looks need not wait until something is committed.
+        self._looks = DirectTransactions(beside, _told_errors) if beside is not None else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,8 +100,9 @@ class SqlLedger(Receiving, Protection, Watching):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._direct is not None:
-            await asyncio.to_thread(self._direct.close)
+        for direct in (self._direct, self._looks):
+            if direct is not None:
+                await asyncio.to_thread(direct.close)
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -186,8 +189,10 @@ class SqlLedger(Receiving, Protection, Watching):
 
     async def gate(self) -> Gate:
         """See port.Dispatches."""
-        async with self._reading() as connection:
-            return await destination.gate(connection)
+        if self._looks is None:
+            async with self._reading() as connection:
+                return await destination.gate(connection)
+        return await self._looks.run(destination.gate, READS)
 
     @done_again
     async def change_gate(self, of: Callable[[Gate], Gate]) -> Gate:
@@ -198,8 +203,7 @@ class SqlLedger(Receiving, Protection, Watching):
     @done_again
     async def take_polls(self, now: datetime, again_at: datetime, limit: int) -> list[Sent]:
         """See port.Dispatches."""
-        async with self._writing() as connection:
-            return await polling.take(connection, now, again_at, limit)
+        return await self._at_once(lambda c: polling.take(c, now, again_at, limit))
 
     @done_again
     async def record_polls(self, read: Sequence[ReadBack], now: datetime) -> None:
