@@ -77,7 +77,8 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
     subject = decision.subject
     kind = "call" if isinstance(decision, Call) else "reject" if isinstance(decision, Reject) else "skip"
     reason: str | None = getattr(decision, "reason", None)
-    stored = _encoder.encode(content_of(decision))
+    content = content_of(decision)
+    stored = _encoder.encode(content)
     seen = hashlib.blake2b(stored, key=salt[:64], digest_size=16)
     seen.update(f"{kind} {reason} {subject.intent}".encode())
     return Standing(
@@ -88,6 +89,7 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
         reason=reason,
         fingerprint=seen.hexdigest(),
         content=stored,
+        read=content,
     )
 
 

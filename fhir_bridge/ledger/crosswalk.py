@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, select, tuple_, update
+from sqlalchemy import Select, String, and_, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.folding import KnownIntent
-from fhir_bridge.ledger.many import insert_many
+from fhir_bridge.ledger.given import GIVEN, as_given, given
+from fhir_bridge.ledger.many import insert_many, new_ids, run
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import in_state, intents, patients
 
 _BEHIND = {PatientState.IN_DOUBT: "patient-in-doubt", PatientState.REFUSED: "patient-refused"}
 CHANGED = "patient-changed"
+_ANY_STUCK = select(patients.c.id).where(in_state(patients, *_BEHIND)).limit(literal_column("1"))
 _SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
 
 Place = tuple[str, str]
@@ -40,26 +43,30 @@ async def take_in(
         for intent in changed
         if intent.decision and intent.decision.decision == "call"
     }
-    known = await _rows(connection, list(wanted))
+    known = await _rows(connection, wanted)
     new = [_new_row(place, intent, now) for place, intent in wanted.items() if place not in known]
     ids = {place: row.id for place, row in known.items()}
     if new:
+        for row, row_id in zip(new, await new_ids(connection, patients, len(new)), strict=True):
+            row["id"] = ids[(row["source"], row["identity"])] = row_id
         await insert_many(connection, patients, new)
-        written = await _rows(connection, [(row["source"], row["identity"]) for row in new])
-        ids |= {place: row.id for place, row in written.items()}
     for place, row in known.items():
         await _bring_up_to_date(connection, row, wanted[place], now)
     return ids
 
 
-async def _rows(connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, Any]:
-    found: dict[Place, Any] = {}
-    for start in range(0, len(places), 5_000):
-        part = places[start : start + 5_000]
-        statement = select(patients).where(tuple_(patients.c.source, patients.c.identity).in_(part))
-        rows = await connection.execute(statement.with_for_update())
-        found |= {(row.source, row.identity): row for row in rows}
-    return found
+async def _rows(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, Any]:
+    if not places:
+        return {}
+    rows = await connection.execute(_at(connection.dialect.name), {GIVEN: as_given(places)})
+    return {(row.source, row.identity): row for row in rows}
+
+
+@lru_cache
+def _at(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, identity=String)
+    here = and_(patients.c.source == of["source"], patients.c.identity == of["identity"])
+    return select(patients).where(here).with_for_update(of=patients)
 
 
 def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]
     return {
         "source": place[0],
         "identity": place[1],
-        "state": PatientState.CREATED if intent.content.api_id else PatientState.NEW,
+        "state": str(PatientState.CREATED if intent.content.api_id else PatientState.NEW),
         "api_id": intent.content.api_id,
         "request": bytes(intent.content.patient),
         "changed_at": now,
@@ -121,6 +128,8 @@ def is_another(known: bytes | None, told: bytes) -> bool:
 
 async def park_behind(connection: AsyncConnection, now: datetime) -> None:
     """Park every ready intent whose patient is in doubt or refused: it cannot be sent, and must be seen."""
+    if (await run(connection, _ANY_STUCK)).first() is None:
+        return
     changed = and_(in_state(patients, PatientState.IN_DOUBT), patients.c.error == CHANGED)
     behind = [(changed, CHANGED), *((in_state(patients, state), why) for state, why in _BEHIND.items())]
     for stuck, reason in behind:

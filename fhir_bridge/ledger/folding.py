@@ -121,11 +121,13 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
             return _accepted(current, Change.OLDER)
         if last.fingerprint == standing.fingerprint and last.version == standing.version:
             return _accepted(current, Change.UNCHANGED)
-    if called := _called_for(known, arrival, last):
-        standing = _never_booked(standing)
-        intent: KnownIntent | None = called
-    else:
-        intent = _intent_for(known, arrival, current)
+    intent: KnownIntent | None = None
+    is_alone = _is_alone(known, arrival)
+    if not is_alone:
+        if called := _called_for(known, arrival, last):
+            standing, intent = _never_booked(standing), called
+        else:
+            intent = _intent_for(known, arrival, current)
     if intent is None:
         if standing.decision == "skip" and not intake.keep_skips:
             return Accepted(key_of(arrival), None, standing.reason, Change.NOT_KEPT)
@@ -134,7 +136,7 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     _join(known, arrival, intent)
     _move(known, place, standing, intent, intake)
     decided = _decide(intent, intake)
-    for other in list(known.touched(arrival)):
+    for other in () if is_alone else list(known.touched(arrival)):
         if other is not intent and _gives_way(other, intent, current):
             _absorb(known, other, intent, intake)
             decided |= _decide(intent, intake)
@@ -143,6 +145,17 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     if decided:
         return _accepted(intent, Change.DECIDED_AGAIN)
     return _accepted(intent, Change.UNCHANGED if intent.undecided else Change.TOO_LATE)
+
+
+def _is_alone(known: Known, arrival: Arrival) -> bool:
+    """Whether nothing is known of the arrival's chain: most of what comes in is such, and soon taken in."""
+    source = arrival.source
+    for label in labels(arrival):
+        if known.by_member.get((source, label)):
+            return False
+    return (source, arrival.decision.subject.trigger) not in known.by_trigger and (
+        key_of(arrival) not in known.by_key
+    )
 
 
 def _accepted(intent: KnownIntent, change: Change) -> Accepted:
@@ -310,7 +323,7 @@ def _decide(intent: KnownIntent, intake: Intake) -> bool:
         return False
     if winner.content is None:
         return False
-    content = read_content(winner.content)
+    content = winner.read or read_content(winner.content)
     stop = intake.stops.get((intent.source, content.identity or "")) if winner.decision != "skip" else None
     is_same = (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint)
     if is_same and intent.reason not in (SUPERSEDED, MERGED) and stop == _stopped_by(intent, winner):

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger import crosswalk, folding, stopping
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
-from fhir_bridge.ledger.known import ids_of, known_of, with_standings
+from fhir_bridge.ledger.known import known_of, with_standings
 from fhir_bridge.ledger.locks import Lock, hold
-from fhir_bridge.ledger.many import insert_many, upsert_many
+from fhir_bridge.ledger.many import insert_many, new_ids, upsert_many
 from fhir_bridge.ledger.precedence import Standing
 from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
@@ -137,20 +137,29 @@ async def _write_intents(
     now: datetime,
     salt: bytes,
 ) -> None:
-    new = [intent for intent in changed if intent.id is None]
-    if new:
-        rows = [
-            {**_decided(intent, patient_ids, salt), **_row(intent), "created_at": now, "changed_at": now}
-            for intent in new
-        ]
-        await insert_many(connection, intents, rows)
-        ids = await ids_of(connection, [intent.key for intent in new])
-        for intent in new:
-            intent.id = ids[intent.key]
+    # Those that name the same columns one after the other, with ascending ids: the table grows at its end.
+    new = sorted((intent for intent in changed if intent.id is None), key=_kind)
+    for intent, intent_id in zip(new, await new_ids(connection, intents, len(new)), strict=True):
+        intent.id = intent_id
+    rows = [
+        {
+            "id": intent.id,
+            **_decided(intent, patient_ids, salt),
+            **_row(intent),
+            "created_at": now,
+            "changed_at": now,
+        }
+        for intent in new
+    ]
+    await insert_many(connection, intents, rows)
     fresh = {id(intent) for intent in new}
     again = [intent for intent in changed if id(intent) not in fresh]
     await _decide_again(connection, [i for i in again if i.decision], patient_ids, now, salt)
     await _update(connection, [i for i in again if not i.decision], now)
+
+
+def _kind(intent: KnownIntent) -> str:
+    return intent.decision.decision if intent.decision else ""
 
 
 def _row(intent: KnownIntent) -> Json:
@@ -158,7 +167,9 @@ def _row(intent: KnownIntent) -> Json:
 
 
 def _standing_of(intent: KnownIntent) -> Json:
-    return {"state": intent.state, "reason": intent.reason, "due_at": intent.due_at}
+    # A plain text: sqlite3 takes four times as long over a StrEnum.
+    state = intent.state and intent.state._value_
+    return {"state": state, "reason": intent.reason, "due_at": intent.due_at}
 
 
 def _decided(intent: KnownIntent, patient_ids: dict[tuple[str, str], int], salt: bytes) -> Json:

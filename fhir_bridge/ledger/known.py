@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import BigInteger, Row, Select, String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import folding
 from fhir_bridge.ledger.folding import Known, KnownIntent
+from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.precedence import Standing, Version
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.tables import intents, members, triggers
-
-_AT_ONCE = 5_000
-"""Values in one IN list: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
 
 
 async def known_of(
@@ -26,21 +25,21 @@ async def known_of(
     """The intents that the arrivals name or touch, and `also` these, with all that stands in them, locked
     until the commit.
     """
+    dialect = connection.dialect.name
     touched = set(also)
     member_rows: list[Row[Any]] = []
     for source, labels in _labels_by_source(arrivals).items():
-        statement = select(members).where(members.c.source == source)
-        member_rows += await _fetch(connection, statement, members.c.member, labels)
-        standing = select(triggers.c.intent_id).where(triggers.c.source == source)
-        touched.update(await _scalars(connection, standing, triggers.c.trigger, labels))
+        of_source = {"source": source, GIVEN: as_given((label,) for label in labels)}
+        member_rows += await connection.execute(_members(dialect), of_source)
+        touched.update((await connection.execute(_standing_in(dialect), of_source)).scalars())
     touched.update(row.intent_id for row in member_rows)
-    keys = {folding.key_of(arrival) for arrival in arrivals}
-    touched.update(row.id for row in await _fetch(connection, select(intents.c.id), intents.c.key, keys))
+    keys = as_given((key,) for key in {folding.key_of(arrival) for arrival in arrivals})
+    touched.update((await connection.execute(_ids_by_key(dialect), {GIVEN: keys})).scalars())
     by_id = await _intents_by_id(connection, touched)
     known = Known(by_key={intent.key: intent for intent in by_id.values()})
     for row in member_rows:
         known.by_member.setdefault((row.source, row.member), {})[row.loss] = by_id[row.intent_id]
-    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, touched):
+    for row in await _standings_of(connection, touched):
         intent = by_id[row.intent_id]
         intent.standings[row.trigger] = _standing(row, intent)
         known.by_member.setdefault((row.source, row.trigger), {})[intent.loss] = intent
@@ -51,17 +50,51 @@ async def known_of(
 async def with_standings(connection: AsyncConnection, ids: Collection[int]) -> list[KnownIntent]:
     """The intents with all that is still known of what their triggers last said."""
     by_id = await _intents_by_id(connection, ids)
-    for row in await _fetch(connection, select(triggers), triggers.c.intent_id, ids):
+    for row in await _standings_of(connection, ids):
         standing = _standing(row, by_id[row.intent_id])
         if standing.content is not None:
             by_id[row.intent_id].standings[row.trigger] = standing
     return list(by_id.values())
 
 
-async def ids_of(connection: AsyncConnection, keys: Collection[str]) -> dict[str, int]:
-    """The ids of these intents by their keys."""
-    statement = select(intents.c.key, intents.c.id)
-    return {row.key: row.id for row in await _fetch(connection, statement, intents.c.key, keys)}
+@lru_cache
+def _members(dialect: str) -> Select[Any]:
+    of_source = members.c.source == bindparam("source")
+    return select(members).where(of_source, members.c.member.in_(given_values(dialect, String)))
+
+
+@lru_cache
+def _standing_in(dialect: str) -> Select[Any]:
+    of_source = triggers.c.source == bindparam("source")
+    return select(triggers.c.intent_id).where(
+        of_source, triggers.c.trigger.in_(given_values(dialect, String))
+    )
+
+
+@lru_cache
+def _ids_by_key(dialect: str) -> Select[Any]:
+    return select(intents.c.id).where(intents.c.key.in_(given_values(dialect, String)))
+
+
+@lru_cache
+def _standings(dialect: str) -> Select[Any]:
+    return select(triggers).where(triggers.c.intent_id.in_(given_values(dialect, BigInteger)))
+
+
+@lru_cache
+def _intents(dialect: str) -> Select[Any]:
+    names = ("id", "key", "source", "loss", "state", "reason", "trigger", "fingerprint")
+    more = ("identity", "due_at", "alarm", "alarm_reason")
+    columns = [intents.c[name] for name in (*names, *more)]
+    found = intents.c.id.in_(given_values(dialect, BigInteger))
+    return select(*columns, intents.c.content.label("held")).where(found).with_for_update()
+
+
+async def _standings_of(connection: AsyncConnection, ids: Collection[int]) -> Sequence[Row[Any]]:
+    if not ids:
+        return []
+    given = {GIVEN: as_given((each,) for each in ids)}
+    return (await connection.execute(_standings(connection.dialect.name), given)).all()
 
 
 def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
@@ -71,35 +104,11 @@ def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
     return found
 
 
-async def _fetch(
-    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
-) -> list[Row[Any]]:
-    rows: list[Row[Any]] = []
-    for part in _parts(sorted(values)):
-        rows += (await connection.execute(statement.where(column.in_(part)))).all()
-    return rows
-
-
-async def _scalars(
-    connection: AsyncConnection, statement: Select[Any], column: ColumnElement[Any], values: Collection[Any]
-) -> list[Any]:
-    return [row[0] for row in await _fetch(connection, statement, column, values)]
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
-
-
 async def _intents_by_id(connection: AsyncConnection, ids: Collection[int]) -> dict[int, KnownIntent]:
-    columns = select(
-        *(
-            intents.c[name]
-            for name in ("id", "key", "source", "loss", "state", "reason", "trigger", "fingerprint")
-        ),
-        *(intents.c[name] for name in ("identity", "due_at", "alarm", "alarm_reason")),
-        intents.c.content.label("held"),
-    ).with_for_update()
-    rows = await _fetch(connection, columns, intents.c.id, ids)
+    if not ids:
+        return {}
+    given = {GIVEN: as_given((each,) for each in ids)}
+    rows = await connection.execute(_intents(connection.dialect.name), given)
     return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}) for row in rows}
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from fhir_bridge.ledger.content import Content
 
 ORDINARY_SKIPS = frozenset(
     {
@@ -104,7 +108,8 @@ def _number(version_id: str | None) -> int | None:
 class Standing:
     """What one trigger says last: `decision` is `call`, `skip` or `reject`.
 
-    `content` is what the intent takes over, None once retention has cleared it.
+    `content` is what the intent takes over, None once retention has cleared it; `read` the same before it was
+    written, where it just arrived.
     """
 
     trigger: str
@@ -114,6 +119,7 @@ class Standing:
     reason: str | None
     fingerprint: str
     content: bytes | None
+    read: Content | None = field(default=None, compare=False, repr=False)
 
 
 _STRENGTH = {"call": 2, "reject": 1, "skip": 0}
@@ -128,6 +134,8 @@ def chosen(standings: Iterable[Standing]) -> Standing:
     calls nobody, though it came when they were active. Raises ValueError when there is none.
     """
     everyone = list(standings)
+    if len(everyone) == 1:
+        return everyone[0]
     winner = max(everyone, key=_rank)
     orders = [standing for standing in everyone if standing.resource_type != "Appointment"]
     if winner.decision != "skip" and orders and all(map(_is_withdrawn, orders)):

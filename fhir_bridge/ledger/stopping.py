@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, Select, String, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger.given import as_given, given
+from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.precedence import Age, Version, age
 from fhir_bridge.ledger.records import Heard
 from fhir_bridge.ledger.states import OUT_OF_HAND, UNDECIDED
@@ -81,16 +84,23 @@ async def _rows_of(connection: AsyncConnection, records: Collection[Place]) -> d
 async def standing(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, str]:
     """Why nobody may call these persons; those are left out whom anybody may."""
     found: dict[Place, str] = {}
-    for source, identities in _by_source(places):
-        statement = (
-            select(statements.c.identity, statements.c.stop)
-            .where(statements.c.source == source, statements.c.identity.in_(identities))
-            .where(statements.c.stop.is_not(None))
-            .order_by(statements.c.record)
-        )
-        for row in await connection.execute(statement):
-            found.setdefault((source, row.identity), row.stop)
+    if places:
+        for source, identity, stop in await run(
+            connection, _stops(connection.dialect.name), given=as_given(places)
+        ):
+            found.setdefault((source, identity), stop)
     return found
+
+
+@lru_cache
+def _stops(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, identity=String)
+    return (
+        select(statements.c.source, statements.c.identity, statements.c.stop)
+        .where(statements.c.source == of["source"], statements.c.identity == of["identity"])
+        .where(statements.c.stop.is_not(None))
+        .order_by(statements.c.record)
+    )
 
 
 async def intents_of(connection: AsyncConnection, places: Collection[Place]) -> set[int]:
