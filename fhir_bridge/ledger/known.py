@@ -94,7 +94,9 @@ async def _standings_of(connection: AsyncConnection, ids: Collection[int]) -> Se
     if not ids:
         return []
     given = {GIVEN: as_given((each,) for each in ids)}
-    return (await connection.execute(_standings(connection.dialect.name), given)).all()
+    rows = await connection.execute(_standings(connection.dialect.name), given)
+    found: Sequence[Row[Any]] = rows.all()
+    return found
 
 
 def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:

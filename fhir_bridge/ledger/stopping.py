@@ -85,10 +85,9 @@ async def standing(connection: AsyncConnection, places: Collection[Place]) -> di
     """Why nobody may call these persons; those are left out whom anybody may."""
     found: dict[Place, str] = {}
     if places:
-        for source, identity, stop in await run(
-            connection, _stops(connection.dialect.name), given=as_given(places)
-        ):
-            found.setdefault((source, identity), stop)
+        rows = await run(connection, _stops(connection.dialect.name), given=as_given(places))
+        for row in rows:
+            found.setdefault((row.source, row.identity), row.stop)
     return found
 
 
