@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import httpx
+import msgspec
 import structlog
 from pydantic import SecretStr
 
+from benchmarks.databases import Database, databases
 from benchmarks.decided import decided, resources_of
 from benchmarks.generator import NOW
 from benchmarks.ledger import PROJECT
-from benchmarks.measure import Row
+from benchmarks.measure import Row, Work, growth, seconds
 from benchmarks.slow_endpoint import slow_endpoint
 from fhir_bridge.dispatch.checks import Rules, SourceCalling
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
@@ -29,11 +31,9 @@ from fhir_bridge.settings.calling import calling_hours
 from fhir_bridge.settings.tables import DispatchSettings
 from fhir_bridge.task_api.client import TaskApiClient
 
-TASKS = 600
+TASKS = 1_000
 IN_FLIGHT = 256
 ROUNDS = 5
-
-Run = Callable[[], Awaitable[float]]
 
 
 def rows() -> Iterator[Row]:
@@ -41,16 +41,56 @@ def rows() -> Iterator[Row]:
     # What is logged of each task goes to a file in production; here it would fill the screen.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     calls = calls_of(TASKS)
-    with slow_endpoint() as url, tempfile.TemporaryDirectory() as folder:
-        rounds = []
-        for number in range(ROUNDS):
-            durable = asyncio.run(_durable(calls, url, Path(folder) / f"{number}.db"))
-            bare = asyncio.run(_bare(calls, url))
-            rounds.append((durable, bare, asyncio.run(_httpx(calls[: len(calls) // 3], url))))
+    with slow_endpoint() as url, databases() as both:
+        for database in both:
+            yield from _beside_the_others(calls, url, database)
+            sizes = partial(_piece, calls[:200], url, database)
+            yield from growth(f"dispatch{_on(database)}", sizes, rounds=3)
+
+
+def _beside_the_others(calls: Sequence[Arrival], url: str, database: Database) -> Iterator[Row]:
+    rounds = []
+    for _ in range(ROUNDS):
+        durable = _rate_of(_dispatching(calls, url, database), len(calls))
+        bare = asyncio.run(_bare(calls, url))
+        rounds.append((durable, bare, asyncio.run(_httpx(calls[: len(calls) // 5], url))))
     durable, bare, plain = sorted(rounds, key=lambda rates: rates[0] / rates[1])[ROUNDS // 2]
-    path = "dispatch: 256 in flight, ledger durable"
+    path = f"dispatch: 256 in flight, durable{_on(database)}"
     yield Row(path, "the same without ledger", durable / bare, ">= 0.8", "0.95", _rate(durable), _rate(bare))
     yield Row(path, "plain httpx, 32 in flight", durable / plain, ">= 5", "10", _rate(durable), _rate(plain))
+
+
+def _piece(calls: Sequence[Arrival], url: str, database: Database, size: int) -> Work:
+    return _dispatching(many(calls, size), url, database)
+
+
+def _on(database: Database) -> str:
+    return f", {database.name}"
+
+
+def many(calls: Sequence[Arrival], times: int) -> list[Arrival]:
+    """So many times the calls, each of other patients, numbers and triggers."""
+    return [_another(call, number) for number in range(times) for call in calls]
+
+
+def _another(arrival: Arrival, number: int) -> Arrival:
+    call = arrival.decision
+    assert isinstance(call, Call)
+    subject, mark = call.subject, f"-{number}"
+    return replace(
+        arrival,
+        decision=msgspec.structs.replace(
+            call,
+            subject=msgspec.structs.replace(
+                subject,
+                trigger=subject.trigger + mark,
+                intent=(subject.intent or "") + mark,
+                members=tuple(member + mark for member in subject.members),
+                patient=(subject.patient or "") + mark,
+            ),
+            task=call.task.model_copy(update={"phone_number": f"{call.task.phone_number}{number}"}),
+        ),
+    )
 
 
 def calls_of(tasks: int) -> list[Arrival]:
@@ -68,24 +108,35 @@ def _rate(per_second: float) -> str:
     return f"{per_second:.0f} tasks/s"
 
 
-async def _durable(calls: Sequence[Arrival], url: str, path: Path) -> float:
-    """Tasks a second from a ledger that holds all of them, until it says that all were sent."""
+def _rate_of(work: Work, tasks: int) -> float:
+    return tasks / seconds(work)
+
+
+def _dispatching(calls: Sequence[Arrival], url: str, database: Database) -> Work:
+    """Dispatch from a ledger that holds all of them, until it says that all were sent."""
+    runner = asyncio.Runner()
+    ledger = runner.run(open_ledger(database.ledger(), api_url=url, project_id=PROJECT, now=NOW))
+    for start in range(0, len(calls), 1_000):
+        runner.run(ledger.accept(calls[start : start + 1_000], now=NOW))
     rules = Rules(
         DispatchSettings(max_in_flight=IN_FLIGHT),
         {"default": SourceCalling(calling_hours("off"), ZoneInfo("UTC"))},
     )
-    async with (
-        await open_ledger(path, api_url=url, project_id=PROJECT, now=NOW) as ledger,
-        _client(url) as client,
-    ):
-        await ledger.accept(calls, now=NOW)
-        dispatcher = Dispatcher(ledger, client, rules, PROJECT, lambda: NOW)
-        start = time.perf_counter()
-        await dispatcher.run(asyncio.Event(), Until(drained=timedelta(0)))
-        rate = len(calls) / (time.perf_counter() - start)
-        states = (await ledger.status(NOW)).states
-        assert states == {"sent": len(calls)}, states
-        return rate
+
+    client = _client(url)
+
+    async def send() -> None:
+        async with ledger, client:
+            dispatcher = Dispatcher(ledger, client, rules, PROJECT, lambda: NOW)
+            await dispatcher.run(asyncio.Event(), Until(drained=timedelta(0)))
+            states = (await ledger.status(NOW)).states
+            assert states == {"sent": len(calls)}, states
+
+    def work() -> None:
+        runner.run(send())
+        runner.close()
+
+    return work
 
 
 async def _bare(calls: Sequence[Arrival], url: str) -> float:

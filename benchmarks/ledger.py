@@ -1,41 +1,47 @@
-"""The ledger's intake in batches, against plain sqlite3: with one table, and with the ledger's own tables."""
+"""The ledger's intake in batches, on both databases: against the same bytes in one plain table, and on SQLite
+against the rows that come of it in the ledger's own tables.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.databases import Bytes, Database, Sqlite, databases
 from benchmarks.decided import decided, resources_of
 from benchmarks.generator import NOW
 from benchmarks.measure import Row, Work, growth, micro, prepared
 from fhir_bridge.ledger.content import content_of
 from fhir_bridge.ledger.records import Arrival
-from fhir_bridge.ledger.store import open_ledger
+from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.decision import Skip
 
 PATIENTS = 400
 BATCH = 1_000
 WRITTEN = ("inbox", "patients", "intents", "triggers", "members")
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
+URL = "http://127.0.0.1:1"
 
 
 def rows() -> Iterator[Row]:
     """The export's mix with every Skip kept, then what somebody is called for or must look at alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        everything = arrivals_of(PATIENTS)
-        yield _row("ledger: a decision taken in", everything, Path(folder))
-        yield _beside_its_own_rows("ledger: a decision taken in", everything, Path(folder))
-        wanted = [one for one in arrivals_of(PATIENTS * 4) if not isinstance(one.decision, Skip)]
-        yield _row("ledger: a Call or Reject taken in", wanted, Path(folder))
-        yield from growth(
-            "ledger, batch in", lambda size: _taking_in(arrivals_of(100 * size), Path(folder)), rounds=3
-        )
+    everything = arrivals_of(PATIENTS)
+    wanted = [one for one in arrivals_of(PATIENTS * 4) if not isinstance(one.decision, Skip)]
+    pieces = {size: arrivals_of(100 * size) for size in (1, 4, 16)}
+    with databases() as both:
+        for database in both:
+            on = f", {database.name}"
+            yield from _beside_plain(f"ledger: a decision taken in{on}", everything, database)
+            if isinstance(database, Sqlite):
+                yield _beside_its_own_rows(f"ledger: a decision taken in{on}", everything, database)
+            yield from _beside_plain(f"ledger: a Call or Reject taken in{on}", wanted, database)
+            yield from growth(f"ledger, batch in{on}", partial(_piece, pieces, database), rounds=3)
 
 
 def arrivals_of(patients: int) -> list[Arrival]:
@@ -46,24 +52,37 @@ def arrivals_of(patients: int) -> list[Arrival]:
     ]
 
 
-def _row(path: str, arrivals: Sequence[Arrival], folder: Path) -> Row:
-    contents = [msgspec.json.encode(content_of(arrival.decision)) for arrival in arrivals]
-    ours, theirs = prepared(
-        lambda: _taking_in(arrivals, folder), lambda: _inserting(arrivals, contents, folder), rounds=7
-    )
-    return Row(path, "sqlite3 executemany", theirs / ours, ">= 0.5", "0.8",
-               micro(ours, len(arrivals)), micro(theirs, len(arrivals)))  # fmt: skip
+def _piece(pieces: Mapping[int, Sequence[Arrival]], database: Database, size: int) -> Work:
+    return _taking_in(pieces[size], database)
 
 
-def _beside_its_own_rows(path: str, arrivals: Sequence[Arrival], folder: Path) -> Row:
+def _beside_plain(path: str, arrivals: Sequence[Arrival], database: Database) -> Iterator[Row]:
+    batches = [
+        [_bytes_of(arrival) for arrival in arrivals[start : start + BATCH]]
+        for start in range(0, len(arrivals), BATCH)
+    ]
+    for name, writer in database.plain().items():
+        ours, theirs = prepared(partial(_taking_in, arrivals, database), partial(writer, batches), rounds=7)
+        yield _row(path, name, ours, theirs, len(arrivals))
+
+
+def _bytes_of(arrival: Arrival) -> Bytes:
+    content = msgspec.json.encode(content_of(arrival.decision))
+    return arrival.decision.subject.trigger, arrival.body, content
+
+
+def _row(path: str, baseline: str, ours: float, theirs: float, count: int) -> Row:
+    return Row(path, baseline, theirs / ours, ">= 0.5", "0.8", micro(ours, count), micro(theirs, count))
+
+
+def _beside_its_own_rows(path: str, arrivals: Sequence[Arrival], database: Sqlite) -> Row:
     """What writing the rows that came of it costs plain sqlite3: the database's part of the time."""
-    _taking_in(arrivals, folder)()
-    like = folder / f"{len(list(folder.glob('*.db'))) - 1}.db"
+    like = database.ledger()
+    _taking_in_at(like, arrivals)()
     ours, theirs = prepared(
-        lambda: _taking_in(arrivals, folder), lambda: _copying(like, _empty(folder)), rounds=7
+        lambda: _taking_in(arrivals, database), lambda: _copying(like, database.ledger()), rounds=7
     )
-    return Row(path, "sqlite3, the same tables and rows", theirs / ours, ">= 0.5", "0.8",
-               micro(ours, len(arrivals)), micro(theirs, len(arrivals)))  # fmt: skip
+    return _row(path, "sqlite3, the same tables and rows", ours, theirs, len(arrivals))
 
 
 def _copying(like: Path, to: Path) -> Work:
@@ -91,49 +110,23 @@ def _copying(like: Path, to: Path) -> Work:
     return work
 
 
-def _taking_in(arrivals: Sequence[Arrival], folder: Path) -> Work:
+def _taking_in(arrivals: Sequence[Arrival], database: Database) -> Work:
+    return _taking_in_at(database.ledger(), arrivals)
+
+
+def _taking_in_at(place: str | Path, arrivals: Sequence[Arrival]) -> Work:
     """Accepting them, a batch a transaction, in a ledger that is open."""
     runner = asyncio.Runner()
-    ledger = runner.run(
-        open_ledger(_empty(folder), api_url="http://127.0.0.1:1", project_id=PROJECT, now=NOW)
-    )
-
-    async def accept() -> None:
-        for start in range(0, len(arrivals), BATCH):
-            await ledger.accept(arrivals[start : start + BATCH], now=NOW)
+    ledger = runner.run(open_ledger(place, api_url=URL, project_id=PROJECT, now=NOW))
 
     def work() -> None:
-        runner.run(accept())
+        runner.run(_accept(ledger, arrivals))
         runner.run(ledger.aclose())
         runner.close()
 
     return work
 
 
-def _inserting(arrivals: Sequence[Arrival], contents: Sequence[bytes], folder: Path) -> Work:
-    """The same trigger, its bytes and its decision, in a table that keeps account of nothing."""
-    connection = sqlite3.connect(_empty(folder), isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(
-        "CREATE TABLE arrivals (id INTEGER PRIMARY KEY, trigger TEXT, body BLOB, content BLOB)"
-    )
-
-    def work() -> None:
-        for start in range(0, len(arrivals), BATCH):
-            batch = arrivals[start : start + BATCH]
-            rows = [
-                (arrival.decision.subject.trigger, arrival.body, content)
-                for arrival, content in zip(batch, contents[start : start + BATCH], strict=True)
-            ]
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO arrivals (trigger, body, content) VALUES (?, ?, ?)", rows)
-            connection.execute("COMMIT")
-        connection.close()
-
-    return work
-
-
-def _empty(folder: Path) -> Path:
-    """A place for one more database."""
-    return folder / f"{len(list(folder.glob('*.db')))}.db"
+async def _accept(ledger: SqlLedger, arrivals: Sequence[Arrival]) -> None:
+    for start in range(0, len(arrivals), BATCH):
+        await ledger.accept(arrivals[start : start + BATCH], now=NOW)
