@@ -1,0 +1,66 @@
+"""Statements for many rows say on both databases what one statement a row would."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, Integer, String, select
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.given import as_given, given, given_values
+from fhir_bridge.ledger.many import insert_many, new_ids, run, upsert_many
+from fhir_bridge.ledger.store import SqlLedger
+from fhir_bridge.ledger.tables import inbox, subscriptions
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+async def test_rows_come_back_from_one_value_as_they_went_in(ledger: SqlLedger) -> None:
+    """Texts with quotes and other scripts, what is missing, and microseconds are not touched."""
+    rows = [(1, 'O\'Neill "x" \\ Ж 漢\n', 1_795_446_000_123_456), (2, None, None), (3, "", -1)]
+    async with ledger._reading() as connection:
+        of = given(connection.dialect.name, id=BigInteger, text=String, at=BigInteger)
+        found = await run(connection, select(*of.values()), given=as_given(rows))
+        assert sorted(tuple(row) for row in found) == rows
+
+
+async def test_many_more_values_than_parameters_may_be_asked_for(ledger: SqlLedger) -> None:
+    """SQLite takes 32,766 parameters, PostgreSQL 65,535: one value holds them all."""
+    async with ledger._reading() as connection:
+        statement = select(given_values(connection.dialect.name, Integer).subquery())
+        found = await run(connection, statement, given=as_given((n,) for n in range(70_000)))
+        assert sum(row[0] for row in found) == sum(range(70_000))
+
+
+async def test_ids_are_reserved_before_rows_are_written(ledger: SqlLedger) -> None:
+    """Ascending, nobody else's, and the next row that names none gets one after them."""
+    row = {"source": "ehr", "received_at": NOON, "state": "processed"}
+    async with ledger._writing() as connection:
+        await insert_many(connection, inbox, [row])
+        ids = list(await new_ids(connection, inbox, 3))
+        await insert_many(connection, inbox, [{**row, "id": each} for each in ids])
+        await insert_many(connection, inbox, [row])
+        kept = list((await connection.execute(select(inbox.c.id).order_by(inbox.c.id))).scalars())
+    assert ids == sorted(ids) and len(set(kept)) == 5
+    assert kept[1:4] == ids
+
+
+async def test_a_row_that_names_fewer_columns_clears_the_others(ledger: SqlLedger) -> None:
+    """Rows of one batch may lack different columns; one that is written anew keeps nothing of the old."""
+    whole: dict[str, Any] = {"source": "ehr", "subscription": "a", "state": "active", "topic": "t"}
+    other = {**whole, "subscription": "b"}
+    async with ledger._writing() as connection:
+        await upsert_many(connection, subscriptions, [whole, other])
+        await upsert_many(connection, subscriptions, [{**whole, "topic": None}, {**other, "error": "gone"}])
+        columns = (subscriptions.c.subscription, subscriptions.c.topic, subscriptions.c.error)
+        kept = (await connection.execute(select(*columns).order_by(subscriptions.c.subscription))).all()
+    assert [tuple(row) for row in kept] == [("a", None, None), ("b", "t", "gone")]
+
+
+async def test_the_database_still_refuses_a_state_there_is_none_of(ledger: SqlLedger) -> None:
+    """However the CHECK is worded."""
+    with pytest.raises(LedgerError, match="refused a row"):
+        async with ledger._writing() as connection:
+            await insert_many(connection, inbox, [{"source": "ehr", "received_at": NOON, "state": "lost"}])
