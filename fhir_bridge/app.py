@@ -570,7 +570,7 @@ async def source_reports(loaded: Loaded, ledger: SqlLedger) -> list[SourceReport
     from fhir_bridge.subscriptions.report import report
 
     settings, now, found = loaded.settings, utc_now(), []
-    for name in settings.sources:
+    for name in served_sources(settings):
         known, lag = await ledger.known(name), await ledger.inbox_lag(name)
         own = settings.source(name).settings
         rules = watch_rules_of(settings, name)

@@ -279,7 +279,7 @@ def _keeping(
     work: Callable[[Keeper], Awaitable[Any]],
     *,
     note: str | None = None,
-    why: str = "",
+    why: str = "asked for on the command line",
 ) -> Any:
     """Does one thing with a source's subscriptions; `note` is what the audit calls it."""
 

@@ -8,8 +8,9 @@ from datetime import datetime
 WHOLE_SOURCE = ""
 """The subscription of a message that names none, such as a bare resource: the source as a whole."""
 
-ARRIVED, EVENTS, SWEEP, RESTARTED = "arrived", "events", "sweep", "restarted"
-"""What closed a gap: its messages came late, `$events` had them, a search did, or numbers began anew."""
+ARRIVED, EVENTS, SWEEP, RESTARTED, MERGED = "arrived", "events", "sweep", "restarted", "merged"
+"""What closed a gap: its messages came late, `$events` had them, a search did, numbers began anew, or there
+were so many that one was made of them."""
 
 
 @dataclass(frozen=True, slots=True)

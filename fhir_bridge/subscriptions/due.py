@@ -9,8 +9,9 @@ from fhir_bridge.ledger.watched import WHOLE_SOURCE, Gap, Known, Sweep, Watched
 from fhir_bridge.subscriptions.criteria import Criteria
 from fhir_bridge.subscriptions.watch_rules import WatchRules
 
-GRACE = timedelta(seconds=15)
-"""How long a missed event may still be under way: servers send several messages at once."""
+GRACE = timedelta(seconds=5)
+"""How long a missed event may still be under way: servers send several messages at once. One that comes later
+was fetched in vain, and changes nothing."""
 
 CHECK_EVERY = timedelta(minutes=5)
 """How often a server is asked how a subscription stands."""

@@ -12,10 +12,13 @@ from typing import Literal
 
 from fhir_bridge.intake.notifications import Notification
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.watched import ARRIVED, EVENTS, RESTARTED, Gap, Watched
+from fhir_bridge.ledger.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Gap, Watched
 
 Numbering = Literal["global", "per-bundle", "none"]
 """`global`: one more with each event of a subscription; `per-bundle`: anew in each message."""
+
+MOST_GAPS = 100
+"""Open ones of a subscription: a server that leaves out every second number must not fill the ledger."""
 
 LARGEST = 2**63 - 1
 """FHIR's integer64, and what a column holds: a larger number counts nothing."""
@@ -72,7 +75,7 @@ def count(known: Watched, told: Told, policy: Numbering, now: datetime) -> Count
         known = _anew(replace(known, restarts=known.restarts + 1), 0, now)
     by = EVENTS if told.type is NotificationType.QUERY_EVENT else ARRIVED
     for each in numbers:
-        known = _reached(known, each, now, by)
+        known = _merged(_reached(known, each, now, by), now)
     if told.count is not None:
         known = _reached(known, told.count, now)
     latest = max(filter(None, (known.last_event_at, told.moment)), default=None)
@@ -119,6 +122,18 @@ def _reached(known: Watched, number: int, now: datetime, by: str | None = None) 
     if by is None:
         return known
     return replace(known, gaps=tuple(part for gap in known.gaps for part in _without(gap, number, now, by)))
+
+
+def _merged(known: Watched, now: datetime) -> Watched:
+    """The same with one gap instead of too many: what of it did come is fetched once more, and changes
+    nothing."""
+    missed = known.open_gaps
+    if len(missed) <= MOST_GAPS:
+        return known
+    whole = replace(missed[0], first=min(g.first for g in missed), last=max(g.last for g in missed))
+    closed = [gap for gap in known.gaps if not gap.is_open]
+    closed += [replace(g, closed_at=now, closed_by=MERGED) for g in missed[1:] if g.id is not None]
+    return replace(known, gaps=(*closed, whole))
 
 
 def _without(gap: Gap, number: int, now: datetime, by: str) -> Iterator[Gap]:

@@ -33,6 +33,7 @@ from fhir_bridge.subscriptions.keeping import Keeper
 from fhir_bridge.subscriptions.kept import Kept
 from fhir_bridge.subscriptions.watch_rules import WatchRules
 from fhir_bridge.subscriptions.watcher import Watcher
+from tests.conftest import MONDAY
 from tests.doubles.faults import Fault
 from tests.doubles.fhir_server import FhirServerDouble
 from tests.doubles.notifying import Notifier
@@ -457,3 +458,53 @@ async def test_an_update_told_nineteen_times_is_one_event(tmp_path: Path) -> Non
         await at.change(appointment(1), appointment(2))
         found = await at.subscription()
         assert (await at.missed(), found.last_event_number, found.restarts) == ([], 2, 0)
+
+
+async def test_what_was_deleted_is_told_and_searched_for_by_nobody(tmp_path: Path) -> None:
+    """`{}` with a header that says what is gone, as Medplum has it: that is content enough."""
+    async with site(tmp_path, "r4") as at:
+        at.rules = replace(at.rules, sweep_every=timedelta())
+        await at.subscribe()
+        await at.change(appointment(1))
+        at.hospital.records.remove("Appointment/a1")
+        await at.settled()
+        assert [each.deleted async for each in at.ledger.messages(MessageSelection())][-1] == "Appointment/a1"
+        await at.look()
+        assert at.hospital.lines("GET Appointment") == []
+
+
+async def test_versions_that_a_server_skips_are_no_gap(tmp_path: Path) -> None:
+    """It tells of the newest only, and that is the one that counts."""
+    async with site(tmp_path, "r4", skips_versions=True) as at:
+        await at.subscribe()
+        at.notifier.delay = (0.1, 0.1)
+        await at.change(appointment(1), appointment(1, status="cancelled"))
+        found = [each async for each in at.ledger.messages(MessageSelection())]
+        assert [json.loads(each.body or b"")["status"] for each in found] == ["cancelled"]
+
+
+async def test_what_leaves_a_criteria_is_told_to_nobody(tmp_path: Path) -> None:
+    """Which is why no criteria of ours names a status."""
+    async with site(tmp_path, "r4") as at:
+        booked = replace(await at.subscribe(), criteria="Appointment?status=booked")
+        at.hospital.records.change(booked.label, criteria="Appointment?status=booked")
+        await at.change(appointment(1), appointment(1, status="cancelled"))
+        found = [each async for each in at.ledger.messages(MessageSelection())]
+        assert [json.loads(each.body or b"")["status"] for each in found] == ["booked"]
+
+
+async def test_the_notifications_of_others_are_heard(tmp_path: Path, corpora: Path) -> None:
+    """Every example of fhir-candle and the test kit, one after the other: no event of theirs is missed."""
+    files = sorted((corpora / "subscriptions-backport").rglob("*undle*.json"))
+    bodies = [file.read_bytes().removeprefix(b"\xef\xbb\xbf") for file in files]
+    heard = 0
+    async with await open_ledger(tmp_path / "ledger.db", **DESTINATION) as ledger:
+        for body in bodies:
+            if json.loads(body)["resourceType"] == "Bundle":
+                await Hearing(ledger, "ehr").heard(notifications.parse(body), MONDAY)
+                heard += 1
+        known = {each.subscription: each for each in await ledger.watched("ehr")}
+    assert heard == 10
+    assert {each.state for each in known.values()} <= {"active", "requested"}
+    assert known["Subscription/123"].last_event_number == 2
+    assert [(gap.first, gap.last) for gap in known["Subscription/123"].open_gaps] == [(2, 2)]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fhir_bridge.intake.notifications import parse
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.watched import ARRIVED, EVENTS, RESTARTED, Watched
-from fhir_bridge.subscriptions.numbering import Counted, Numbering, Told, count, told_by
+from fhir_bridge.ledger.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Watched
+from fhir_bridge.subscriptions.numbering import MOST_GAPS, Counted, Numbering, Told, count, told_by
 from tests.conftest import MONDAY
 
 EVENT, HANDSHAKE = NotificationType.EVENT, NotificationType.HANDSHAKE
@@ -152,6 +152,16 @@ def test_numbers_of_a_message_alone_tell_only_of_that_message() -> None:
 def test_no_numbering_is_no_numbering() -> None:
     """`none`: whatever they say."""
     assert heard(SHAKEN, event(4), event(1), event(99), policy="none") == Counted(SHAKEN)
+
+
+def test_gaps_without_number_become_one() -> None:
+    """Every second event is left out: nothing that is missed is forgotten, and the ledger is not filled."""
+    known = heard(SHAKEN, event(*range(2, 2_000, 2)), event(*range(2_000, 6_002, 2))).watched
+    assert len(known.open_gaps) <= MOST_GAPS
+    assert all(any(number in gap for gap in known.open_gaps) for number in range(1, 6_000, 2))
+    kept = replace(known, gaps=tuple(replace(gap, id=at) for at, gap in enumerate(known.gaps)))
+    more = heard(kept, event(*range(6_004, 6_400, 2))).watched
+    assert {gap.closed_by for gap in more.gaps if not gap.is_open} == {MERGED}
 
 
 deliveries = st.lists(st.integers(1, 40), max_size=60)
