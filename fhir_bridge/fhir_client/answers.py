@@ -108,7 +108,7 @@ def refusal(status: int, body: bytes, asked: str) -> FhirServerError:
 def is_of_one(error: FhirServerError) -> bool:
     """Whether an error is about what was asked for, and the next question may well be answered: no 401, no
     lack of time, no lack of an answer."""
-    if error.code in ("foreign-link", "bad-reference", "not-fhir", "too-large"):
+    if error.code in ("foreign-link", "bad-reference", "not-fhir", "other-resource", "too-large"):
         return True
     if error.code == "token-refused" or error.status is None:
         return False
@@ -118,6 +118,15 @@ def is_of_one(error: FhirServerError) -> bool:
 def not_fhir(asked: str, what: str) -> FhirServerError:
     """The error for a success that is not what was asked for."""
     return FhirServerError(f"{asked}: {what}", code="not-fhir", hint=_HINTS["not-fhir"])
+
+
+def other_resource(asked: str) -> FhirServerError:
+    """The error for a read that is answered with something else than the resource that was asked for."""
+    return FhirServerError(
+        f"{asked}: the answer is not the resource that was asked for",
+        code="other-resource",
+        hint="read it by hand at the server: it gives another type or another id",
+    )
 
 
 def failure(error: Exception, asked: str) -> FhirServerError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.fhir_client.answers import refusal
+from fhir_bridge.fhir_client.answers import other_resource, refusal
+from fhir_bridge.fhir_client.references import is_answer
 
 Name = tuple[str, str]
 """A type and an id."""
@@ -39,20 +40,22 @@ def batch_of(paths: list[str]) -> bytes:
     return msgspec.json.encode({"resourceType": "Bundle", "type": "batch", "entry": entries})
 
 
-def answers_of(body: bytes, asked: int) -> list[bytes | FhirServerError] | None:
-    """The answers in the order of the requests; None where the body is not the answer to so many."""
+def answers_of(body: bytes, paths: list[str]) -> list[bytes | FhirServerError] | None:
+    """The answers in the order of the paths that were asked for; None where the body is not the answer to so
+    many."""
     try:
         bundle = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if bundle.resource_type != "Bundle" or len(bundle.entry) != asked:
+    if bundle.resource_type != "Bundle" or len(bundle.entry) != len(paths):
         return None
-    return [_answer(entry) for entry in bundle.entry]
+    return [_answer(entry, path) for entry, path in zip(bundle.entry, paths, strict=True)]
 
 
-def _answer(entry: _Entry) -> bytes | FhirServerError:
+def _answer(entry: _Entry, path: str) -> bytes | FhirServerError:
     text = (entry.response.status if entry.response else None) or ""
     status = int(text[:3]) if text[:3].isdigit() else 0
     if 200 <= status < 300 and entry.resource != _NOTHING:
-        return bytes(entry.resource)
+        body = bytes(entry.resource)
+        return body if is_answer(body, path) else other_resource("read in a batch")
     return refusal(status or 404, b"", "read in a batch")

@@ -14,6 +14,7 @@ _ID = re.compile(r"[A-Za-z0-9\-._]{1,256}")
 
 class _Named(msgspec.Struct, rename="camel"):
     resource_type: str | None = None
+    id: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Named).decode
@@ -49,7 +50,26 @@ def foreign(reference: str) -> FhirServerError:
 
 def is_resource(body: bytes) -> bool:
     """Whether a body is a JSON object with a resourceType."""
-    try:
-        return bool(_decode(body).resource_type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    named = _named(body)
+    return named is not None and bool(named.resource_type)
+
+
+def is_answer(body: bytes, path: str) -> bool:
+    """Whether a body is the resource that was asked for by this path or address: `…/Type/id`, a version after
+    it or not.
+
+    Where a server answers with another one, such as the record that somebody was merged into, that must not
+    be taken for the one that is meant. Ids are compared without case, as some servers keep them.
+    """
+    type_, _, id_ = path.partition("/_history/")[0].rpartition("/")
+    named = _named(body)
+    if named is None or named.id is None:
         return False
+    return named.resource_type == type_.rpartition("/")[2] and named.id.casefold() == id_.casefold()
+
+
+def _named(body: bytes) -> _Named | None:
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -18,7 +18,7 @@ import httpx
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client import answers, references
 from fhir_bridge.fhir_client.addresses import base_address, below
-from fhir_bridge.fhir_client.answers import checked, failure, is_of_one, not_fhir
+from fhir_bridge.fhir_client.answers import checked, failure, is_of_one, not_fhir, other_resource
 from fhir_bridge.fhir_client.authorization import Anonymous, Authorization, Credentials
 from fhir_bridge.fhir_client.capabilities import NOTHING_SAID, Capabilities, capabilities_of
 from fhir_bridge.fhir_client.exchange import Asked, Exchange
@@ -47,7 +47,7 @@ class FhirServer:
     credentials. Raises SettingsError for an address, proxy or certificate that cannot be used. Every method
     raises FhirServerError (`unreachable`, `timeout`, `tls`, `proxy`, `unknown-host`, `not-found`, `gone`,
     `unauthorized`, `forbidden`, `rate-limited`, `overloaded`, `http-NNN`, `not-fhir`, `too-large`,
-    `foreign-link`, `paging-loop`, `token-…`).
+    `other-resource`, `foreign-link`, `paging-loop`, `token-…`).
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class FhirServer:
 
     async def _batched(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError] | None:
         """The answers to one batch; None where the server takes none."""
-        body = batch_of([resource_path(*name) for name in names])
+        paths = [resource_path(*name) for name in names]
         headers = {**_accept(), "Content-Type": FHIR_JSON}
-        asked = Asked("POST", self._base, "batch of reads", headers, body)
+        asked = Asked("POST", self._base, "batch of reads", headers, batch_of(paths))
         response = await self._answer(asked)
         if response.status_code in (401, 429) or response.status_code >= 502:
             checked(response, asked.what)
-        answers = answers_of(response.content, len(names)) if response.is_success else None
+        answers = answers_of(response.content, paths) if response.is_success else None
         return None if answers is None else dict(zip(names, answers, strict=True))
 
     async def _read_or_refused(self, name: Name) -> bytes | FhirServerError:
@@ -329,6 +329,8 @@ class FhirServer:
         body = await self._get(asked)
         if not references.is_resource(body):
             raise not_fhir(asked.what, "the answer is no resource")
+        if not references.is_answer(body, asked.url.path):
+            raise other_resource(asked.what)
         return body
 
     async def _get(self, asked: Asked) -> bytes:

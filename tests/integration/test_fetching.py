@@ -17,7 +17,7 @@ from fhir_bridge.fhir import documents
 from fhir_bridge.fhir_client.politeness import Limits
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.intake.files import Inputs
-from fhir_bridge.mapping.decision import Call, Decision, Skip
+from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import load_settings
 from tests.doubles.case import LOST, PATIENT, WORLD, Json, reference
@@ -177,6 +177,21 @@ async def test_a_merged_record_is_followed(ehr: FhirServerDouble, tmp_path: Path
     decision = only(run, await completed(ehr, run, LOST))
     assert isinstance(decision, Call) and decision.subject.patient == "Patient/p2"
     assert any("patient=p2" in line for line in ehr.lines("GET Encounter"))
+
+
+@pytest.mark.parametrize("takes_batches", [True, False])
+async def test_another_record_than_was_asked_for_is_nobody(
+    ehr: FhirServerDouble, tmp_path: Path, takes_batches: bool
+) -> None:
+    """A server that answers with whom a record was merged into, or just wrongly: that one is not called."""
+    ehr.interactions = ("batch",) if takes_batches else ()
+    other = {**PATIENT, "id": "p2", "meta": {"versionId": "1"}}
+    if takes_batches:
+        ehr.records.versions["Patient/p1"] = [other]
+    else:
+        ehr.faults.append(Fault("GET Patient/p1", 200, json.dumps(other).encode(), times=None))
+    decision = only(run := run_for(ehr, tmp_path), await completed(ehr, run, LOST))
+    assert isinstance(decision, Reject) and decision.reason == "patient-unresolved"
 
 
 async def test_a_reference_to_a_strange_server_is_never_followed(

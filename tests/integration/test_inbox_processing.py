@@ -19,6 +19,7 @@ from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.processing.processor import MOST_TRIES, Processor
 from fhir_bridge.settings import load_settings
+from tests.doubles.faults import Fault
 from tests.doubles.fhir_server import FhirServerDouble
 from tests.integration.webhook import DESTINATION
 
@@ -352,6 +353,24 @@ async def test_what_its_server_does_not_know_is_for_a_person(site: Open) -> None
     async with double.running(), site(client(double)) as here:
         await here.told(bundle(focus="Appointment/a9"))
         assert await here.ends() == [("failed", "not-found")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"resourceType": "OperationOutcome", "issue": []}, {**WANTED, "id": "a2"}, {**PERSON, "id": "a1"}],
+    ids=["an outcome", "another id", "another type"],
+)
+async def test_what_is_answered_instead_of_the_resource_is_for_a_person(
+    site: Open, answer: dict[str, Any]
+) -> None:
+    """With status 200: nothing is decided from it, and the message does not pass for processed."""
+    double = FhirServerDouble()
+    double.records.put(WANTED, PERSON)
+    double.faults.append(Fault("GET Appointment/a1", 200, json.dumps(answer).encode()))
+    async with double.running(), site(client(double)) as here:
+        await here.told(bundle(focus="Appointment/a1"))
+        assert await here.ends() == [("failed", "other-resource")]
+        assert await here.intents() == {}
 
 
 async def test_a_server_that_does_not_answer_is_asked_again(site: Open) -> None:
