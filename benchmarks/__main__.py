@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import report
 
-BENCHMARKS = ("reading", "mapping", "ledger", "dispatch", "startup")
+BENCHMARKS = ("reading", "mapping", "ledger", "dispatch", "export", "startup")
 
 
 def main(names: list[str]) -> None:

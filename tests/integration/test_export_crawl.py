@@ -172,6 +172,19 @@ def test_one_refusal_is_written_down_and_the_others_are_made(bridge: Bridge, ehr
     assert "patient=p3" in error["issue"][0]["diagnostics"]
 
 
+def test_a_busy_server_is_waited_for_and_nothing_is_written_twice(bridge: Bridge, ehr: Ehr) -> None:
+    """In the middle of a search's pages, too: what came of them before is asked for anew."""
+    ehr.bulk.methods = ()
+    ehr.bulk.server.page_size = 5
+    busy = {"status": 503, "headers": {"retry-after": "0"}, "times": 6}
+    ehr.bulk.server.faults = [Fault(r"_offset=10", **busy), Fault(r"Appointment\?patient=p3$", **busy)]
+    (bridge.folder / "site.yaml").write_text('exports: {patients: "_count=5"}')
+    with ehr.running(bridge.folder, more='mappings = "site.yaml"'):
+        ran = bridge("export", "ehr", "--to", "out", "--crawl", "--type", "Patient,Appointment")
+    assert ran.code == 0, ran.err
+    assert here(bridge.folder / "out") == {"Appointment": everybody("a"), "Patient": everybody("p")}
+
+
 def test_a_type_that_cannot_be_searched_is_given_up_and_named(bridge: Bridge, ehr: Ehr) -> None:
     """After a few refusals, not after one for each patient; without it the export is not complete."""
     ehr.bulk.methods = ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 _BLOCK = 1 << 20
+_MAYBE_BLANK = re.compile(rb"\n\s")
+"""Before a line that may be blank; in an export there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,12 @@ def lines_of(path: Path) -> Lines:
         while block := file.read(_BLOCK):
             first = first or block.lstrip()[:1]
             size += len(block)
+            if not block[:1].isspace() and not _MAYBE_BLANK.search(block):
+                # Every line begins with what is no blank, so each end of a line ends one that counts.
+                count += block.count(b"\n")
+                _, end, rest = block.rpartition(b"\n")
+                pieces = [rest] if end else [*pieces, block]
+                continue
             start, *lines = block.split(b"\n")
             pieces.append(start)
             if lines:
