@@ -8,7 +8,7 @@ from fhir_bridge.fhir.datatypes import CodeableConcept, Extension
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Communication, Patient
 from fhir_bridge.mapping.concepts import concept_words
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 
 
 def language_spoken(patient: Resource[Patient], profile: Profile) -> tuple[str, str] | None:
@@ -18,7 +18,7 @@ def language_spoken(patient: Resource[Patient], profile: Profile) -> tuple[str, 
     return _language_spoken(patient.view.communication, profile) if patient.view.communication else None
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _language_spoken(communications: tuple[Communication, ...], profile: Profile) -> tuple[str, str] | None:
     listed = list(enumerate(communications))
     preferred = [pair for pair in listed if pair[1].preferred]
@@ -77,7 +77,7 @@ def _names(codes: frozenset[str]) -> frozenset[str]:
     return frozenset(name.casefold() for code in codes if (name := language_name(code)))
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _needed(extensions: tuple[Extension, ...], urls: tuple[str, ...], profile: Profile) -> str | None:
     """The path of the first of these extensions, wherever it is nested, that says yes."""
     for extension in extensions:

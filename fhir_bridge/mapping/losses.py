@@ -16,7 +16,7 @@ from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment
 from fhir_bridge.mapping.periods import over
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.statuses import status_of
 
@@ -61,7 +61,7 @@ def loss_class(appointment: Resource[Appointment], profile: Profile) -> LossClas
     return _loss_class(reasons_of_loss(appointment, profile), profile)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _loss_class(reasons: tuple[ReasonOfLoss, ...], profile: Profile) -> LossClass | None:
     for concept, path in reasons:
         for coding in concept.coding:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial, wraps
+from typing import Any, ParamSpec, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from fhir_bridge.mapping import rules
 from fhir_bridge.mapping.expressions import SiteRules
-from fhir_bridge.mapping.terminology import Terminology
+from fhir_bridge.mapping.terminology import Missed, Terminology
+
+_Asked = ParamSpec("_Asked")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,26 @@ class Profile:
         For a key that holds others: the layer that last changed one of them. Raises KeyError if unknown.
         """
         return self.layers[key] if key in self.layers else _layer_of(self, key)
+
+
+def remembered(function: Callable[_Asked, _Answer]) -> Callable[_Asked, _Answer]:
+    """Remembers what a function gives whose last argument is the profile and whose others are values; the
+    oldest of many answers is forgotten. Who counts the codes that no map knows hears of them each time.
+    """
+
+    @lru_cache(maxsize=16_384)
+    def listened(*asked: Any) -> tuple[_Answer, frozenset[Missed]]:
+        profile: Profile = asked[-1]
+        return profile.terms.listened(partial(function, *asked))
+
+    @wraps(function)
+    def remembering(*asked: _Asked.args, **named: _Asked.kwargs) -> _Answer:
+        answer, missed = listened(*asked)
+        if missed:
+            cast(Profile, asked[-1]).terms.missed_again(missed)
+        return answer
+
+    return remembering
 
 
 @lru_cache(maxsize=4_096)

@@ -12,7 +12,7 @@ import msgspec
 from fhir_bridge.fhir.datatypes import CodeableConcept, Coding
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import ServiceRequest
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.terminology import Word
 
@@ -52,7 +52,7 @@ def order_class(order: Resource[ServiceRequest], profile: Profile) -> OrderClass
     return _order_class(view.resource_type, _categories(view), _codes(view), profile)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _order_class(
     resource_type: str,
     categories: tuple[CodeableConcept, ...],
@@ -77,7 +77,7 @@ def laboratory_code(order: Resource[ServiceRequest], profile: Profile) -> Word |
     return _laboratory_code(_codes(order.view), profile)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _laboratory_code(codes: tuple[CodeableConcept, ...], profile: Profile) -> Word | None:
     for concept in codes:
         for coding in concept.coding:

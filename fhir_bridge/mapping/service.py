@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
 from fhir_bridge.mapping.concepts import Words, concept_words, kinds
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.recorder import Element
 
 Found = tuple[Words, Element]
@@ -67,12 +66,12 @@ def _found(resource: Resource[View], words: Words | None) -> Found | None:
     return None if words is None else (words, (resource, words.path))
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _words_of_types(types: tuple[CodeableReference, ...], profile: Profile) -> Words | None:
     return _first(_references(types, "serviceType"), profile)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _words_of_codes(
     code: CodeableReference | None, requested: tuple[CodeableConcept, ...], profile: Profile
 ) -> Words | None:

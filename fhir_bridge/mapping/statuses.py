@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import msgspec
 
 from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.marks import marked
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import code
 
 
@@ -29,7 +27,7 @@ def status_of(resource: Resource[Appointment] | Resource[ServiceRequest], profil
     return _status(view.status, view.extension, isinstance(view, ServiceRequest), profile)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _status(
     written: str | None, extensions: tuple[Extension, ...], order: bool, profile: Profile
 ) -> Status | None:

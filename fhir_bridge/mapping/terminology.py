@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,6 +14,17 @@ from fhir_bridge.fhir.datatypes import Coding
 MOST_KNOWN = 10_000
 """How many systems, and how many codes, of a map are remembered: they come from the data, which may be
 anything."""
+
+
+_Answer = TypeVar("_Answer")
+
+
+class Missed(NamedTuple):
+    """A code that a map was asked for in vain; the system under the name the maps use."""
+
+    map_name: str
+    system: str
+    code: str
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -111,6 +123,13 @@ class Terminology:
             if len(self._of_system) < MOST_KNOWN:
                 self._of_system[key] = known
         return known
+
+    def listened(self, ask: Callable[[], _Answer]) -> tuple[_Answer, frozenset[Missed]]:
+        """What `ask` gives, and the codes it asked about in vain, where somebody counts them."""
+        return ask(), frozenset()
+
+    def missed_again(self, missed: frozenset[Missed]) -> None:
+        """The same was asked in vain, though nobody came here: the answer was remembered."""
 
     def canonical(self, system: str) -> str:
         """The system under the name the maps use."""

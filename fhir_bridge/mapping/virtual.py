@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept
 from fhir_bridge.fhir.views import Appointment
 from fhir_bridge.mapping.concepts import concept_words
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.recorder import Element
 
 
@@ -41,7 +40,7 @@ def _types(view: Appointment) -> Iterator[tuple[CodeableConcept, str]]:
             yield each.words, f"serviceType[{index}]"
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _says_so(concept: CodeableConcept, profile: Profile) -> bool:
     if _coded(concept, profile):
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
-from functools import lru_cache
 from operator import itemgetter
 
 import msgspec
@@ -17,7 +16,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View
 from fhir_bridge.mapping.concepts import Words, concept_words, first_words, mapped_words
 from fhir_bridge.mapping.moments import comparable, moment_at
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.reasons_for import Reasons
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.service import service_of_appointment, service_of_order
@@ -107,7 +106,7 @@ def _appointment(appointment: Resource[Appointment], profile: Profile, recorder:
     return Past(appointment, moment, (appointment, "start")) if moment else None
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _is_visit(
     status: str | None, class_: Classes, types: tuple[CodeableConcept, ...], profile: Profile
 ) -> bool:
@@ -184,7 +183,7 @@ def _service_type(view: Encounter, profile: Profile) -> Words | None:
     return first_words(concepts, "serviceType", profile, "service-type")
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _class_words(class_: Classes, profile: Profile) -> Words | None:
     """The map's word goes first: the code system's own "ambulatory" is nobody's word for a visit."""
     path = "class"

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 from fhir_bridge.fhir.datatypes import Coding
-from fhir_bridge.mapping.terminology import Group, Row, Terminology
+from fhir_bridge.mapping.terminology import Group, Missed, Row, Terminology
+
+_Answer = TypeVar("_Answer")
 
 MET = "Met in "
 """What the comment of a row that is not filled in yet begins with."""
-
-
-class Missed(NamedTuple):
-    """A code that a map was asked for in vain; the system under the name the maps use."""
-
-    map_name: str
-    system: str
-    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +28,19 @@ class Listening(Terminology):
         """Counts what was missed since the last call of this, each code once: it was one trigger's."""
         self.counts.update(self._now)
         self._now.clear()
+
+    def listened(self, ask: Callable[[], _Answer]) -> tuple[_Answer, frozenset[Missed]]:
+        """See Terminology."""
+        before = set(self._now)
+        self._now.clear()
+        answer = ask()
+        missed = frozenset(self._now)
+        self._now.update(before)
+        return answer, missed
+
+    def missed_again(self, missed: frozenset[Missed]) -> None:
+        """See Terminology."""
+        self._now.update(missed)
 
     def _find(self, map_name: str, coding: Coding) -> tuple[Group, Row] | None:
         found = Terminology._find(self, map_name, coding)

@@ -243,6 +243,20 @@ class TestUnmapped:
             ("FRAME", None, "Met in 1 trigger."),
         ]
 
+    def test_a_code_is_counted_for_each_trigger_also_where_its_answer_is_remembered(
+        self, bridge: Any, hospital: Any
+    ) -> None:
+        """Three orders in the same words are three triggers."""
+        common = {"resourceType": "ServiceRequest", "status": "active", "intent": "order",
+                  "subject": {"reference": "Patient/p1"}, "authoredOn": "2026-11-20",
+                  "code": {"coding": [{"system": "urn:ours", "code": "WALK"}]}}  # fmt: skip
+        orders = hospital.write(
+            "same.json", hospital.patient(), *({**common, "id": f"o{number}"} for number in range(3))
+        )
+        maps = bridge("mappings", "unmapped", orders, *NOW).json["entry"]
+        (order_code,) = [each["resource"] for each in maps if each["resource"]["id"] == "order-code"]
+        assert order_code["group"][0]["element"][0]["target"][0]["comment"] == "Met in 3 triggers."
+
     def test_the_skeleton_loads_says_nothing_and_can_be_filled_in(self, bridge: Any, orders: str) -> None:
         """Filled in and imported, the codes are known and listed no more."""
         (bridge.folder / "site.yaml").write_text("{}\n")
