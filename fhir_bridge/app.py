@@ -21,7 +21,7 @@ from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
 from fhir_bridge.settings.model import DEFAULT_SOURCE
-from fhir_bridge.settings.tables import ClientSettings
+from fhir_bridge.settings.tables import ApiSettings, ClientSettings
 
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy and httpx (performance).
@@ -98,6 +98,22 @@ def run_of(
     rules = {key: value for key, value in overrides.items() if key != VALIDATION}
     validation = _validation(overrides.get(VALIDATION, source.settings.validation))
     return MappingRun(profile_of(source, rules), now, settings.api.project_id, validation)
+
+
+def run_elsewhere(
+    loaded: Loaded, source: str | None, overrides: Mapping[str, str], now: datetime
+) -> Callable[[], MappingRun]:
+    """How a process on another machine makes the same: what it is told can be pickled and holds no secret.
+
+    A site's own layer must lie at the same path there.
+    """
+    settings = loaded.settings
+    name, chosen = settings.source(source)
+    told = Source(name, chosen.model_copy(update={"credentials": None, "client": None}))
+    project = ApiSettings(project_id=settings.api.project_id)
+    if "mappings" in overrides:
+        overrides = {**overrides, "mappings": str(Path(overrides["mappings"]).absolute())}
+    return partial(run_of, Settings(api=project), told, now, overrides)
 
 
 def _validation(text: str) -> Validation:

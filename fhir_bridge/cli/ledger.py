@@ -15,7 +15,7 @@ from rich.table import Table
 from fhir_bridge.app import checked_ledger, ledger_of, ledger_url_of, loaded_settings
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.errors import Category, InputError
+from fhir_bridge.errors import Category
 
 if TYPE_CHECKING:
     from fhir_bridge.ledger.checking import Condition
@@ -67,22 +67,21 @@ def check(config_file: str | None, as_json: bool) -> int:
 def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> None:
     """Take decisions that were made on other machines into the ledger.
 
-    A FILE is what `migrate --out FILE --format arrivals` wrote there. Sends nothing: `fhir-bridge worker`
+    A FILE is what `migrate --out FILE --format arrivals` wrote there, or a folder of part files that Spark
+    left. Sends nothing: `fhir-bridge worker`
     does. Interrupted or run again, what is in the ledger already is not done twice.
     """
     from fhir_bridge.cli.migrate_progress import Bars
-    from fhir_bridge.migration.loading import Loading
+    from fhir_bridge.migration.loading import Loading, record_files
 
-    for path in files:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file", code="no-file")
+    paths = [file for path in files for file in record_files(path)]
     loaded = loaded_settings(config_file)
 
     async def take() -> int:
         async with ledger_of(loaded) as opened:
             with Bars() as bars:
                 loading = Loading(opened, bars)
-                await loading.files(files)
+                await loading.files(paths)
         return loading.accepted
 
     accepted = asyncio.run(take())

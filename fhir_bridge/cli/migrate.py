@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fhir_bridge.app import known_do_not_call, loaded_settings, run_with
+from fhir_bridge.app import known_do_not_call, loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option, mapping_options, now_option
@@ -25,6 +25,8 @@ from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import Loaded
 
 if TYPE_CHECKING:
+    from fhir_bridge.intake.bulk.pieces import Found
+    from fhir_bridge.migration.engine import Engine
     from fhir_bridge.migration.run import Migration, Report, Share
 
 FORMS = ("decisions", "ndjson", "arrivals")
@@ -64,8 +66,10 @@ class Pace(click.ParamType[float]):
 class Wanted:
     """What was asked for on the command line, besides what every command that maps takes."""
 
-    out: Path | None
+    out: str | None
     form: str
+    engine: str
+    master: str | None
     samples: int
     only: str | None
     share: Share
@@ -85,12 +89,7 @@ class Wanted:
     "--send", is_flag=True, help="Keep the decisions in the ledger and send what is due, until all is sent."
 )
 @click.option("--yes", is_flag=True, help="With --send on a terminal: do not ask before the first call.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write every decision to FILE; no ledger is needed.",
-)
+@click.option("--out", metavar="FILE", help="Write every decision to FILE; no ledger is needed.")
 @click.option(
     "--format",
     "form",
@@ -122,6 +121,20 @@ class Wanted:
     default="1/1",
     show_default=True,
     help="This machine's share of several: 2/4 is the second of four.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="spark: on a cluster of Apache Spark (the extra `cluster`), for an export larger than a machine. "
+    "PATHs must lie where every machine finds them; --out is a folder of part files, Parquet where its name "
+    "ends in .parquet.",
+)
+@click.option(
+    "--master",
+    metavar="URL",
+    help="Of Spark: local[4], spark://host:7077, yarn, ...; else as Spark is set up here.",
 )
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Else as many as there are cores.")
 @click.option(
@@ -175,8 +188,17 @@ def migrate(
     if wanted.send:
         loaded.settings.endpoint()
     run = run_with(loaded, source, dict(overrides), now, demand_source=wanted.send)
+    recipe = run_elsewhere(loaded, source, dict(overrides), run.now)
+    if wanted.engine == "spark":
+        paths = tuple(found_by_all(path) for path in paths)
+        context = tuple(Path(found_by_all(str(path))) for path in context)
     with _terminated_is_interrupted():
-        return _migrate(loaded, run, paths, [str(path) for path in context], wanted)
+        return _migrate(loaded, run, recipe, paths, [str(path) for path in context], wanted)
+
+
+def found_by_all(path: str) -> str:
+    """A PATH as a process elsewhere finds it, whatever folder it works in."""
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _check(wanted: Wanted, now: datetime | None) -> None:
@@ -184,6 +206,14 @@ def _check(wanted: Wanted, now: datetime | None) -> None:
         raise click.UsageError("--now is only for a preview: what is sent is decided by the real time")
     if wanted.send and (wanted.only or wanted.out):
         raise click.UsageError("--send keeps every decision: --only and --out are for a preview")
+    if wanted.engine == "spark" and wanted.send:
+        raise click.UsageError(
+            "Spark's tasks never send: use --out FOLDER --format arrivals, then `ledger load FOLDER`"
+        )
+    if wanted.master and wanted.engine != "spark":
+        raise click.UsageError("--master is for --engine spark")
+    if wanted.out and wanted.engine == "local" and Path(wanted.out).is_dir():
+        raise click.BadParameter(f"{wanted.out!r} is a folder", param_hint="--out")
     if wanted.only and wanted.form == "arrivals" and wanted.out:
         raise click.UsageError("--format arrivals is all that the ledger must hear: leave --only out")
     if wanted.only not in (None, "call", "skip", "reject", *REASONS):
@@ -193,22 +223,25 @@ def _check(wanted: Wanted, now: datetime | None) -> None:
 
 
 def _migrate(
-    loaded: Loaded, run: MappingRun, paths: tuple[str, ...], context: list[str], wanted: Wanted
+    loaded: Loaded,
+    run: MappingRun,
+    recipe: Callable[[], MappingRun],
+    paths: tuple[str, ...],
+    context: list[str],
+    wanted: Wanted,
 ) -> int:
     from fhir_bridge.cli.migrate_progress import Bars
     from fhir_bridge.cli.migrate_report import print_report, report_data
-    from fhir_bridge.intake.bulk import scratch
     from fhir_bridge.intake.bulk.pieces import find
     from fhir_bridge.migration.run import Migration
 
     blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
     found = find(paths, context)
-    name = scratch.fingerprint([version("fhir-bridge"), *found.marks(), run.profile.systems.aliases])
-    with scratch.folder(wanted.work, name) as folder:
+    with _engine(run, found, wanted, recipe) as engine:
         form = "arrivals" if wanted.send else wanted.form if wanted.out else None
         with Bars() as bars:
             migration = Migration(
-                run, found, folder, bars, wanted.processes, wanted.share, form,  # type: ignore[arg-type]
+                run, found, engine, bars, wanted.share, form,  # type: ignore[arg-type]
                 wanted.only, wanted.samples, wanted.max_errors,
             )  # fmt: skip
             try:
@@ -229,15 +262,40 @@ def _migrate(
         return _send(loaded, migration, wanted, data)
 
 
+@contextmanager
+def _engine(
+    run: MappingRun, found: Found, wanted: Wanted, recipe: Callable[[], MappingRun]
+) -> Iterator[Engine]:
+    """What the migration runs on; `recipe` makes the run anew, on another machine."""
+    from fhir_bridge.intake.bulk import scratch
+    from fhir_bridge.migration.engine import ThisMachine
+
+    if wanted.engine == "spark":
+        from fhir_bridge.cluster.session import session
+
+        with session(wanted.master) as spark:
+            # Only where Spark is installed: it brings pyarrow.
+            from fhir_bridge.cluster.engine import OnSpark
+
+            yield OnSpark(spark, recipe)
+        return
+    name = scratch.fingerprint([version("fhir-bridge"), *found.marks(), run.profile.systems.aliases])
+    with scratch.folder(wanted.work, name) as folder:
+        yield ThisMachine(folder, wanted.processes)
+
+
 def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, Any]) -> int:
     from fhir_bridge.cli.migrate_send import confirmed, send
     from fhir_bridge.logs import set_up_logs
+    from fhir_bridge.migration.engine import ThisMachine
 
     if not wanted.yes and not confirmed(data):
         click.echo("nothing was kept or sent", err=True)
         return 0
     set_up_logs(logging.ERROR)
-    return asyncio.run(send(loaded, migration, wanted.pace, data, as_json=wanted.as_json))
+    engine = migration.engine
+    assert isinstance(engine, ThisMachine)
+    return asyncio.run(send(loaded, migration, engine, wanted.pace, data, as_json=wanted.as_json))
 
 
 def _tell_errors(report: Report, path: Path) -> None:

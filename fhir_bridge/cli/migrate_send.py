@@ -17,6 +17,7 @@ from fhir_bridge.cli.migrate_progress import Bars
 from fhir_bridge.cli.stopping import INTERRUPTED, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
 from fhir_bridge.ledger.port import Ledger
+from fhir_bridge.migration.engine import ThisMachine
 from fhir_bridge.migration.loading import Loading
 from fhir_bridge.migration.run import Migration
 from fhir_bridge.settings import Loaded
@@ -36,7 +37,13 @@ def confirmed(data: dict[str, Any]) -> bool:
 
 
 async def send(
-    loaded: Loaded, migration: Migration, pace: float | None, data: dict[str, Any], *, as_json: bool
+    loaded: Loaded,
+    migration: Migration,
+    engine: ThisMachine,
+    pace: float | None,
+    data: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> int:
     """Loads and sends, until nothing waits any more or somebody stops it; gives the exit code."""
     settings = loaded.settings
@@ -46,8 +53,8 @@ async def send(
     async with ledger_of(loaded) as ledger:
         with Bars() as bars:
             loading = Loading(ledger, bars)
-            await loading.files(migration.lines(), migration.gone())
-        migration.forget()
+            await loading.files(engine.lines(), migration.gone())
+        engine.forget()
         click.echo(f"kept {screen.counted(loading.accepted, 'decision')} in the ledger", err=True)
         async with dispatcher_of(settings, ledger) as dispatcher:
             stopped = await _dispatch(ledger, dispatcher)

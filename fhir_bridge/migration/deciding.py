@@ -40,7 +40,7 @@ class Decider:
     def __init__(self, run: MappingRun, partitions: Partitions, blocked: Blocked = NOBODY_BLOCKED) -> None:
         self.run = run
         self.partitions = partitions
-        self._blocked = blocked
+        self.blocked = blocked
         self._rules = resolution_rules(run.profile)
         self._bases = partitions.bases()
         directory = partitions.directory()
@@ -62,7 +62,7 @@ class Decider:
         """A decision for every trigger of the partition, in the order in which they stood."""
         places = _first_places(at_hand, contents.resources, contents.places)
         inputs = Inputs(contents.resources)
-        for trigger, decision in self.run.over(inputs, at_hand, self._blocked):
+        for trigger, decision in self.run.over(inputs, at_hand, self.blocked):
             yield Decided(places[id(trigger)], trigger, decision)
 
     def heard(self, at_hand: AtHand) -> list[Heard]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.ledger.port import Intakes
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.migration import codec
@@ -49,6 +49,24 @@ class Loading:
             self.accepted += len(arrivals)
 
 
+def record_files(path: Path) -> list[Path]:
+    """A file of records; or the part files of a folder that Spark's tasks left, in their order.
+
+    Raises InputError for what is not there, and for a folder whose job did not come to its end.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file", code="no-file")
+    if not (path / "_SUCCESS").exists():
+        raise InputError(
+            f"{path}: not whole: it has no file _SUCCESS",
+            code="not-whole",
+            hint="run the migration again into another folder; nothing of this one was taken in",
+        )
+    return sorted(path.glob("part-*"))
+
+
 def batches(path: Path) -> Iterator[tuple[int, list[Arrival | Heard]]]:
     """The records of a file in batches, with the bytes of each.
 
@@ -73,12 +91,32 @@ def _person(record: Arrival | Heard) -> str | None:
 
 
 def _records(path: Path) -> Iterable[tuple[int, Arrival | Heard]]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.isspace():
+            continue
+        try:
+            record = codec.decode(line)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=error.hint) from None
+        yield len(line), record
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.suffix == ".parquet":
+        yield from _parquet_lines(path)
+        return
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            try:
-                record = codec.decode(line)
-            except InputError as error:
-                raise InputError(f"{path}:{number}: {error}", code=error.code, hint=error.hint) from None
-            yield len(line), record
+        yield from file
+
+
+def _parquet_lines(path: Path) -> Iterator[bytes]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise UsageError(
+            f"{path}: Parquet needs pyarrow", code="no-pyarrow", hint="pip install 'fhir-bridge[cluster]'"
+        ) from None
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["line"]):
+            for line in batch.column(0):
+                yield line.as_py().encode()

@@ -57,13 +57,20 @@ def gather(paths: Sequence[Path], into: Path, *, is_placed: bool, last: Iterable
     if is_placed:
         lines = (line for _, line in _merged(list(paths)))
     else:
-        lines = (line.rstrip(b"\n") for path in paths for line in _lines(path))
+        lines = chain.from_iterable(lines_in(path, is_placed=False) for path in paths)
     count = 0
     with whole(into) as file:
         for line in chain(lines, last):
             file.write(line + b"\n")
             count += 1
     return count
+
+
+def lines_in(path: Path, *, is_placed: bool) -> Iterator[bytes]:
+    """The lines of one partition, without their ends."""
+    if is_placed:
+        return (line for _, line in _placed(path))
+    return (line.rstrip(b"\n") for line in _lines(path))
 
 
 def _merged(paths: list[Path]) -> Iterator[tuple[Place, bytes]]:

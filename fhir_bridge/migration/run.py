@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import orjson
 
 from fhir_bridge.errors import InputError
-from fhir_bridge.intake.bulk import scratch
-from fhir_bridge.intake.bulk.partitioning import Partitioning, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.spill import About, Problem
-from fhir_bridge.intake.bulk.workers import each
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping_run import MappingRun, resolution_rules, skips_of
-from fhir_bridge.migration import codec, results
+from fhir_bridge.migration import codec
 from fhir_bridge.migration.deciding import Decider
+from fhir_bridge.migration.engine import Engine
 from fhir_bridge.migration.tally import Tally
-from fhir_bridge.migration.work import Form, Work, read_outcome
+from fhir_bridge.migration.work import Asked, Form, read_outcome
 
 
 class Progress(Protocol):
@@ -68,17 +65,16 @@ class Report:
 
 @dataclass(slots=True)
 class Migration:
-    """One migration: what is found in `scratch` of an earlier one of the same files is gone on with.
+    """One migration, on `engine`.
 
     `share`: of several machines', `max_errors`: more end it with an InputError; for `form`, `only` and
-    `samples` see `Work`.
+    `samples` see `Asked`.
     """
 
     run: MappingRun
     found: Found
-    scratch: Path
+    engine: Engine
     progress: Progress
-    processes: int = 1
     share: Share = Share()
     form: Form | None = None
     only: str | None = None
@@ -92,13 +88,11 @@ class Migration:
             self._error(
                 {"file": None, "line": None, "offset": None, "code": error.code, "reason": str(error)}
             )
-        for stale in self.scratch.glob("lines-*"):
-            stale.unlink()
         partitions = self._partitions()
         decider = Decider(self.run, partitions, blocked)
         self._problems(partitions, [each for about in partitions.abouts for each in about.problems])
         self._problems(partitions, decider.problems)
-        said_gone = self._decided(Work(decider, self.scratch, self.form, self.only, self.samples), partitions)
+        said_gone = self._decided(decider)
         if self.share.number == 1:
             deleted = partitions.deleted.get(None, {})
             self.report.gone = list(skips_of({k: at for k, at in deleted.items() if k not in said_gone}))
@@ -106,15 +100,10 @@ class Migration:
 
     def _partitions(self) -> Partitions:
         self.progress.begin("reading", self.found.size, is_bytes=True)
-        count = partitions_for(self.found.unpacked)
-        rules = resolution_rules(self.run.profile)
-        partitioning = Partitioning(
-            self.scratch, count, self.processes, rules.system, self._seen, self.progress.tick
-        )
-        partitions = partitioning.run(self.found)
-        abouts = partitions.abouts
+        system = resolution_rules(self.run.profile).system
+        partitions = self.engine.partitions(self.found, system, self._seen, self.progress.tick)
         self.report.files = self.found.files
-        self.report.nothing_readable = all(about.unreadable for about in abouts)
+        self.report.nothing_readable = all(about.unreadable for about in partitions.abouts)
         return partitions
 
     def _seen(self, piece: Piece, about: About) -> None:
@@ -122,11 +111,13 @@ class Migration:
         self.report.others += Counter(about.others)
         self.progress.advance((piece.end or piece.size) - piece.start)
 
-    def _decided(self, work: Work, partitions: Partitions) -> set[str]:
+    def _decided(self, decider: Decider) -> set[str]:
+        partitions = decider.partitions
         numbers = self.share.partitions(partitions.count)
         said_gone: set[str] = set()
         self.progress.begin("deciding", sum(map(partitions.size, numbers)), is_bytes=True)
-        for number, data in each(work, numbers, self.processes, self.progress.tick):
+        asked = Asked(self.form, self.only, self.samples)
+        for number, data in self.engine.outcomes(decider, asked, numbers, self.progress.tick):
             outcome = read_outcome(data)
             self.report.tally.merge(outcome.tally, self.samples)
             self._problems(partitions, outcome.problems)
@@ -150,25 +141,11 @@ class Migration:
                 hint="the errors are listed in the file named by --errors",
             )
 
-    def lines(self) -> list[Path]:
-        """The files with what was written down of each partition of this share."""
-        paths = (
-            results.path_of(self.scratch, number) for number in range(partitions_for(self.found.unpacked))
-        )
-        return [path for path in paths if path.exists()]
-
-    def write(self, out: Path) -> None:
-        """Puts what the partitions wrote down together in `out`, which appears when it is whole."""
-        is_placed = self.form != "arrivals"
+    def write(self, out: str) -> None:
+        """Puts what was written down of the partitions together at `out`."""
         # `map` prints nothing of what a history says is gone, the ledger must hear of it.
-        last = () if is_placed else map(codec.encode, self.gone())
-        self.report.written = results.gather(self.lines(), out, is_placed=is_placed, last=last)
-
-    def forget(self) -> None:
-        """Removes the scratch files, for what follows may take days and needs them no more."""
-        for file in self.scratch.iterdir():
-            if file.name != scratch.LOCK:
-                file.unlink()
+        last = map(codec.encode, self.gone()) if self.form == "arrivals" else ()
+        self.report.written = self.engine.write(out, self.form or "decisions", last)
 
     def gone(self) -> list[Arrival]:
         """What a history says is gone, as the ledger takes it in."""

