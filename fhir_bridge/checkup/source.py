@@ -155,16 +155,16 @@ async def _searched(on: Checked) -> AsyncIterator[Step]:
                 return Step(step, Mark.OK, f"not asked: {on.profile.layer_of(f'searches.{name}')} says so")
             found = await searcher.search(name, on.now, **values)
             if found.pages:
-                how = f"{kind} in way {len(found.gaps) + 1} of {len(ways)}"
-                return Step(step, Mark.OK, f"{how}{_after(found.gaps)}")
+                how = f"{kind} in way {len(found.refused) + 1} of {len(ways)}"
+                return Step(step, Mark.OK, f"{how}{_after(found.refused)}")
             to_do = f"unknown without it: {MEANING[name]}; docs/vendors.md says what each vendor takes"
-            return Step(step, Mark.WARN, found.gaps[-1], to_do, "search-refused")
+            return Step(step, Mark.WARN, found.refused[-1], to_do, "search-refused")
 
         yield await tried(step, look)
 
 
-def _after(gaps: tuple[str, ...]) -> str:
-    return f"; before it: {gaps[-1]}" if gaps else ""
+def _after(refused: tuple[str, ...]) -> str:
+    return f"; before it: {refused[-1]}" if refused else ""
 
 
 async def _subscriptions(on: Checked) -> Step:

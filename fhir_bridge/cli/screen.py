@@ -50,9 +50,9 @@ def tell_problems(problems: Iterable[InputError]) -> None:
 
 
 def tell_gaps(gaps: Iterable[str]) -> None:
-    """One line for each thing that could not be fetched; the decisions went on without it."""
+    """One line for each thing that could not be fetched, or not as it was first asked for."""
     for gap in gaps:
-        click.echo(f"not fetched: {gap}", err=True)
+        click.echo(f"fetching: {gap}", err=True)
 
 
 def tell_counts(decisions: Sequence[Decision], inputs: Inputs) -> None:

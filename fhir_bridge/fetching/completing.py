@@ -266,6 +266,7 @@ class _Completing:
         except InputError as error:
             self._gaps[f"unreadable: {error.code}"] = None
             return []
+        self._gaps |= dict.fromkeys(f"unreadable: {problem.code}" for problem in document.problems)
         base = self._server.base_url
         return [
             structs.replace(one, full_url=url or f"{base}/{one.label}") if one.view.id else one
@@ -285,7 +286,7 @@ class _Completing:
         """The triggers all of whose chain is here; only a server that knows `based-on` can know it."""
         if not cases:
             return
-        said = await self._searcher.capabilities()
+        said = await self._server.known()
         if "based-on" not in said.parameters.get("Appointment", ()):
             return
         for case in cases:

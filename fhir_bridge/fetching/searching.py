@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.fhir_client.capabilities import NOTHING_SAID, Capabilities
+from fhir_bridge.fhir_client.capabilities import Capabilities
 from fhir_bridge.fhir_client.pages import page_of
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.mapping.profile import Profile
@@ -34,11 +34,19 @@ _ANOTHER_WAY = frozenset({400, 403, 404, 405, 406, 414, 422, 500, 501})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search brought: its pages; whether that is all there is; what went wrong, without values."""
+    """What a search brought: its pages, and whether that is all there is. `refused`: what the server said,
+    without values, to the ways that were tried before; to all of them where there are no pages."""
 
     pages: tuple[bytes, ...] = ()
     is_whole: bool = False
-    gaps: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """The same for people: what is missing, or was asked for in another way."""
+        if not self.pages:
+            return self.refused
+        return tuple(f"{words}; asked in another way" for words in self.refused)
 
 
 class Searcher:
@@ -48,15 +56,6 @@ class Searcher:
         self._server, self._profile = server, profile
         self._taken: dict[str, int] = {}
 
-    async def capabilities(self) -> Capabilities:
-        """What the server says of itself; nothing where it says nothing that can be read."""
-        try:
-            return await self._server.supports()
-        except FhirServerError as error:
-            if error.status is None and error.code != "not-fhir":
-                raise
-            return NOTHING_SAID
-
     async def search(self, name: str, now: datetime, **values: str) -> Found:
         """One search by its key in `searches`, its braces filled with `values`.
 
@@ -64,13 +63,13 @@ class Searcher:
         server that refuses the search itself, in every way, leaves a gap.
         """
         kind, ways = TYPES[name], self._ways(name)
-        said = await self.capabilities()
+        said = await self._server.known()
         if not ways:
             return Found()
         if said.lacks(kind, "search-type"):
-            return Found(gaps=(f"search of {kind}: not supported",))
+            return Found(refused=(f"search of {kind}: not supported",))
         filled = self._values(now, said) | values
-        gaps: list[str] = []
+        refused: list[str] = []
         for at in range(self._taken.get(name, 0), len(ways)):
             way = ways[at]
             try:
@@ -79,13 +78,13 @@ class Searcher:
                 is_last = at + 1 == len(ways)
                 if error.status not in _ANOTHER_WAY or (error.status == 500 and is_last):
                     raise
-                gaps.append(str(error))
+                refused.append(str(error))
                 if error.status == 403:
                     break
             else:
                 self._taken[name] = at
-                return Found(pages, is_whole, tuple(gaps))
-        return Found(gaps=tuple(gaps))
+                return Found(pages, is_whole, tuple(refused))
+        return Found(refused=tuple(refused))
 
     async def _asked(
         self, name: str, queries: tuple[str, ...], values: Mapping[str, str]

@@ -67,7 +67,9 @@ class FhirServer:
         self._authorization = authorization or Anonymous()
         self._exchange = Exchange(self._base, self._http, self._authorization, self._limits, rng or Random())
         self._reading: dict[str, asyncio.Task[bytes]] = {}
+        self._asking, self._finding_out = asyncio.Lock(), asyncio.Lock()
         self._statement: bytes | None = None
+        self._said: Capabilities | None = None
 
     @property
     def base_url(self) -> str:
@@ -107,19 +109,24 @@ class FhirServer:
         As one batch where the server says that it takes batches, else, or where it does not after all, one by
         one. Raises FhirServerError for what would meet every one of them: no answer, no token.
         """
-        wanted = list(dict.fromkeys(names))
-        if len(wanted) > 2 and "batch" in (await self._known()).interactions:
-            parts = [wanted[at : at + MOST_IN_BATCH] for at in range(0, len(wanted), MOST_IN_BATCH)]
-            found = [await self._batched(part) for part in parts]
-        else:
-            found = [None]
-        answered = {name: answer for part in found for name, answer in (part or {}).items()}
+        answered: dict[Name, bytes | FhirServerError] = {}
+        wanted: list[Name] = []
+        for name in dict.fromkeys(names):
+            try:
+                resource_path(*name)
+            except FhirServerError as error:
+                answered[name] = error
+            else:
+                wanted.append(name)
+        if len(wanted) > 2 and "batch" in (await self.known()).interactions:
+            for at in range(0, len(wanted), MOST_IN_BATCH):
+                answered |= await self._batched(wanted[at : at + MOST_IN_BATCH])
         rest = [name for name in wanted if name not in answered]
         singly = await together(self._read_or_refused(name) for name in rest)
         return answered | dict(zip(rest, singly, strict=True))
 
-    async def _batched(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError] | None:
-        """The answers to one batch; None where the server takes none."""
+    async def _batched(self, names: Sequence[Name]) -> dict[Name, bytes | FhirServerError]:
+        """The answers to one batch; none where the server takes no batch after all."""
         paths = [resource_path(*name) for name in names]
         headers = {**_accept(), "Content-Type": FHIR_JSON}
         asked = Asked("POST", self._base, "batch of reads", headers, batch_of(paths))
@@ -127,7 +134,7 @@ class FhirServer:
         if response.status_code in (401, 429) or response.status_code >= 502:
             checked(response, asked.what)
         answers = answers_of(response.content, paths) if response.is_success else None
-        return None if answers is None else dict(zip(names, answers, strict=True))
+        return {} if answers is None else dict(zip(names, answers, strict=True))
 
     async def _read_or_refused(self, name: Name) -> bytes | FhirServerError:
         try:
@@ -136,15 +143,6 @@ class FhirServer:
             if is_of_one(error):
                 return error
             raise
-
-    async def _known(self) -> Capabilities:
-        """What the server says of itself; nothing where it does not say."""
-        try:
-            return await self.supports()
-        except FhirServerError as error:
-            if error.status is None and error.code != "not-fhir":
-                raise
-            return NOTHING_SAID
 
     async def fetch(self, reference: str) -> bytes:
         """What a literal reference names: relative, or absolute on the server's own base or a listed one.
@@ -196,19 +194,39 @@ class FhirServer:
 
     async def capabilities(self) -> bytes:
         """The CapabilityStatement, asked for once; without credentials first, as the standard has it."""
-        if self._statement is None:
-            asked = Asked("GET", self._url("metadata"), "metadata", headers=_accept(), authorised=False)
-            response = await self._answer(asked)
-            if response.status_code in (401, 403):
-                response = await self._answer(Asked("GET", asked.url, asked.what, headers=_accept()))
-            body = checked(response, asked.what).content
-            capabilities_of(body)
-            self._statement = body
-        return self._statement
+        async with self._asking:
+            if self._statement is None:
+                self._statement = await self._asked_for_statement()
+            return self._statement
+
+    async def _asked_for_statement(self) -> bytes:
+        asked = Asked("GET", self._url("metadata"), "metadata", headers=_accept(), authorised=False)
+        response = await self._answer(asked)
+        if response.status_code in (401, 403):
+            response = await self._answer(Asked("GET", asked.url, asked.what, headers=_accept()))
+        body = checked(response, asked.what).content
+        self._said = capabilities_of(body)
+        return body
 
     async def supports(self) -> Capabilities:
         """What the CapabilityStatement says that the server can do."""
-        return capabilities_of(await self.capabilities())
+        if self._said is None:
+            statement = await self.capabilities()
+            self._said = self._said or capabilities_of(statement)
+        return self._said
+
+    async def known(self) -> Capabilities:
+        """The same; nothing where the server does not say, or not in FHIR. Raises FhirServerError where it
+        does not answer."""
+        async with self._finding_out:
+            try:
+                return await self.supports()
+            except FhirServerError as error:
+                if not is_of_one(error):
+                    raise
+                # A server that has no statement has none tomorrow either.
+                self._said = NOTHING_SAID
+                return NOTHING_SAID
 
     async def credentials(self) -> Credentials:
         """What we show the server, in words; a token is asked for where it takes one."""

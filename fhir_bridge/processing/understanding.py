@@ -85,7 +85,7 @@ async def _gathered(
     if source.completes is not None and inputs.resources:
         inputs = await source.completes.complete(run, inputs, (), blocked)
         if inputs.gaps:
-            logger.info("not-fetched", source=source.name, gaps=inputs.gaps)
+            logger.info("fetched-with-gaps", source=source.name, gaps=inputs.gaps)
     return inputs, failure
 
 

@@ -74,7 +74,7 @@ class Asked:
 class FhirServerDouble:
     """One server at `base` of its own port. `rejects` are search parameters it refuses, as `Type.name` or
     `name`; `page_size` is its page when nothing is asked for; `interactions` are the whole system's; `skew`
-    is how many seconds its clock is ahead."""
+    is how many seconds its clock is ahead; without `versions` it shows none, as some EHRs do."""
 
     records: Records = field(default_factory=Records)
     guard: Guard | None = None
@@ -90,6 +90,7 @@ class FhirServerDouble:
     requests: list[Asked] = field(default_factory=list)
     origin: str = ""
     skew: float = 0.0
+    versions: bool = True
     most_at_once: int = 0
     _at_once: int = 0
 
@@ -215,7 +216,12 @@ class FhirServerDouble:
         if label not in self.records.versions:
             return outcome(404, "not-found", f"{label} is not known")
         resource = self.records.get(label)
-        return fhir(resource) if resource else outcome(410, "deleted", f"{label} was deleted")
+        if resource is None:
+            return outcome(410, "deleted", f"{label} was deleted")
+        return fhir(self._shown(resource))
+
+    def _shown(self, resource: Json) -> Json:
+        return resource if self.versions else {key: resource[key] for key in resource if key != "meta"}
 
     async def _vread(self, request: Request) -> Response:
         label = f"{request.path_params['kind']}/{request.path_params['id']}"
@@ -250,7 +256,11 @@ class FhirServerDouble:
             query = urlencode([*(p for p in parameters if p[0] != "_offset"), ("_offset", start + count)])
             links.append({"relation": "next", "url": f"{self.url}/{kind}?{query}"})
         entries = [
-            {"fullUrl": f"{self.url}/{kind}/{one['id']}", "resource": one, "search": {"mode": "match"}}
+            {
+                "fullUrl": f"{self.url}/{kind}/{one['id']}",
+                "resource": self._shown(one),
+                "search": {"mode": "match"},
+            }
             for one in page
         ]
         return fhir(

@@ -70,7 +70,7 @@ def test_what_could_not_be_fetched_is_told(
     file = hospital.write("appointment.json", hospital.appointment())
     ehr.faults.append(Fault("GET Coverage", 403, times=None))
     ran = bridge("map", file, "--fetch")
-    assert ran.code == 0 and "not fetched: search of Coverage by patient: HTTP 403" in ran.err
+    assert ran.code == 0 and "fetching: search of Coverage by patient: HTTP 403" in ran.err
     monkeypatch.setenv("EHR_TOKEN", "wrong")
     ran = bridge("map", file, "--fetch")
     assert ran.code == 5 and "client" in ran.err and ran.out == ""

@@ -230,8 +230,8 @@ async def test_a_server_that_refuses_a_parameter_is_asked_in_another_way(
         assert not any("Juniper" in gap or "p1" in gap for gap in inputs.gaps)
         before = len(ehr.requests)
         await completion.complete(run, inputs_of(LOST))
-    refused = [line for line in ehr.lines("GET Encounter")[2:] if "status=" in line]
-    assert refused == [] and len(ehr.requests) > before
+    again = [line for line in ehr.lines("GET Encounter")[2:] if "status=" in line]
+    assert again == [] and len(ehr.requests) > before
 
 
 async def test_a_type_that_we_may_not_see_leaves_a_gap(ehr: FhirServerDouble, tmp_path: Path) -> None:
@@ -254,12 +254,39 @@ async def test_a_server_that_does_not_answer_decides_nothing(
     ehr.interactions = ()
     ehr.faults.append(Fault(where, 503, times=None))
     run = run_for(ehr, tmp_path)
-    if where == "metadata":
-        assert isinstance(only(run, await completed(ehr, run, LOST)), Call)
-        return
     with pytest.raises(FhirServerError) as error:
         await completed(ehr, run, LOST)
     assert error.value.code == "overloaded"
+
+
+async def test_a_server_that_says_nothing_of_itself_is_asked_all_the_same(
+    ehr: FhirServerDouble, tmp_path: Path
+) -> None:
+    """It is asked for its statement once."""
+    ehr.faults.append(Fault("metadata", 404, times=None))
+    run = run_for(ehr, tmp_path)
+    assert isinstance(only(run, await completed(ehr, run, LOST)), Call)
+    assert ehr.lines("GET metadata") == ["GET metadata"]
+
+
+async def test_what_is_no_reference_is_no_reason_to_give_up(ehr: FhirServerDouble, tmp_path: Path) -> None:
+    """An id that no path can hold is asked for by nobody; the others are, in one batch."""
+    odd = {"actor": reference("Practitioner/{{id}} of today"), "status": "accepted"}
+    run = run_for(ehr, tmp_path)
+    inputs = await completed(ehr, run, {**LOST, "participant": [*LOST["participant"], odd]})
+    assert isinstance(only(run, inputs), Call)
+    assert not any("today" in line for line in ehr.lines())
+
+
+async def test_an_entry_that_cannot_be_read_leaves_a_gap(ehr: FhirServerDouble, tmp_path: Path) -> None:
+    """The others of its page are used."""
+    broken = {"resourceType": "Bundle", "entry": [{"resource": WORLD[11]}, {"resource": "nothing"}]}
+    ehr.faults.append(Fault("GET Encounter", 200, json.dumps(broken).encode()))
+    run = run_for(ehr, tmp_path)
+    inputs = await completed(ehr, run, LOST)
+    decision = only(run, inputs)
+    assert isinstance(decision, Call) and decision.task.task_data.previous_visits
+    assert any(gap.startswith("unreadable") for gap in inputs.gaps)
 
 
 async def test_a_trigger_that_is_gone_is_skipped_and_one_unknown_is_an_error(

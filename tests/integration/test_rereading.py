@@ -23,7 +23,7 @@ from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.settings import Settings, load_settings
-from tests.doubles.case import WORLD
+from tests.doubles.case import LOST, WORLD
 from tests.doubles.faults import Fault
 from tests.doubles.fhir_server import Bearer, FhirServerDouble
 
@@ -134,6 +134,19 @@ async def test_a_version_that_says_the_same_is_sent_once(site: Site) -> None:
     site.ehr.records.change("Patient/p1")
     await site.work()
     assert await site.outcome() == ({"sent": 1}, {}, 1)
+
+
+async def test_an_ehr_without_versions_is_mapped_again_and_sent_once(site: Site) -> None:
+    """Nobody can say that nothing moved; what comes out the same goes out. What moved is seen, too."""
+    site.ehr.versions = False
+    await site.take_in()
+    await site.work()
+    assert await site.outcome() == ({"sent": 1}, {}, 1)
+    site.ehr.records.put({**LOST, "id": "a2", "start": "2026-11-18T14:00:00-05:00"})
+    await site.take_in("Appointment/a2")
+    site.ehr.records.change("Patient/p1", active=False)
+    await site.work()
+    assert await site.outcome() == ({"sent": 1, "skipped": 1}, {"patient-inactive": 1}, 1)
 
 
 async def test_a_new_number_is_the_one_that_is_called(site: Site) -> None:

@@ -156,12 +156,13 @@ def test_where_it_is_kept_must_be_said() -> None:
 def test_a_batch_answers_each_or_is_no_answer() -> None:
     """In order; fewer answers than questions answer none of them."""
     bundle = b"""{"resourceType": "Bundle", "entry": [
-        {"resource": {"resourceType": "Patient"}, "response": {"status": "200 OK"}},
+        {"resource": {"resourceType": "Patient", "id": "p1"}, "response": {"status": "200 OK"}},
         {"response": {"status": "404"}}, {}]}"""
-    answers = answers_of(bundle, 3)
-    assert answers is not None and answers[0] == b'{"resourceType": "Patient"}'
+    paths = ["Patient/p1", "Patient/p2", "Patient/p3"]
+    answers = answers_of(bundle, paths)
+    assert answers is not None and answers[0] == b'{"resourceType": "Patient", "id": "p1"}'
     assert [getattr(answer, "code", None) for answer in answers] == [None, "not-found", "not-found"]
-    assert answers_of(bundle, 2) is None and answers_of(b"{}", 0) is None
+    assert answers_of(bundle, paths[:2]) is None and answers_of(b"{}", []) is None
 
 
 @pytest.mark.parametrize(
