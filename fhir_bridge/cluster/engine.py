@@ -90,7 +90,7 @@ class OnSpark:
         rest = [(line.decode(),) for line in last]
         if rest:
             lines = lines.unionAll(self.spark.createDataFrame(rest, "line string"))
-        count = lines.count()
+        count: int = lines.count()
         try:
             writer = lines.write.mode("error")
             if out.rstrip("/").endswith(".parquet"):
