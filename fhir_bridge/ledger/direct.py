@@ -1,8 +1,9 @@
-"""A whole transaction in a thread of its own, on SQLite: there each statement is a matter of microseconds.
+"""A whole transaction in a thread of its own: there each statement is a matter of microseconds.
 
-Through aiosqlite every statement goes to another thread and back several times, and each time the event loop
-may be busy with other senders; that took longer than the statements. The functions that make up a
-transaction stay the same: what they await here has its answer at once.
+Through aiosqlite every statement goes to another thread and back several times, through asyncio every answer
+of PostgreSQL waits its turn, and each time the event loop may be busy with other senders; that took longer
+than the statements. The functions that make up a transaction stay the same: what they await here has its
+answer at once.
 """
 
 from __future__ import annotations

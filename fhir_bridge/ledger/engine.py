@@ -79,13 +79,18 @@ def open_engine(url: URL) -> AsyncEngine:
 
 
 def direct_engine(engine: AsyncEngine) -> Engine | None:
-    """Another engine on the same SQLite file, for use in a thread; None where the ledger is no file."""
-    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+    """Another engine on the same database, for use in a thread; None where the ledger is no file, but in
+    memory.
+    """
+    if engine.dialect.name == "postgresql":
+        beside = create_engine(engine.url, pool_pre_ping=True, **postgres.arguments(engine.url))
+    elif engine.url.database in (None, "", ":memory:"):
         return None
-    url = engine.url.set(drivername="sqlite+pysqlite")
-    beside = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
+    else:
+        url = engine.url.set(drivername="sqlite+pysqlite")
+        beside = _prepared(create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True))
     use(beside.dialect, cipher_of(engine.dialect))
-    return _prepared(beside)
+    return beside
 
 
 def _prepared(engine: Engine) -> Engine:

@@ -124,9 +124,11 @@ class SqlLedger(Receiving, Protection, Watching):
         """A transaction that may write, all of it without the event loop in between where that is possible:
         for what is done many times a second.
         """
-        if self._direct is None or self._writer is None:
+        if self._direct is None:
             async with self._writing() as connection:
                 return await body(connection)
+        if self._writer is None:
+            return await self._direct.run(body, WRITES)
         async with self._writer:
             return await self._direct.run(body, WRITES)
 
@@ -144,7 +146,15 @@ class SqlLedger(Receiving, Protection, Watching):
     ) -> list[Accepted]:
         """See port.Intakes."""
         taken = Intake(now, now + hold, keep_skips)
-        return await self._at_once(lambda c: intake.accept(c, arrivals, taken, self._salt, heard))
+
+        async def accept(connection: AsyncConnection) -> list[Accepted]:
+            return await intake.accept(connection, arrivals, taken, self._salt, heard)
+
+        if self._writer is None:
+            # On PostgreSQL it may wait for another process that takes in: no sender's attempt behind it.
+            async with self._writing() as connection:
+                return await accept(connection)
+        return await self._at_once(accept)
 
     # -- dispatch --
 
