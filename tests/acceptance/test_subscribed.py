@@ -5,6 +5,7 @@ is found, also when our side was killed in between; everybody is called once (in
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -59,7 +60,9 @@ class Clinic:
 
     def start(self) -> None:
         """`fhir-bridge serve`, up when this returns."""
-        self.process = self.bridge.process("serve", "--port", str(self.port))
+        # Compiled anew at every start it would take seconds.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+        self.process = self.bridge.process("serve", "--port", str(self.port), env=environment)
         assert self.process.stdout is not None
         assert "webhooks" in self.process.stdout.readline()
 
