@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import subscribed
 from fhir_bridge.ledger.collisions import done_again
-from fhir_bridge.ledger.protection import Transactions
+from fhir_bridge.ledger.direct import Answer, Body
 from fhir_bridge.ledger.watched import Known, Sweep, Watch, Watched
+
+
+class Transactions(Protocol):
+    """What these methods need of the ledger."""
+
+    def _reading(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+    def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+    async def _at_once(self, body: Body[Answer]) -> Answer: ...
 
 
 class Watching:
@@ -29,8 +43,7 @@ class Watching:
         self: Transactions, source: str, subscription: str, of: Callable[[Watched], Watched]
     ) -> Watched:
         """Change a subscription and its gaps by a pure function of what they are; gives what they became."""
-        async with self._writing() as connection:
-            return await subscribed.change(connection, source, subscription, of)
+        return await self._at_once(lambda c: subscribed.change(c, source, subscription, of))
 
     async def sweeps(self: Transactions, source: str | None = None) -> list[Sweep]:
         """How far a source, or each, was searched for what changed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Protocol
@@ -147,7 +147,8 @@ class Processor:
                 for message in messages:
                     await self._process_together(source, [message])
                 return
-            understood = [Understood(failure=error.code)]
+            understood = [replace(understood[0], failure=error.code, again=False)]
+        await _note(source, messages, understood)
         pairs = zip(messages, understood, strict=True)
         await self._settle(source.name, [self._settled(message, told) for message, told in pairs])
 
@@ -190,6 +191,16 @@ class Processor:
         finally:
             for each in waits:
                 each.cancel()
+
+
+async def _note(
+    source: ProcessedSource, messages: Sequence[Message], understood: Sequence[Understood]
+) -> None:
+    """Have it noted what the messages say of the source's subscriptions, all in one go."""
+    pairs = zip(messages, understood, strict=True)
+    told = [(each.notification, message.received_at) for message, each in pairs if each.notification]
+    if source.hears is not None and told:
+        await source.hears.heard(told)
 
 
 def _was_dropped(message: Message) -> bool:

@@ -24,9 +24,9 @@ class SourceServer(Protocol):
 class Hears(Protocol):
     """Whoever follows a source's subscriptions."""
 
-    async def heard(self, message: Notification, at: datetime) -> None:
-        """Note a message that came at `at` (aware UTC), and have the source searched where the message does
-        not say what changed. Doing it again changes nothing but a count."""
+    async def heard(self, messages: Sequence[tuple[Notification, datetime]]) -> None:
+        """Note messages, each with when it came (aware UTC), and have the source searched where one does not
+        say what changed. Doing it again changes nothing but a count."""
         ...
 
 

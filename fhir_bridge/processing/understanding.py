@@ -31,12 +31,14 @@ AT_ONCE = 8
 @dataclass(frozen=True, slots=True)
 class Understood:
     """What a message comes to. `failure`: why something of it could not be used, None where all was;
-    `again`: whether that may pass by itself, and nothing of it is to be taken in before."""
+    `again`: whether that may pass by itself, and nothing of it is to be taken in before. `notification`: what
+    was said of the source's subscriptions, None where its source did not send it or it cannot be read."""
 
     arrivals: Sequence[Arrival] = ()
     heard: Sequence[Heard] = ()
     failure: str | None = None
     again: bool = False
+    notification: Notification | None = None
 
 
 async def understand(
@@ -54,10 +56,18 @@ async def understand(
         notification = parse(message.body, route_of(message), name)
     except InputError as error:
         return Understood(failure=error.code)
-    if source.hears is not None and message.method != FETCHED:
-        await source.hears.heard(notification, message.received_at)
+    sent = notification if message.method != FETCHED else None
     if not notification.is_about_events:
-        return Understood()
+        return Understood(notification=sent)
+    understood = await _understood(notification, message, source, blocked, now)
+    return replace(understood, notification=sent)
+
+
+async def _understood(
+    notification: Notification, message: Message, source: ProcessedSource, blocked: Blocked, now: datetime
+) -> Understood:
+    """What a notification of events comes to."""
+    name = f"message {message.id}"
     inputs = inputs_of(notification, name, message.received_at)
     run = source.run(now)
     try:

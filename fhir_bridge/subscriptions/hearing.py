@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -37,35 +38,41 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Notes what one source sends. Doing it again for the same message changes nothing but a count."""
+    """Notes what one source sends. Doing it again for the same messages changes nothing but a count."""
 
     ledger: Watches
     source: str
     numbering: Numbering = "global"
 
-    async def heard(self, message: Notification, at: datetime) -> None:
-        """Note a message that came at `at` (aware UTC); where it leaves open what changed, have the source
-        searched. Raises LedgerError.
+    async def heard(self, messages: Sequence[tuple[Notification, datetime]]) -> None:
+        """Note messages in their order, each with when it came (aware UTC); where one leaves open what
+        changed, have the source searched. Raises LedgerError.
         """
-        doubtful = False
+        of: dict[str, list[tuple[Notification, datetime]]] = {}
+        for message, at in messages:
+            of.setdefault(subscription_of(message), []).append((message, at))
+        for name, told in of.items():
+            await self._heard(name, told)
+
+    async def _heard(self, name: str, told: Sequence[tuple[Notification, datetime]]) -> None:
+        """All of one subscription, in one transaction."""
+        doubtful: list[datetime] = []
 
         def noted(known: Watched) -> Watched:
-            nonlocal doubtful
-            counted = count(known, told_by(message), self.numbering, at)
-            doubtful = counted.doubtful
-            return _noted(counted.watched, message, at)
+            doubtful.clear()
+            for message, at in told:
+                counted = count(known, told_by(message), self.numbering, at)
+                known = _noted(counted.watched, message, at)
+                if counted.doubtful or leaves_open(message):
+                    doubtful.append(at)
+            return known
 
-        name = subscription_of(message)
         after = await self.ledger.change_watched(self.source, name, noted)
-        if fresh := [gap for gap in after.open_gaps if gap.opened_at == at]:
-            log.warning(
-                "events-missing",
-                source=self.source,
-                subscription=name,
-                numbers=[f"{gap.first}-{gap.last}" for gap in fresh],
-            )
-        if doubtful or leaves_open(message):
-            await self.ledger.ask_sweep(self.source, at)
+        came = {at for _, at in told}
+        if fresh := [f"{gap.first}-{gap.last}" for gap in after.open_gaps if gap.opened_at in came]:
+            log.warning("events-missing", source=self.source, subscription=name, numbers=fresh)
+        if doubtful:
+            await self.ledger.ask_sweep(self.source, min(doubtful))
 
 
 def subscription_of(message: Notification) -> str:

@@ -78,7 +78,7 @@ class Site:
         route = notifications.Route(deleted=request.headers.get("x-medplum-deleted-resource"))
         message = notifications.parse(body, route)
         await self.ledger.receive([Received("ehr", body, now, deleted=route.deleted)])
-        await Hearing(self.ledger, "ehr", self.rules.numbering).heard(message, now)
+        await Hearing(self.ledger, "ehr", self.rules.numbering).heard([(message, now)])
         return JSONResponse({"resourceType": "OperationOutcome", "issue": []})
 
     @property
@@ -501,7 +501,7 @@ async def test_the_notifications_of_others_are_heard(tmp_path: Path, corpora: Pa
     async with await open_ledger(tmp_path / "ledger.db", **DESTINATION) as ledger:
         for body in bodies:
             if json.loads(body)["resourceType"] == "Bundle":
-                await Hearing(ledger, "ehr").heard(notifications.parse(body), MONDAY)
+                await Hearing(ledger, "ehr").heard([(notifications.parse(body), MONDAY)])
                 heard += 1
         known = {each.subscription: each for each in await ledger.watched("ehr")}
     assert heard == 10
