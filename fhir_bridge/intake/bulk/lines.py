@@ -75,28 +75,26 @@ def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LIN
     number, offset, held, length = 1, 0, list[bytes](), 0
     skipping = False
     for chunk in pieces:
-        head, newline, rest = chunk.partition(b"\n")
-        if not newline:
-            length += len(chunk)
+        if skipping or length + len(chunk) > most:
+            head, newline, chunk = chunk.partition(b"\n")
+            length += len(head)
+            skipping = skipping or length > most
             if not skipping:
-                held.append(chunk)
-            if length > most:
-                skipping, held = True, []
-            continue
-        length += len(head)
-        if skipping or length > most:
-            yield Block(number, offset, [], is_too_long=True)
-            number, offset = number + 1, offset + length + 1
-            lines: list[bytes] = []
-        else:
-            lines = [b"".join((*held, head)).replace(NUL, INSTEAD)]
-        *whole, tail = rest.replace(NUL, INSTEAD).split(b"\n")
-        lines += whole
-        if lines:
-            yield Block(number, offset, lines)
-            number += len(lines)
-            offset += sum(map(len, lines)) + len(lines)
-        held, length, skipping = [tail], len(tail), False
+                held += (head, newline)
+            elif newline:
+                yield Block(number, offset, [], is_too_long=True)
+                number, offset = number + 1, offset + length + 1
+                held, length, skipping = [], 0, False
+            else:
+                held = []
+                continue
+        data = b"".join((*held, chunk)).replace(NUL, INSTEAD)
+        *whole, tail = data.split(b"\n")
+        if whole:
+            yield Block(number, offset, whole)
+            number += len(whole)
+            offset += len(data) - len(tail)
+        held, length = [tail], len(tail)
         if end is not None and offset >= end:
             return
     if skipping:

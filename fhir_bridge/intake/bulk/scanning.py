@@ -26,6 +26,7 @@ from fhir_bridge.intake.bulk.ties import DIRECTORY, Message, System, Ties, key_o
 _FRONT = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-.]+)"').match
 """How nearly every line begins: what it is and its id."""
 
+_APART = DIRECTORY | {"Slot"}
 _NAMES = {name.encode(): name for name in VIEWS}
 MOST_PROBLEMS = 10_000
 """Of one piece: more are counted as one."""
@@ -52,7 +53,7 @@ class _Scanner:
         self._ties = Ties(writer, system)
         self._flags = IN_CONTEXT if piece.is_context else 0
         self._others: Counter[str] = Counter()
-        self._noise: set[bytes] = set()
+        self._noise: dict[bytes, str] = {}
         self.about = About()
 
     def read(self) -> About:
@@ -96,30 +97,34 @@ class _Scanner:
 
     def _block(self, block: Block) -> None:
         """Long, for it is run for every line."""
-        number, offset, add = block.first, block.offset, self._writer.add
+        number, offset, writer = block.first, block.offset, self._writer
         piece, flags, plain, about = self._piece.number, self._flags, self._ties.plain, self.about
+        noise, others, add_line = self._noise, self._others, writer.add_line
+        resources = triggers = 0
         for line in block.lines:
             front = _FRONT(line)
             kind = _NAMES.get(front[1]) if front else None
-            if front is None or kind is None:
-                self._other(line, number, offset, front[1] if front else None)
-            elif kind in DIRECTORY:
-                add(Stream.DIRECTORY, 0, line, piece, number, offset, -1, flags)
-                about.resources += 1
-            elif kind == "Slot":
-                group = key_of(b"Slot/" + front[2])
-                add(Stream.SLOTS, group, line, piece, number, offset, -1, flags)
-                about.resources += 1
-            else:
-                found = plain(line, kind, front[2])
-                if found is None:
+            if kind is not None and kind not in _APART:
+                group = plain(line, kind, front[2])  # type: ignore[index]  # there is a front
+                if group is None:
                     self._by_view(line, number, offset)
                 else:
-                    add(Stream.RESOURCES, found, line, piece, number, offset, -1, flags)
-                    about.resources += 1
-                    about.triggers += kind in TRIGGER_TYPES
+                    add_line(group, line, piece, number, offset, flags)
+                    resources += 1
+                    triggers += kind in TRIGGER_TYPES
+            elif front is not None and front[1] in noise and _is_whole(line):
+                others[noise[front[1]]] += 1
+            elif front is None or kind is None:
+                self._other(line, number, offset, front[1] if front else None)
+            else:
+                group = key_of(b"Slot/" + front[2]) if kind == "Slot" else 0
+                stream = Stream.SLOTS if kind == "Slot" else Stream.DIRECTORY
+                writer.add(stream, group, line, piece, number, offset, -1, flags)
+                resources += 1
             number += 1
             offset += len(line) + 1
+        about.resources += resources
+        about.triggers += triggers
 
     def _other(self, line: bytes, number: int, offset: int, kind: bytes | None) -> None:
         """Noise, checked to be JSON so that a broken export does not go unnoticed; else what is not as most
@@ -127,13 +132,13 @@ class _Scanner:
         if kind is None or (kind not in self._noise and kind.lower() in _FOLDED):
             self._by_view(line, number, offset)
             return
-        self._noise.add(kind)
+        self._noise[kind] = kind.decode()
         try:
             envelopes.skim(line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             self._problem(unreadable(error, ""), number, offset)
             return
-        self._others[kind.decode()] += 1
+        self._others[self._noise[kind]] += 1
 
     def _by_view(self, line: bytes, number: int, offset: int) -> None:
         """A line read as any document is."""
@@ -183,6 +188,15 @@ class _Scanner:
             line = int(named[1]) if line is None and named is not None else line
             problem = Problem(self._piece.number, line or 0, offset, text, error.code, error.hint)
             self.about.problems.append(problem)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether it is JSON."""
+    try:
+        envelopes.skim(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 _FOLDED = frozenset(name.lower().encode() for name in (*VIEWS, *envelopes.NAMES))

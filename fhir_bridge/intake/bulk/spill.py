@@ -115,6 +115,7 @@ class Writer:
             stream: [[] for _ in range(partitions)]
             for stream in (Stream.RESOURCES, Stream.DIRECTORY, Stream.SLOTS)
         }
+        self._people = self._records[Stream.RESOURCES]
         self.pairs: dict[Stream, list[array[int]]] = {
             stream: [array("Q") for _ in range(partitions)] for stream in PAIRS
         }
@@ -138,6 +139,14 @@ class Writer:
         if url:
             place.append(url)
         place.append(raw)
+        self._size += len(raw) + 256
+        if self._size > BUFFERED:
+            self.flush()
+
+    def add_line(self, group: int, raw: bytes, piece: int, line: int, offset: int, flags: int) -> None:
+        """The same for a line of NDJSON about somebody, as most are."""
+        place = self._people[group % self._partitions]
+        place += (_RECORD.pack(group, offset, piece, line, -1, flags, 0, len(raw)), raw)
         self._size += len(raw) + 256
         if self._size > BUFFERED:
             self.flush()

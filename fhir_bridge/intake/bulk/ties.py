@@ -8,7 +8,7 @@ one key tie strangers, which costs a little memory and changes no decision.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -36,13 +36,20 @@ _KINDS: Mapping[bytes, int] = {
     **{name.encode(): _OTHER for name in _ORDINARY},
 }
 
-_REFERENCE = re.compile(rb'"reference"\s*:\s*"([^"]*)"')
+_REFERENCE = re.compile(
+    rb'"reference"\s*:\s*"(?!(?:%b)/[A-Za-z0-9\-.]+")([^"]*)"' % "|".join(sorted(DIRECTORY)).encode()
+)
+"""A reference to anything but what every partition has at hand."""
+
+_PATIENT_TEXT = re.compile(rb"Patient/[A-Za-z0-9\-._]+").fullmatch
 _LITERAL = re.compile(rb"([A-Z][A-Za-z]+)/([A-Za-z0-9\-._]+)").fullmatch
 _LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
 """An identifier that is no list: a reference's, for the resources that have views have lists of them."""
 
+_EVENTS = frozenset({"Encounter", "Condition", "DiagnosticReport", "Specimen"})
+"""What there is most of, and nobody is called for: of one patient's, what it names oddly is theirs too."""
+
 _URN = re.compile(rb'"urn:[^"\s]+"', re.IGNORECASE)
-_ODD = (b'"Reference"', b'"REFERENCE"', b'"contained"')
 _BARE_TYPES = frozenset({b"Patient", b"Appointment", b"ServiceRequest", b"Encounter"})
 _BARE = tuple(b'"%b/' % name for name in sorted(_BARE_TYPES))
 """How a text begins that stands where a Reference should."""
@@ -59,6 +66,10 @@ class _Known(msgspec.Struct):
 _identifiers = msgspec.json.Decoder(_Known).decode
 
 
+def _has_odd_names(raw: bytes) -> bool:
+    return b'"Reference"' in raw or b'"REFERENCE"' in raw
+
+
 def key_of(name: bytes) -> int:
     """A name's key: its checksum read forwards and backwards, for one of 32 bits has too few values."""
     return crc32(name) << 32 | crc32(name[::-1])
@@ -73,21 +84,47 @@ class Ties:
     def __init__(self, writer: Writer, system: System) -> None:
         self._writer = writer
         self._system = system
+        self._names = writer.pairs[Stream.NAMES]
+        self._count = len(self._names)
 
     def plain(self, raw: bytes, kind: str, id_: bytes) -> int | None:
         """The group of a resource with an id that stands by itself, told by its bytes alone.
 
         None where they do not tell: then its view must be read. Long, for it is run for every resource.
         """
-        if any(odd in raw for odd in _ODD):
+        if b'"contained"' in raw or (kind not in _EVENTS and _has_odd_names(raw)):
             return None
-        named: list[tuple[int, bytes]] = []
-        group = 0
+        texts = _REFERENCE.findall(raw)
         is_patient = kind == "Patient"
-        if is_patient:
-            group = key_of(b"Patient/" + id_)
+        if len(texts) == 1 and not is_patient and _PATIENT_TEXT(texts[0]):
+            group, patients, told = key_of(texts[0]), 1, 1
+            named: Sequence[tuple[int, bytes]] = ()
+        else:
+            found = self._named(texts, key_of(b"Patient/" + id_) if is_patient else 0)
+            if found is None:
+                return None
+            group, named, patients, told = found
+        if kind not in _EVENTS and raw.count(b'"Patient/') > patients:
+            return None
+        if kind in TRIGGER_TYPES and sum(map(raw.count, _BARE)) > told:
+            return None
+        if b'"identifier"' in raw and not self._carried(raw, kind, group):
+            return None
+        if not is_patient:
+            key = key_of(b"%b/%b" % (kind.encode(), id_))
+            self._names[key % self._count].extend((key, group))
+        for what, text in named:
+            self._tie(what, key_of(text), group)
+        return group
+
+    def _named(
+        self, texts: Sequence[bytes], group: int
+    ) -> tuple[int, Sequence[tuple[int, bytes]], int, int] | None:
+        """Of what a resource names: its group, the others, how many are patients, how many of kinds that
+        bare texts are looked for; None where that cannot be told."""
+        named: list[tuple[int, bytes]] = []
         patients = told = 0
-        for text in _REFERENCE.findall(raw):
+        for text in texts:
             literal = _LITERAL(text)
             if literal is None:
                 if text[:1] == b"#":
@@ -102,17 +139,7 @@ class Ties:
                     continue
             if what != _NOBODY:
                 named.append((what, text))
-        if not group or raw.count(b'"Patient/') > patients:
-            return None
-        if kind in TRIGGER_TYPES and sum(map(raw.count, _BARE)) > told:
-            return None
-        if b'"identifier"' in raw and not self._carried(raw, kind, group):
-            return None
-        if not is_patient:
-            self._writer.pair(Stream.NAMES, key_of(b"%b/%b" % (kind.encode(), id_)), group)
-        for what, text in named:
-            self._tie(what, key_of(text), group)
-        return group
+        return (group, named, patients, told) if group else None
 
     def _carried(self, raw: bytes, kind: str, group: int) -> bool:
         """Writes down the identifiers of a resource; False where only its view can tell."""
