@@ -1,6 +1,6 @@
 """The memory of a migration, all its processes together, while the export grows to two gigabytes.
 
-Takes some minutes and three gigabytes of disk: `make bench ARGS=migrate-memory`, or with MIGRATE_MEMORY_MB for
+Takes some minutes and four gigabytes of disk: `make bench ARGS=migrate-memory`; MIGRATE_MEMORY_MB gives
 another size.
 """
 
