@@ -21,6 +21,7 @@ from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.settings import DispatchSettings, Loaded, Settings, Source, load_settings
 from fhir_bridge.settings.model import DEFAULT_SOURCE
+from fhir_bridge.settings.table import Table
 from fhir_bridge.settings.tables import ApiSettings, ClientSettings
 
 if TYPE_CHECKING:
@@ -407,8 +408,8 @@ def calling_rules(settings: Settings, dispatch: DispatchSettings) -> Rules:
 
 
 def completed(config_file: str | None, run: MappingRun, inputs: Inputs) -> Inputs:
-    """The same as `fetched` for a command that maps and sends nothing: the secrets are looked for now."""
-    return asyncio.run(fetched(loaded_settings(config_file).settings, run, inputs))
+    """The same as `fetched` for a command that maps and sends nothing: no key of the endpoint is needed."""
+    return asyncio.run(fetched(loaded_settings(config_file, secrets=False).settings, run, inputs))
 
 
 def pacing_of(settings: Settings, profile: Profile) -> tuple[CallingHours, float | None]:
@@ -513,11 +514,13 @@ def fhir_server_of(settings: Settings, name: str) -> FhirServer | None:
 
 
 def authorization_of(base_url: str, client: ClientSettings) -> Authorization:
-    """How we show a source who we are. Raises SettingsError for a key or token that cannot be used."""
+    """How we show a source who we are. Raises SettingsError for a key or token that cannot be used, or is a
+    secret that is not at hand."""
     from fhir_bridge.fhir_client.authorization import Anonymous, basic, static_bearer
     from fhir_bridge.fhir_client.keys import signing_key
     from fhir_bridge.fhir_client.smart import BackendServices
 
+    _check_at_hand(client, "private_key", "bearer", "password")
     if client.private_key is not None and client.client_id is not None:
         key = signing_key(client.private_key, client.key_id)
         return BackendServices(
@@ -530,11 +533,24 @@ def authorization_of(base_url: str, client: ClientSettings) -> Authorization:
     return Anonymous()
 
 
+def _check_at_hand(table: Table, *secrets: str) -> None:
+    """Whoever loads settings without secrets has None for those that are not there: to go on without them
+    would be to ask as somebody else, or by another way."""
+    for key in secrets:
+        if key in table.model_fields_set and getattr(table, key) is None:
+            raise SettingsError(
+                f"{key}: its secret cannot be found",
+                code="secret-missing",
+                hint="set the environment variable or write the file that bridge.toml names",
+            )
+
+
 def route_of(settings: Settings, client: ClientSettings) -> Route:
     """The way to a source's FHIR server."""
     from fhir_bridge.fhir_client.route import Route
 
     network = settings.network
+    _check_at_hand(network, "proxy")
     return Route(network.proxy, network.ca_bundle, client.certificate, client.certificate_key)
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from fhir_bridge.app import check_steps, loaded_settings
 from fhir_bridge.checkup.step import Mark, Step
 from fhir_bridge.cli.options import json_option
+from fhir_bridge.settings import Loaded
 
 MARKS = {
     Mark.OK: ("✓", "green"),
@@ -42,21 +43,21 @@ def check(config_file: str | None, source: str | None, read: str | None, as_json
     fhir-bridge check ehr
     fhir-bridge check ehr --read Patient/123 --json
     """
-    loaded = loaded_settings(config_file)
+    loaded = loaded_settings(config_file, secrets=False)
     name = loaded.settings.source(source, demand=True).name
     if read is not None and not (len(parts := read.split("/")) == 2 and all(parts)):
         raise click.UsageError(f"--read {read}: write it like Patient/123")
-    steps = asyncio.run(_steps(config_file, name, read, as_json))
+    steps = asyncio.run(_steps(loaded, name, read, as_json))
     if as_json:
         told = {"source": name, "ok": exit_code(steps) == 0, "steps": [asdict(step) for step in steps]}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     return exit_code(steps)
 
 
-async def _steps(config_file: str | None, name: str, read: str | None, quiet: bool) -> list[Step]:
+async def _steps(loaded: Loaded, name: str, read: str | None, quiet: bool) -> list[Step]:
     """The steps, each printed as soon as it is done."""
     console, steps = Console(highlight=False), []
-    async for step in check_steps(loaded_settings(config_file), name, read):
+    async for step in check_steps(loaded, name, read):
         steps.append(step)
         if not quiet:
             print_step(step, console)

@@ -81,7 +81,7 @@ def submit(
     """
     if now is not None and not dry_run:
         raise click.UsageError("--now is only for --dry-run: what is sent is decided by the real time")
-    loaded = loaded_settings(config_file, secrets=fetch or not dry_run)
+    loaded = loaded_settings(config_file, secrets=not dry_run)
     if not dry_run:
         loaded.settings.endpoint()
     run = run_with(loaded, source, dict(overrides), now, demand_source=True)

@@ -88,7 +88,10 @@ class Exchange:
         told = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
         if told is None:
             return backoff(attempt, self._limits, self._rng)
-        return told if told <= self._limits.retry_after_cap else None
+        if told > self._limits.retry_after_cap:
+            return None
+        self._turns.rest(told)
+        return told
 
     def _is_late(self, began: float, wait: float) -> bool:
         return time.monotonic() - began + wait > self._limits.patience

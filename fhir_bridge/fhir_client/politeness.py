@@ -45,11 +45,16 @@ class Turns:
         await self._places.acquire()
         try:
             now = time.monotonic()
-            self._next = max(self._next, now) + self._interval
-            await asyncio.sleep(self._next - self._interval - now)
+            turn = max(self._next, now)
+            self._next = turn + self._interval
+            await asyncio.sleep(turn - now)
         except BaseException:
             self._places.release()
             raise
+
+    def rest(self, seconds: float) -> None:
+        """Nobody's turn comes before these seconds are over: the server asked one of us to wait."""
+        self._next = max(self._next, time.monotonic() + seconds)
 
     async def __aexit__(self, *_error: object) -> None:
         """Give the place back."""

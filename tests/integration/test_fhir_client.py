@@ -264,6 +264,19 @@ async def test_a_read_is_asked_again_when_the_server_says(double: FhirServerDoub
     assert len(double.requests) == 4
 
 
+async def test_when_one_is_asked_to_wait_all_do(double: FhirServerDouble) -> None:
+    """The limit is the server's, not one question's."""
+    double.faults.append(Fault("Patient", 429, headers={"retry-after": "2"}))
+    loop = asyncio.get_running_loop()
+    async with client(double) as server:
+        waiting = asyncio.create_task(server.read("Patient", "p1"))
+        await asyncio.sleep(0.5)
+        began = loop.time()
+        await server.read("Encounter", "e1")
+        assert loop.time() - began > 0.9
+        await waiting
+
+
 async def test_a_server_that_never_has_time_is_left_alone(double: FhirServerDouble) -> None:
     """After a few tries, or at once where it wants us to wait longer than we do."""
     double.faults.append(Fault("Patient", 503, times=None))
