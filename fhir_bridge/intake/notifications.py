@@ -129,7 +129,10 @@ def parse(body: bytes, route: Route | None = None, name: str = "message") -> Not
     # No U+0000, as in a file (fhir/documents.py).
     body = utf8(body, name).replace(rb"\u0000", rb"\ufffd")
     try:
-        return _of_body(body, name)
+        notification = _of_body(body, name)
+        if notification.shape is Shape.RESOURCE and route.label:
+            _check_place(notification.parts, route.label, name)
+        return notification
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise unreadable(error, name, body) from None
 
@@ -158,6 +161,20 @@ def _deletion(route: Route, name: str) -> Notification:
         where = DELETED_HEADER if route.deleted is not None else "the path of a DELETE"
         raise InputError(f"{name}: {where}: not Type/id", code="notification-element")
     return Notification(Shape.DELETION, deletions=(Deletion(target.label),))
+
+
+class _Named(msgspec.Struct):
+    id: Any = None
+
+
+def _check_place(parts: tuple[Part, ...], label: str, name: str) -> None:
+    """Raise InputError for a resource that stands at another place than its own: its versions would be taken
+    for several resources, and each for a call."""
+    for part in parts:
+        if label != f"{part.resource_type}/{msgspec.json.decode(part.raw, type=_Named).id}":
+            raise InputError(
+                f"{name}: id: not the one that the request's path names", code="notification-element"
+            )
 
 
 def _of_body(body: bytes, name: str) -> Notification:

@@ -90,6 +90,7 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
         fingerprint=seen.hexdigest(),
         content=stored,
         read=content,
+        said_at=arrival.said_at,
     )
 
 

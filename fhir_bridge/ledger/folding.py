@@ -117,7 +117,7 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     current = known.by_trigger.get(place)
     last = current.standings.get(standing.trigger) if current else None
     if current and last:
-        if age(standing.version, last.version) is Age.OLDER:
+        if _is_older(arrival, standing, last):
             return _accepted(current, Change.OLDER)
         if last.fingerprint == standing.fingerprint and last.version == standing.version:
             return _accepted(current, Change.UNCHANGED)
@@ -156,6 +156,14 @@ def _is_alone(known: Known, arrival: Arrival) -> bool:
     return (source, arrival.decision.subject.trigger) not in known.by_trigger and (
         key_of(arrival) not in known.by_key
     )
+
+
+def _is_older(arrival: Arrival, standing: Standing, last: Standing) -> bool:
+    """By its version; where none tells, a message that was processed again is as old as when it came."""
+    told = age(standing.version, last.version)
+    if told is not Age.SAME or not arrival.is_late:
+        return told is Age.OLDER
+    return bool(arrival.said_at and last.said_at and arrival.said_at < last.said_at)
 
 
 def _accepted(intent: KnownIntent, change: Change) -> Accepted:

@@ -2,7 +2,8 @@
 for every way in").
 
 A source's messages are taken up in the order in which they came and by one processor at a time, for where no
-version orders two contents of a resource the later message counts; sources go side by side.
+version orders two contents of a resource the later message counts; sources go side by side. One that had to
+wait, or is tried again, `is_late`.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def _message(row: Any) -> Message:
         state=MessageState(row.state),
         error=row.error,
         tries=row.tries,
+        is_late=row.changed_at is not None,
     )
 
 

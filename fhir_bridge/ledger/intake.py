@@ -263,7 +263,7 @@ def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: date
         "reason": standing.reason,
         "fingerprint": standing.fingerprint,
         "content": None if held else standing.content,
-        "changed_at": now,
+        "changed_at": standing.said_at or now,
     }
 
 

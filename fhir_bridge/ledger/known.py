@@ -125,4 +125,5 @@ def _standing(row: Row[Any], intent: KnownIntent) -> Standing:
         reason=row.reason,
         fingerprint=row.fingerprint,
         content=intent.held if row.content is None and goes_by else row.content,
+        said_at=row.changed_at,
     )

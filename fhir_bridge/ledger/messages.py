@@ -35,7 +35,7 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message out of the inbox; `body` is None where retention has cleared it. `tries` counts how often it
-    was taken up."""
+    was taken up; it `is_late` where it waited or failed before, and later ones may have been processed."""
 
     id: int
     source: str
@@ -47,6 +47,7 @@ class Message:
     state: MessageState
     error: str | None
     tries: int
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

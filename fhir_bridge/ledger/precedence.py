@@ -109,7 +109,7 @@ class Standing:
     """What one trigger says last: `decision` is `call`, `skip` or `reject`.
 
     `content` is what the intent takes over, None once retention has cleared it; `read` the same before it was
-    written, where it just arrived.
+    written, where it just arrived. `said_at` is when its source said so (aware UTC), None for now.
     """
 
     trigger: str
@@ -120,6 +120,7 @@ class Standing:
     fingerprint: str
     content: bytes | None
     read: Content | None = field(default=None, compare=False, repr=False)
+    said_at: datetime | None = field(default=None, compare=False)
 
 
 _STRENGTH = {"call": 2, "reject": 1, "skip": 0}

@@ -18,21 +18,29 @@ from fhir_bridge.task_api.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One trigger with its decision. `body` is the trigger as it came, kept where it calls or is rejected."""
+    """One trigger with its decision. `body` is the trigger as it came, kept where it calls or is rejected.
+
+    `said_at` is when its source said so (aware UTC; None: now). Where `is_late`, newer messages of the source
+    may have been taken in since, and only what they say counts where no version tells which is newer.
+    """
 
     source: str
     decision: Decision
     resource_type: str
     body: bytes | None = None
     delivery_id: str | None = None
+    said_at: datetime | None = None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a record of a source says of its person."""
+    """What a record of a source says of its person; `said_at` and `is_late` as in an Arrival."""
 
     source: str
     statement: Statement
+    said_at: datetime | None = None
+    is_late: bool = False
 
 
 class Change(StrEnum):

@@ -18,7 +18,6 @@ from fhir_bridge.ledger.records import Heard
 from fhir_bridge.ledger.states import OUT_OF_HAND, UNDECIDED
 from fhir_bridge.ledger.tables import intents, patients, statements
 from fhir_bridge.ledger.upserts import upsert
-from fhir_bridge.mapping.statements import Statement
 
 Place = tuple[str, str]
 """A source, and an identity or a record of it."""
@@ -38,7 +37,7 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     turned: set[Place] = set()
     for each in heard:
         before = known.get((each.source, each.statement.record), {})
-        if _says_something_new(each.statement, before):
+        if _says_something_new(each, before):
             for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
                 rows.append(_row(each, identity, now))
                 if each.statement.stop != (before[identity].stop if identity in before else None):
@@ -48,11 +47,14 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     return turned
 
 
-def _says_something_new(statement: Statement, before: dict[str, Any]) -> bool:
+def _says_something_new(heard: Heard, before: dict[str, Any]) -> bool:
+    statement = heard.statement
     if not before:
         return statement.stop is not None
     last = next(iter(before.values()))
     told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
+    if heard.is_late and age(told, known) is Age.SAME and heard.said_at and heard.said_at < last.changed_at:
+        return False
     if statement.stop is None and last.stop is not None and known != Version(None, None):
         return told != Version(None, None) and age(told, known) is not Age.OLDER
     return age(told, known) is not Age.OLDER
@@ -67,7 +69,7 @@ def _row(heard: Heard, identity: str, now: datetime) -> dict[str, Any]:
         "stop": said.stop,
         "version_id": said.version_id,
         "last_updated": said.last_updated,
-        "changed_at": now,
+        "changed_at": heard.said_at or now,
     }
 
 

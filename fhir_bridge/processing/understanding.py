@@ -51,7 +51,7 @@ async def understand(
     """
     if message.body is None:
         return Understood(failure=reasons.PAYLOADS_CLEARED)
-    name = f"message {message.id}"
+    name = name_of(message)
     try:
         notification = parse(message.body, route_of(message), name)
     except InputError as error:
@@ -75,7 +75,7 @@ async def _understood(
     except FhirServerError as error:
         logger.warning("source-not-read", message=message.id, source=source.name, error=error.code)
         return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True)
-    return await _decided(run, inputs, blocked, name, failure)
+    return await _decided(run, inputs, blocked, message, failure)
 
 
 async def _gathered(
@@ -136,15 +136,41 @@ def _note(code: str, reference: str, inputs: Inputs, failures: list[str]) -> Non
 
 
 async def _decided(
-    run: MappingRun, inputs: Inputs, blocked: Blocked, name: str, failure: str | None
+    run: MappingRun, inputs: Inputs, blocked: Blocked, message: Message, failure: str | None
 ) -> Understood:
     arrivals, heard = await asyncio.to_thread(run.taken, inputs, blocked)
-    brought = {resource.raw for resource in inputs.resources if resource.origin.file == name}
-    # The message itself is kept: its resources need not be kept once more.
-    arrivals = [replace(each, body=None) if each.body in brought else each for each in arrivals]
     if failure is None and inputs.problems:
         failure = inputs.problems[0].code
-    return Understood(arrivals, heard, failure)
+    return Understood(*_as_said(message, inputs, arrivals, heard), failure)
+
+
+def _as_said(
+    message: Message, inputs: Inputs, arrivals: Sequence[Arrival], heard: Sequence[Heard]
+) -> tuple[list[Arrival], list[Heard]]:
+    """What the message itself brought is said when it came, and is kept with it: its resources need not be
+    kept once more. What was fetched is said now."""
+    name, own, fetched = name_of(message), set[bytes](), set[str]()
+    for one in inputs.resources:
+        if one.origin.file == name:
+            own.add(one.raw)
+    for one in (*inputs.resources, *inputs.context):
+        if one.origin.file != name:
+            fetched.add(one.label)
+    at, late = message.received_at, message.is_late
+
+    def is_own(arrival: Arrival) -> bool:
+        # A deletion that the message tells of has a time, one that was met by asking has none.
+        return arrival.body in own or (arrival.body is None and bool(arrival.decision.subject.last_updated))
+
+    return (
+        [replace(a, body=None, said_at=at, is_late=late) if is_own(a) else a for a in arrivals],
+        [h if h.statement.record in fetched else replace(h, said_at=at, is_late=late) for h in heard],
+    )
+
+
+def name_of(message: Message) -> str:
+    """What a message is called where it must be named without a patient's data."""
+    return f"message {message.id}"
 
 
 def route_of(message: Message) -> Route:

@@ -178,6 +178,69 @@ async def test_without_versions_the_later_message_counts(site: Open) -> None:
         assert await here.intents() == {"skipped": 1, "because already-booked": 1}
 
 
+def unversioned(resource: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """The resource as a server sends it that keeps no versions."""
+    return {name: value for name, value in (resource | changed).items() if name != "meta"}
+
+
+@pytest.mark.parametrize(
+    ("newer", "reason"),
+    [
+        ((unversioned(WANTED, status="entered-in-error"), PERSON), "entered-in-error"),
+        ((unversioned(PERSON, active=False),), "patient-inactive"),
+    ],
+    ids=["the trigger", "the person"],
+)
+async def test_a_message_that_is_tried_again_is_as_old_as_when_it_came(
+    site: Open, newer: tuple[dict[str, Any], ...], reason: str
+) -> None:
+    """What a newer one said since stands, where no version tells."""
+    broken = bundle(unversioned(WANTED), PERSON, {"resourceType": "Patient", "id": "pX"})
+    async with site() as here:
+        await here.told(broken.replace(b'"pX"', b'"p\xe9"'))
+        here.clock[0] += timedelta(minutes=1)
+        await here.told(bundle(*newer))
+        here.clock[0] += timedelta(minutes=1)
+        act = Act("op", "again", here.clock[0])
+        assert await here.ledger.retry_messages(MessageSelection(error="encoding"), act) == 1
+        await here.process()
+        assert await here.ends() == [("failed", "encoding"), DONE]
+        assert await here.intents() == {"skipped": 1, f"because {reason}": 1}
+
+
+async def test_a_message_that_had_to_wait_is_as_old_as_when_it_came(site: Open) -> None:
+    """Its server did not answer, and what came after it needed none."""
+    double = FhirServerDouble()
+    double.records.put(PERSON)
+    double.faults.append(Fault("GET Patient/p1", 503, times=None))
+    async with double.running(), site(client(double)) as here:
+        await here.told(json.dumps(unversioned(WANTED)).encode())
+        assert await here.ends() == [("received", "source-unreachable")]
+        here.clock[0] += timedelta(seconds=1)
+        await here.told(json.dumps(unversioned(WANTED, status="entered-in-error")).encode())
+        double.faults.clear()
+        here.clock[0] += timedelta(minutes=1)
+        await here.process()
+        assert await here.ends() == [DONE, DONE]
+        assert await here.intents() == {"skipped": 1, "because entered-in-error": 1}
+
+
+async def test_a_message_that_is_tried_again_still_brings_what_nobody_said_since(site: Open) -> None:
+    """Nothing of it is lost by being late: its trigger was last heard of before it."""
+    double = FhirServerDouble()
+    double.faults.append(Fault("GET", 503, times=None))
+    async with double.running(), site(client(double)) as here:
+        await here.told(bundle(unversioned(WANTED, status="entered-in-error"), PERSON))
+        here.clock[0] += timedelta(seconds=1)
+        await here.told(json.dumps(unversioned(WANTED)).encode())
+        double.faults.clear()
+        double.records.put(PERSON)
+        here.clock[0] += timedelta(minutes=1)
+        await here.process()
+        assert await here.ends() == [DONE, DONE]
+        assert await here.intents() == READY
+
+
 @pytest.mark.parametrize(
     "deletion",
     [

@@ -280,6 +280,20 @@ def test_what_is_no_fhir_is_told_at_the_door(body: bytes, code: str) -> None:
         assert "Juniper" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [{"resourceType": "Appointment"}, {**APPOINTMENT, "id": "a2"}, {**PATIENT, "id": "a1"}],
+    ids=["no id", "another id", "another type"],
+)
+def test_a_resource_at_the_path_of_another_one_is_refused(body: dict[str, Any]) -> None:
+    """Without its id each version of it would be another appointment, and another call."""
+    place = {"method": "PUT", "resource_type": "Appointment", "resource_id": "a1"}
+    with pytest.raises(InputError) as caught:
+        told(body, **place)
+    assert caught.value.code == "notification-element"
+    assert len(told(APPOINTMENT, **place).parts) == 1
+
+
 @pytest.mark.parametrize("route", [Route(deleted="Juniper Sample"), Route("DELETE")])
 def test_a_deletion_of_nothing_is_unreadable(route: Route) -> None:
     """Neither header nor path names Type/id."""
