@@ -33,6 +33,8 @@ REASON = {
     "recently-called": "this number was called a short while ago (dispatch.min_gap); a worker sends it later",
     "pacing": "as many go in an hour as dispatch.pace allows; a worker sends it when its turn comes",
     "source-unreachable": "its source did not answer when read again before the call; a worker asks on",
+    "not-read-again": "a fault of fhir-bridge kept it from being read again before the call: "
+    "report what the log says",
     "mapped-again": "its source said something new before the call; a worker goes on by that",
     "payloads-cleared": "it was old and nobody settled it: what it said was cleared (retention.payloads)",
     "not-in-pilot": "the number is none of dispatch.pilot",

@@ -12,11 +12,13 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from fhir_bridge.errors import FhirServerError
+from fhir_bridge.errors import FhirServerError, LedgerError
+from fhir_bridge.faults import location
 from fhir_bridge.ledger.port import Intakes
 from fhir_bridge.ledger.records import Arrival, Change, Claimed, Defer, Heard
 
 SOURCE_UNREACHABLE = "source-unreachable"
+NOT_READ_AGAIN = "not-read-again"
 MAPPED_AGAIN = "mapped-again"
 
 ASK_AGAIN = timedelta(minutes=1)
@@ -65,6 +67,11 @@ class Rereading:
         except FhirServerError as error:
             log.warning("source-not-read-again", intent=claimed.id, source=claimed.source, error=error.code)
             return Defer(claimed, now + ASK_AGAIN, SOURCE_UNREACHABLE, now)
+        except LedgerError:
+            raise
+        except Exception as error:  # a fault of ours must hold up one call, and not the worker
+            log.error("reading-again-fault", intent=claimed.id, source=claimed.source, fault=location(error))
+            return Defer(claimed, now + ASK_AGAIN, NOT_READ_AGAIN, now)
         if said is None:
             return None
         arrivals, heard = said

@@ -20,7 +20,15 @@ from fhir_bridge.errors import FhirServerError, InputError
 from fhir_bridge.fetching.searching import Found, Searcher
 from fhir_bridge.fhir import documents
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Consent, Coverage, Encounter, RelatedPerson, View
+from fhir_bridge.fhir.views import (
+    TRIGGER_TYPES,
+    Appointment,
+    Consent,
+    Coverage,
+    Encounter,
+    RelatedPerson,
+    View,
+)
 from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.fhir_client.together import together
@@ -39,6 +47,9 @@ SEARCHES: dict[type[View], str] = {
     Consent: "consents",
 }
 """What is asked for of a patient → the search that brings it."""
+
+DECIDING = frozenset({"appointments", "chain", "consents"})
+"""The searches that may bring why nobody is to be called; the others only inform a call."""
 
 OPEN_SKIPS = frozenset({"consent-missing"})
 """Skips that what is fetched may turn; every other one stands by what is at hand."""
@@ -73,6 +84,7 @@ class Completion:
         blocked: Blocked = NOBODY_BLOCKED,
         *,
         patience: float | None = PATIENCE,
+        only_deciding: bool = False,
     ) -> Inputs:
         """The inputs with all their decisions need, as far as the server has it; `inputs` stay as they are.
 
@@ -80,11 +92,14 @@ class Completion:
         one that is gone is `deleted`. Everything else joins the context. Each thing is asked for once.
         Raises FhirServerError where the server does not answer, does not know us or takes too long (then
         nothing may be decided: it may know why nobody must be called), and for a trigger it does not know.
-        What it merely has not, or does not give us, is in `gaps`. `patience`: seconds for all of it.
+        What it merely has not, or does not give us, is in `gaps`. `patience`: seconds for all of it. With
+        `only_deciding` just that is asked for which may say that nobody is to be called: no request can be
+        made of it.
         """
         try:
             async with asyncio.timeout(patience):
-                return await _Completing(self.server, self._searcher, run, inputs, blocked).whole(triggers)
+                completing = _Completing(self.server, self._searcher, run, inputs, blocked, only_deciding)
+                return await completing.whole(triggers)
         except TimeoutError:
             raise FhirServerError("completing a case took too long", code="timeout") from None
 
@@ -102,9 +117,16 @@ class _Completing:
     """The completing of one message."""
 
     def __init__(
-        self, server: FhirServer, searcher: Searcher, run: MappingRun, inputs: Inputs, blocked: Blocked
+        self,
+        server: FhirServer,
+        searcher: Searcher,
+        run: MappingRun,
+        inputs: Inputs,
+        blocked: Blocked,
+        only_deciding: bool,
     ) -> None:
         self._server, self._searcher, self._run, self._blocked = server, searcher, run, blocked
+        self._only_deciding = only_deciding
         self._inputs = replace(
             inputs,
             resources=list(inputs.resources),
@@ -152,7 +174,7 @@ class _Completing:
             *self._searches(wanted, found.cases),
             *filter(_is_worth_it, wanted.references),
         ]
-        new = [each for each in dict.fromkeys(asked_for) if each not in self._asked]
+        new = [each for each in dict.fromkeys(asked_for) if each not in self._asked and self._is_meant(each)]
         room = MOST_FETCHED * len(open_) - len(self._asked)
         if len(new) > room:
             self._gaps["more is referred to than is fetched for one case"] = None
@@ -163,6 +185,13 @@ class _Completing:
             else:
                 found.searches.append(each)
         return found
+
+    def _is_meant(self, asked: Missing | Search) -> bool:
+        if not self._only_deciding:
+            return True
+        if isinstance(asked, Missing):
+            return asked.target.type in TRIGGER_TYPES or asked.target.type == "Patient"
+        return asked[0] in DECIDING
 
     def _is_open(self, case: Case) -> bool:
         decision = decide(case, self._run.profile, self._run.now, self._blocked)

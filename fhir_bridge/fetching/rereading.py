@@ -1,5 +1,5 @@
-"""The trigger, its patient and its order read once more before the call, and mapped anew where one moved
-(delivery, "Before a byte is sent", 3)."""
+"""The trigger, its patient and its order read once more before the call, what else may stand against it
+searched for, and all mapped anew where something moved (delivery, "Before a byte is sent", 3)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.mapping.decision import Call
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping_run import MappingRun
 
@@ -70,12 +71,21 @@ class Rereader:
         found = {label: answers[name] for label, name in names.items()}
         now = {label: self._read(label, answer) for label, answer in found.items()}
         _check_known(trigger, patient, found)
-        if all(_is_same(resource, seen.get(label)) for label, resource in now.items()):
+        if now[trigger] is None and isinstance(found[trigger], bytes):
+            raise FhirServerError("the trigger cannot be read any more", code="not-fhir")
+        is_same = all(_is_same(resource, seen.get(label)) for label, resource in now.items())
+        if is_same and await self._is_still_wanted(trigger, now):
             return None
         return await self._mapped(trigger, now)
 
+    async def _is_still_wanted(self, trigger: str, now: Mapping[str, Resource[View] | None]) -> bool:
+        """Whether what the source holds now still calls for the trigger, though neither it nor its patient
+        moved: the same care may be booked by another appointment, or a consent taken back."""
+        arrivals, _ = await self._mapped(trigger, now, only_deciding=True)
+        return all(isinstance(each.decision, Call) for each in arrivals)
+
     async def _mapped(
-        self, trigger: str, now: Mapping[str, Resource[View] | None]
+        self, trigger: str, now: Mapping[str, Resource[View] | None], *, only_deciding: bool = False
     ) -> tuple[list[Arrival], list[Heard]]:
         """The trigger decided anew, its case completed; a Skip where it is gone."""
         there = {label: resource for label, resource in now.items() if resource is not None}
@@ -86,7 +96,7 @@ class Rereader:
         )
         blocked = await self._blocked()
         run = replace(self._run, now=self._clock())
-        inputs = await self._completion.complete(run, inputs, blocked=blocked)
+        inputs = await self._completion.complete(run, inputs, blocked=blocked, only_deciding=only_deciding)
         return run.taken(inputs, blocked)
 
     def _read(self, label: str, answer: bytes | FhirServerError) -> Resource[View] | None:

@@ -100,6 +100,18 @@ class Hospital:
         return None if said is None else (said, [])
 
 
+@dataclass
+class Faulty:
+    """A reader with a fault over one trigger; of the others nothing moved."""
+
+    trigger: str
+
+    async def read_again(self, trigger: str, patient: str, seen: Mapping[str, str]) -> None:
+        """See SourceReader."""
+        if trigger == self.trigger:
+            raise ValueError("unforeseen")
+
+
 async def test_what_moved_at_the_source_is_what_is_sent(delivery: Any, arrivals: Any, clock: Clock) -> None:
     """A new number is called, who died is not; what is the same, or nothing moved, goes as it is."""
     calls = {name: arrivals.call(f"Appointment/{name}", phone=phone(n)) for n, name in enumerate("abcd")}
@@ -120,6 +132,17 @@ async def test_what_moved_at_the_source_is_what_is_sent(delivery: Any, arrivals:
         assert (await running.ledger.show("Appointment/b"))["request"]["phone_number"] == phone(77)
         assert (await running.stats())["tasks"] == 3
         assert sorted(hospital.asked) == [f"Appointment/{name}" for name in "abbcd"]
+
+
+async def test_a_fault_over_one_call_holds_up_no_other(delivery: Any, arrivals: Any, clock: Clock) -> None:
+    """What nobody foresaw while it was read again: it waits, and the worker goes on."""
+    async with delivery(clock=clock) as running:
+        running.dispatcher.rereading = Rereading(running.ledger, {"ehr": Faulty("Appointment/a")})
+        calls = [arrivals.call("Appointment/a"), arrivals.call("Appointment/b", phone=phone(2))]
+        await running.ledger.accept(calls, now=clock())
+        await running.drain(1)
+        assert await running.states() == {"ready": 1, "sent": 1}
+        assert await running.reasons() == {"not-read-again": 1}
 
 
 async def test_a_source_that_does_not_answer_is_waited_for(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -96,11 +97,14 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def test_what_did_not_move_is_asked_for_once_and_sent(site: Site) -> None:
-    """Trigger, patient and order, in one request where the server takes batches."""
+    """Trigger, patient and order, in one request where the server takes batches; and whatever else may have
+    come to stand against the call."""
     await site.take_in()
     await site.work()
     assert await site.outcome() == ({"sent": 1}, {}, 1)
-    assert [line for line in site.ehr.lines() if line != "GET metadata"] == ["POST "]
+    asked, *searches = [line.partition("?")[0] for line in site.ehr.lines() if line != "GET metadata"]
+    assert asked == "POST "
+    assert sorted(searches) == ["GET Appointment", "GET Appointment", "GET Consent"]
 
 
 async def test_an_appointment_that_was_made_good_meanwhile_calls_nobody(site: Site) -> None:
@@ -125,6 +129,38 @@ async def test_a_patient_who_died_meanwhile_is_not_called(site: Site) -> None:
     site.ehr.records.change("Patient/p1", deceasedDateTime="2026-11-22")
     await site.work()
     assert await site.outcome() == ({"skipped": 1}, {"patient-deceased": 1}, 0)
+
+
+BOOKED_ANEW = {
+    "resourceType": "Appointment",
+    "id": "a2",
+    "status": "booked",
+    "created": "2026-11-23T14:59:00Z",
+    "start": "2026-12-04T10:00:00-05:00",
+    "participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}],
+    "basedOn": [{"reference": "ServiceRequest/s1"}],
+}
+DENIAL = {
+    "resourceType": "Consent",
+    "id": "n1",
+    "status": "active",
+    "scope": {"coding": [{"code": "patient-privacy"}]},
+    "patient": {"reference": "Patient/p1"},
+    "provision": {"type": "deny"},
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [(BOOKED_ANEW, "already-booked"), (DENIAL, "consent-denied")],
+    ids=["booking", "denial"],
+)
+async def test_what_is_new_at_the_ehr_stops_the_call(site: Site, what: dict[str, Any], reason: str) -> None:
+    """Another resource than those that the call was made of: neither trigger nor patient moved."""
+    await site.take_in()
+    site.ehr.records.put(what)
+    await site.work()
+    assert await site.outcome() == ({"skipped": 1}, {reason: 1}, 0)
 
 
 async def test_a_version_that_says_the_same_is_sent_once(site: Site) -> None:
