@@ -101,7 +101,7 @@ class OnSpark:
             if "PATH_ALREADY_EXISTS" not in str(getattr(error, "getCondition", lambda: "")()):
                 raise
             raise UsageError(f"{out} is there already", hint="remove it, or name another folder") from None
-        return int(count)
+        return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,9 @@ def _may_be_asked(gap: Gap, now: datetime) -> bool:
 def _to_sweep(known: Known, rules: WatchRules, now: datetime) -> tuple[Criteria, ...]:
     """All criteria where somebody asked or nothing else fills a gap; else those whose time it is."""
     watch = known.watch
-    rested = watch.fetched_at is None or now - watch.fetched_at >= rules.fetch_every
+    fails = any(sweep.error for sweep in known.sweeps)
+    pause = max(rules.fetch_every, SEARCH_AGAIN) if fails else rules.fetch_every
+    rested = watch.fetched_at is None or now - watch.fetched_at >= pause
     if rested and (watch.asked_at is not None or any(_wants_search(e, now) for e in known.watched)):
         return rules.criteria
     done = {sweep.criteria: sweep for sweep in known.sweeps}

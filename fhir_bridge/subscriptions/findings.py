@@ -39,6 +39,7 @@ def findings(known: Known, rules: WatchRules, now: datetime, *, can_search: bool
     return [
         *_silence(known, rules, now),
         *(finding for each in known.watched for finding in _of_subscription(each, rules, now, can_search)),
+        *_gone(known),
         *(finding for each in known.sweeps for finding in _of_sweep(each, now)),
     ]
 
@@ -72,10 +73,6 @@ def _of_subscription(
         yield Finding(
             "subscription-" + watched.state, says, advice, name, alarm=not mends or watched.revivals > 1
         )
-    elif watched.state == "gone":
-        yield Finding(
-            "subscription-gone", "its server has it no more", "`fhir-bridge subscribe create`", name
-        )
     if watched.state not in GONE:
         yield from _heartbeat(watched, now)
         yield from _end(watched, rules, now, can_search)
@@ -84,6 +81,15 @@ def _of_subscription(
         says = f"its event numbers began anew {watched.restarts} times without a handshake"
         advice = 'its server may number each message for itself: set numbering = "per-bundle", or "none"'
         yield Finding("numbers-begin-anew", says, advice, name, alarm=False)
+
+
+def _gone(known: Known) -> Iterator[Finding]:
+    """Where another took its place there is nothing to do."""
+    if not any(each.state == "active" and each.subscription != WHOLE_SOURCE for each in known.watched):
+        for each in known.watched:
+            if each.state == "gone":
+                advice = "`fhir-bridge subscribe create`"
+                yield Finding("subscription-gone", "its server has it no more", advice, each.subscription)
 
 
 def _heartbeat(watched: Watched, now: datetime) -> Iterator[Finding]:

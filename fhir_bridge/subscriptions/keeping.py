@@ -24,6 +24,8 @@ from fhir_bridge.subscriptions.watch_rules import WatchRules
 
 BACKPORT_TOPICS = ("code", "http://hl7.org/fhir/fhir-types|SubscriptionTopic")
 PAGE = ("_count", "100")
+REFUSED = frozenset({"http-400", "http-405", "http-422", "http-501", "not-found", "forbidden"})
+"""A search that the server does not do, or not for us."""
 
 
 class Server(Protocol):
@@ -141,8 +143,8 @@ class Keeper:
             async for page in self.server.search(kind, [*asked, PAGE]):
                 topics = (topic_of(resource) for resource in _resources(page))
                 found |= {topic.url: topic for topic in topics if topic is not None and topic.is_usable}
-        except FhirServerError:
-            if not found:
+        except FhirServerError as error:
+            if error.code not in REFUSED and not found:
                 raise
         return list(found.values())
 
@@ -157,8 +159,8 @@ class Keeper:
                 if (kept := kept_of(resource)) is not None
             ]
         except FhirServerError as error:
-            if error.code in ("unreachable", "timeout", "unauthorized"):
-                raise
+            if error.code not in REFUSED:
+                raise  # there may be one that it cannot show now: a second would bring everything twice
             found = await self._known()
         known = {each.subscription for each in await self.ledger.watched(self.rules.source) if each.ours}
         return [kept for kept in found if kept.endpoint == self.rules.endpoint or kept.label in known]

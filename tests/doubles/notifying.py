@@ -48,8 +48,8 @@ class Event:
 class Notifier:
     """Posts what changes on `server` to whoever subscribed there. All of its manners can be changed.
 
-    `losing`: events are counted and never posted, until it is False again. `deliveries` are the answers it
-    got: status, or what went wrong.
+    `most` events are given at a time by `$events`. `losing`: events are counted and never posted, until it is
+    False again. `deliveries` are the answers it got: status, or what went wrong.
     """
 
     server: FhirServerDouble
@@ -64,6 +64,7 @@ class Notifier:
     numbers_as_text: bool = True
     demands_fhir: bool = True
     offers_events: bool = True
+    most: int | None = None
     names_itself: str | None = None
     losing: bool = False
     deliveries: list[str] = field(default_factory=list)
@@ -269,7 +270,7 @@ class Notifier:
         first = int(request.query_params.get("eventsSinceNumber", 0))
         last = int(request.query_params.get("eventsUntilNumber", 10**9))
         found = [e for e in self.events.get(subscription.id, []) if first <= e.number <= last]
-        return fhir(self._bundle(subscription, "query-event", found))
+        return fhir(self._bundle(subscription, "query-event", found[: self.most]))
 
     async def _status(self, request: Request) -> Response:
         self._note(request)

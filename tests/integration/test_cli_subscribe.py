@@ -14,6 +14,7 @@ import pytest
 
 from fhir_bridge.subscriptions.offered import TOPIC_CANONICAL
 from tests.conftest import Bridge
+from tests.doubles.faults import Fault
 from tests.doubles.fhir_server import FhirServerDouble
 from tests.doubles.notifying import Notifier
 
@@ -232,6 +233,17 @@ def test_a_server_without_subscriptions_says_so(bridge: Bridge, ehr: Any) -> Non
     ran = bridge("subscribe", "create")
     assert (ran.code, "no Subscriptions" in ran.err) == (2, True)
     assert at.server.lines("POST") == []
+
+
+def test_a_server_that_cannot_list_now_gets_no_second_one(bridge: Bridge, ehr: Any) -> None:
+    """The first may be there; one that never lists is asked about those we know."""
+    at = ehr()
+    bridge("subscribe", "create")
+    at.server.faults.append(Fault(r"GET Subscription\?", status=500, times=None))
+    assert bridge("subscribe", "create").code == 5
+    at.server.faults[-1].status = 405
+    assert bridge("subscribe", "create").out.count("was there already") == 2
+    assert len(at.subscriptions) == 2
 
 
 def test_a_status_in_the_criteria_is_refused(bridge: Bridge, ehr: Any) -> None:

@@ -235,6 +235,20 @@ async def test_events_that_the_server_no_longer_has_are_searched_for(tmp_path: P
         assert {"Appointment/a1", "Appointment/a2"} <= set(await at.labels())
 
 
+async def test_a_server_that_gives_a_few_at_a_time_is_asked_on(tmp_path: Path) -> None:
+    """Each answer is kept; what comes after the last of them is asked for next."""
+    async with site(tmp_path) as at:
+        kept = await at.subscribe()
+        at.notifier.losing, at.notifier.most = True, 2
+        await at.change(*(appointment(number) for number in range(1, 6)))
+        at.notifier.losing = False
+        await at.change(appointment(6))
+        await at.look(sweep_every=timedelta())
+        assert await at.missed() == []
+        assert len(at.hospital.lines(f"GET {kept.label}/$events")) == 3
+        assert len(await at.labels()) == 5
+
+
 async def test_a_server_that_fails_is_asked_again_later(tmp_path: Path) -> None:
     """Its events may come yet; meanwhile the gap stays open, with the reason."""
     async with site(tmp_path) as at:

@@ -106,6 +106,22 @@ def test_news_without_content_make_one_search_at_a_time() -> None:
     assert due(just_now, RULES, MONDAY + 10 * MINUTE / 60).sweep == RULES.criteria
 
 
+def test_a_search_that_fails_is_not_made_every_few_seconds() -> None:
+    """Whoever asks for it, and whatever is missed."""
+    failed = tuple(replace(each, error="http-503") for each in SWEPT)
+    rules = replace(RULES, sweep_every=timedelta())
+    asked = known(with_gap(error="events-incomplete"), sweeps=failed, asked_at=MONDAY, fetched_at=MONDAY)
+    assert due(asked, rules, MONDAY + MINUTE / 2).sweep == ()
+    assert due(asked, rules, MONDAY + MINUTE).sweep == rules.criteria
+
+
+def test_a_subscription_that_another_took_the_place_of_is_no_alarm() -> None:
+    """Only where nothing tells us any more."""
+    gone = replace(SUBSCRIPTION, subscription="Subscription/0", state="gone")
+    assert told(known(gone))["subscription-gone"].alarm
+    assert "subscription-gone" not in told(known(gone, SUBSCRIPTION))
+
+
 def test_a_server_is_asked_how_a_subscription_stands_now_and_then() -> None:
     """One that names none, or that is gone, cannot be asked about."""
     unchecked = replace(SUBSCRIPTION, check_at=None)
