@@ -16,6 +16,10 @@ demo: $(VENV)/.ready ## a made-up hospital's appointments become tasks at an emu
 test: $(VENV)/.ready ## every test but the long ones, on all cores
 	@$(RUN)/pytest -n $(AT_ONCE) --dist worksteal $(ARGS)
 
+fuzz: $(VENV)/.ready ## coverage-guided fuzzing of what anybody may send, for FUZZ_SECONDS (60)
+	@UV_PROJECT_ENVIRONMENT=$(VENV) $$(command -v uv || echo $(RUN)/uv) sync --frozen --quiet --inexact --group fuzz
+	@mkdir -p .fuzz && $(RUN)/python tests/fuzz/fuzz_door.py -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 .fuzz
+
 chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; writes docs/reliability.md anew
 	@CHAOS_INTENTS=$${CHAOS_INTENTS:-10000} CHAOS_REPORT=docs/reliability.md \
 		$(RUN)/pytest -s tests/acceptance/test_chaos.py $(ARGS)
@@ -42,7 +46,7 @@ wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here, the virtual environment too
-	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/out
+	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz benchmarks/out
 
 $(VENV)/.ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup $(VENV)

@@ -309,6 +309,7 @@ def processor_of(
         lambda source: do_not_call_of(ledger, source),
         clock or utc_now,
         loaded.settings.serve.poll,
+        loaded.settings.dispatch.lease,
     )
 
 
@@ -371,7 +372,11 @@ def served_sources(settings: Settings) -> list[str]:
 
 
 def processed_source(
-    loaded: Loaded, name: str, ledger: SqlLedger | None = None, server: FhirServer | None = None
+    loaded: Loaded,
+    name: str,
+    ledger: SqlLedger | None = None,
+    server: FhirServer | None = None,
+    overrides: Mapping[str, str] | None = None,
 ) -> ProcessedSource:
     """A source with its rules; its FHIR server where it can be read; and, with a ledger, who takes note of
     what its subscriptions tell."""
@@ -380,7 +385,7 @@ def processed_source(
     from fhir_bridge.subscriptions.hearing import Hearing
 
     own = loaded.settings.source(name).settings
-    run = run_with(loaded, name, {}, None)
+    run = run_with(loaded, name, overrides or {}, None)
     return ProcessedSource(
         name,
         lambda now: replace(run, now=now),

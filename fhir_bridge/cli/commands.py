@@ -28,6 +28,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "serve": Entry("serve:serve", "Take Subscription webhooks, keep them, and send what they call for."),
         "migrate": Entry("migrate:migrate", "Preview a whole export; with --send, keep and send it."),
         "worker": Entry("worker:worker", "Send what is due from the ledger, until stopped."),
+        "replay": Entry(
+            "replay:replay", "Map recorded messages again, and show what would be decided otherwise."
+        ),
         "pause": Entry("pause:pause", "Send nothing any more, or nothing of one source, until `resume`."),
         "resume": Entry("pause:resume", "Let what was paused go on."),
     },

@@ -60,7 +60,7 @@ def serve(
     if not no_worker:
         loaded.settings.endpoint()
     _allow_connections()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(loaded, Listening(host, port, tls_cert, tls_key), insecure, not no_worker))
 
 
@@ -128,7 +128,7 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     """uvloop where there is one."""
     try:
         import uvloop

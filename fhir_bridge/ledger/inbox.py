@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Update, bindparam, func, literal, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.locks import Lock, hold
-from fhir_bridge.ledger.many import execute_many, insert_many
+from fhir_bridge.ledger.many import execute_many, insert_at_once
 from fhir_bridge.ledger.messages import (
     InboxLag,
     Message,
@@ -51,7 +51,7 @@ async def store(connection: AsyncConnection, batch: Sequence[Received], salt: by
         if is_new:
             seen.add(place)
             rows.append(_row(message, digest))
-    await insert_many(connection, inbox, rows)
+    await insert_at_once(connection, inbox, rows)
     return answers
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from fhir_bridge.ledger.precedence import Version
+
 FETCHED = "FETCHED"
 """The method of a message that no request brought: we fetched it, so it is no sign that its source lives."""
 
@@ -83,6 +85,17 @@ class MessageSelection:
     error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was last decided on a trigger, from which version of it; `task` is the JSON of the request's
+    draft, None where retention has cleared it."""
+
+    decision: str
+    reason: str | None
+    version: Version
+    task: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import inbox
+from fhir_bridge.ledger import decided, inbox
 from fhir_bridge.ledger.collisions import done_again
 from fhir_bridge.ledger.direct import Answer, Body
-from fhir_bridge.ledger.messages import InboxLag, Message, MessageSelection, Received, Settled, Take
+from fhir_bridge.ledger.messages import Decided, InboxLag, Message, MessageSelection, Received, Settled, Take
 from fhir_bridge.ledger.records import Act
 
 ROWS_AT_ONCE = 50
@@ -80,6 +80,11 @@ class Receiving:
         """Have failed messages processed again; gives how many."""
         async with self._acting(act, "retry-messages", _told(selection)) as connection:
             return await inbox.retry(connection, selection, act.at)
+
+    async def decided(self: Transactions, source: str, names: Collection[str]) -> dict[str, Decided]:
+        """What was last decided on each of these triggers that is known."""
+        async with self._reading() as connection:
+            return await decided.decided(connection, source, names)
 
     async def messages(self: Transactions, selection: MessageSelection) -> AsyncIterator[Message]:
         """Messages in their order, with PHI; read in parts."""

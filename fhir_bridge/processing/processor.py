@@ -28,9 +28,6 @@ from fhir_bridge.processing.understanding import Understood, understand
 
 logger = structlog.get_logger(__name__)
 
-LEASE = timedelta(minutes=5)
-"""How long a processor may be silent before its messages are taken up again."""
-
 BATCH = 64
 BATCH_BYTES = 16 * 2**20
 MOST_TRIES = 5
@@ -70,13 +67,14 @@ class BlockedOf(Protocol):
 @dataclass(slots=True)
 class Processor:
     """Processes messages of these sources. `wake` is set when something came; without it the inbox is looked
-    into each `poll`."""
+    into each `poll`. After `lease` of silence its messages are taken up by another."""
 
     ledger: Inbox
     sources: Mapping[str, ProcessedSource]
     blocked_of: BlockedOf
     clock: Callable[[], datetime]
     poll: timedelta = timedelta(seconds=1)
+    lease: timedelta = timedelta(minutes=2)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     token: str = field(default_factory=lambda: uuid4().hex)
 
@@ -105,7 +103,7 @@ class Processor:
     async def step(self, stop: asyncio.Event) -> int:
         """Process the next messages that are due; gives how many there were. Raises LedgerError."""
         now = self.clock()
-        taken = await self.ledger.take_messages(Take(self.token, now, now + LEASE, BATCH, BATCH_BYTES))
+        taken = await self.ledger.take_messages(Take(self.token, now, now + self.lease, BATCH, BATCH_BYTES))
         try:
             for name, messages in groupby(sorted(taken, key=lambda m: m.source), key=lambda m: m.source):
                 if stop.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from fhir_bridge.webhook.answers import RefusedError, too_large, unavailable
 
@@ -45,24 +45,11 @@ class Bodies:
         """
         if declared is not None and declared > self._most:
             raise too_large(self._most)
-        message = await self._next(receive)
-        if not message.get("more_body"):
-            return self._kept(message["body"], 0)
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._rest(receive, message["body"])
+                return await self._parts(receive)
         except TimeoutError:
             raise RefusedError(408, "timeout", "slow", "the body took too long to come") from None
-
-    async def _next(self, receive: Receive) -> Message:
-        try:
-            async with asyncio.timeout(self._seconds):
-                message = await receive()
-        except TimeoutError:
-            raise RefusedError(408, "timeout", "slow", "the body took too long to come") from None
-        if message["type"] == "http.disconnect":
-            raise GoneError
-        return message
 
     def _kept(self, part: bytes, so_far: int) -> bytes:
         if so_far + len(part) > self._most:
@@ -70,19 +57,18 @@ class Bodies:
         self.take(len(part))
         return part
 
-    async def _rest(self, receive: Receive, first: bytes) -> bytes:
+    async def _parts(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size = 0
-        message: Message = {"type": "http.request", "body": first, "more_body": True}
         try:
             while True:
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise GoneError
                 parts.append(self._kept(message.get("body", b""), size))
                 size += len(parts[-1])
                 if not message.get("more_body"):
                     return b"".join(parts)
-                message = await receive()
         except BaseException:
             self.give_back(size)
             raise

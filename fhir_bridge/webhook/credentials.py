@@ -11,7 +11,6 @@ import hmac
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64Error
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -27,24 +26,24 @@ from fhir_bridge.settings.webhook import (
 
 Network = IPv4Network | IPv6Network
 Headers = Sequence[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
+"""As ASGI has them: names in lower case. So are names asked for as bytes."""
 
 DELIVERY_ID = b"webhook-id"
 """The header in which Standard Webhooks number a delivery."""
 
 
-@dataclass(frozen=True, slots=True)
 class Presented:
     """What a request shows before its body: headers, and the address it comes from."""
 
-    headers: Headers
-    peer: str | None
+    def __init__(self, headers: Headers, peer: str | None) -> None:
+        self.peer = peer
+        self._headers: dict[bytes, bytes | None] = {}
+        for name, value in headers:
+            self._headers[name] = None if name in self._headers else value
 
     def header(self, name: str | bytes) -> bytes | None:
         """The one value of a header; None where there is none, or several that could be read differently."""
-        wanted = name.lower() if isinstance(name, bytes) else name.lower().encode()
-        found = [value for key, value in self.headers if key == wanted]
-        return found[0] if len(found) == 1 else None
+        return self._headers.get(name if isinstance(name, bytes) else name.lower().encode())
 
 
 class Credentials:
@@ -110,12 +109,12 @@ def _fits(secrets: Iterable[SecretStr | None], presented: bytes | None) -> bool:
 
 
 def _bearer(secrets: Iterable[SecretStr | None], presented: Presented) -> bool:
-    scheme, _, token = (presented.header("authorization") or b"").partition(b" ")
+    scheme, _, token = (presented.header(b"authorization") or b"").partition(b" ")
     return _fits(secrets, token.strip() if scheme.lower() == b"bearer" else None)
 
 
 def _basic(wanted: BasicCredential, presented: Presented) -> bool:
-    scheme, _, given = (presented.header("authorization") or b"").partition(b" ")
+    scheme, _, given = (presented.header(b"authorization") or b"").partition(b" ")
     pairs = [SecretStr(f"{wanted.user}:{each.get_secret_value()}") for each in wanted.password if each]
     return _fits(pairs, _base64(given.strip()) if scheme.lower() == b"basic" else None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,11 +17,9 @@ from fhir_bridge.webhook.bodies import Bodies
 from fhir_bridge.webhook.credentials import DELIVERY_ID, Credentials, Presented
 from fhir_bridge.webhook.keeping import InboxWriter
 
-ANSWER_WITHIN = 2.0
-"""Seconds a commit may take before the sender is told to come again: athenahealth waits no longer."""
-
 _TYPE = re.compile(r"[A-Za-z]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # https://hl7.org/fhir/R4/datatypes.html#id
+_DELETED = DELETED_HEADER.lower().encode()
 _LABEL = re.compile(rf"{_TYPE.pattern}/{_ID.pattern}")
 _DELIVERY = re.compile(rb"[!-~]{1,128}")
 _XML = re.compile(rb"\s*(?:application|text)/(?:fhir\+)?xml\b", re.IGNORECASE)
@@ -54,7 +51,7 @@ class Door:
         presented = Presented(request.scope["headers"], request.client.host if request.client else None)
         candidates = self._candidates(presented)
         encoding = _demand_readable(presented)
-        declared = presented.header("content-length")
+        declared = presented.header(b"content-length")
         body = await self._bodies.read(
             request.receive, int(declared) if declared and declared.isdigit() else None
         )
@@ -115,10 +112,8 @@ class Door:
 
     async def _keep(self, message: Received) -> None:
         """Until it is committed. Raises RefusedError (503) where it may not be: then nobody is told it is."""
-        kept = self._writer.put(message)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await asyncio.shield(kept)
+            await self._writer.put(message)
         except TimeoutError:
             raise unavailable("ledger-slow", "the ledger takes too long at this moment") from None
         except LedgerError as error:
@@ -127,9 +122,9 @@ class Door:
 
 def _demand_readable(presented: Presented) -> bytes:
     """The content encoding. Raises RefusedError (415) for a type that is never read."""
-    if _XML.match(presented.header("content-type") or b""):
+    if _XML.match(presented.header(b"content-type") or b""):
         _refuse_xml()
-    return presented.header("content-encoding") or b""
+    return presented.header(b"content-encoding") or b""
 
 
 def _demand_fhir(body: bytes, route: Route) -> None:
@@ -153,7 +148,7 @@ def _route(request: Request, presented: Presented) -> Route:
     kind, id_ = request.path_params.get("type"), request.path_params.get("id")
     if (kind is not None and not _TYPE.fullmatch(kind)) or (id_ is not None and not _ID.fullmatch(id_)):
         raise RefusedError(400, "value", "path", "the path's Type/id is none of FHIR's")
-    deleted = presented.header(DELETED_HEADER)
+    deleted = presented.header(_DELETED)
     label = None if deleted is None else deleted.decode("latin-1").strip()
     if label is not None and not _LABEL.fullmatch(label):
         raise RefusedError(400, "value", "deleted-header", f"{DELETED_HEADER}: not Type/id")

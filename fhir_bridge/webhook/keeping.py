@@ -4,6 +4,7 @@ commit)."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -12,6 +13,12 @@ from fhir_bridge.ledger.messages import Received
 
 AT_ONCE = 256
 """Messages in one commit."""
+
+ANSWER_WITHIN = 2.0
+"""Seconds a commit may take before its senders are told to come again: athenahealth waits no longer."""
+
+LOOKED_AT = 0.1
+"""How often it is looked whose time is over, in seconds: one clock for all of them."""
 
 MOST_BYTES = 32 * 2**20
 """Of bodies in one commit, but for one that is larger by itself."""
@@ -36,12 +43,15 @@ class InboxWriter:
         self._inbox = inbox
         self._kept = kept
         self._waiting: list[tuple[Received, asyncio.Future[bool]]] = []
+        self._unanswered: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._something = asyncio.Event()
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._write(), name="inbox-writer")
+        self._watch = asyncio.create_task(self._give_up_late(), name="inbox-writer-clock")
         return self
 
     async def __aexit__(
@@ -49,13 +59,17 @@ class InboxWriter:
     ) -> None:
         self._closing = True
         self._something.set()
-        if self._writer is not None:
+        if self._writer is not None and self._watch is not None:
             await self._writer
+            self._watch.cancel()
 
     def put(self, message: Received) -> asyncio.Future[bool]:
         """Queue a message; the future is done when it is committed: True, or False where this delivery is
-        kept already. Or it raises LedgerError: then it may not be kept, and is to be sent again."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        kept already. Or it raises LedgerError, or TimeoutError after ANSWER_WITHIN: then it may not be kept,
+        and is to be sent again."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._unanswered.append((loop.time() + ANSWER_WITHIN, future))
         future.add_done_callback(_seen)
         self._waiting.append((message, future))
         self._something.set()
@@ -67,6 +81,18 @@ class InboxWriter:
             self._something.clear()
             while self._waiting:
                 await self._commit(self._next_batch())
+
+    async def _give_up_late(self) -> None:
+        """Tell those who wait too long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOKED_AT)
+            while self._unanswered and (
+                self._unanswered[0][1].done() or self._unanswered[0][0] <= loop.time()
+            ):
+                _, future = self._unanswered.popleft()
+                if not future.done():
+                    future.set_exception(TimeoutError())
 
     def _next_batch(self) -> list[tuple[Received, asyncio.Future[bool]]]:
         size = count = 0

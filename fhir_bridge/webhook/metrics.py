@@ -20,6 +20,7 @@ class Metrics:
             ("status", "code"),
             registry=self._registry,
         )
+        self._children: dict[tuple[int, str], Counter] = {}
         self._kept = Counter(
             "fhir_bridge_webhook_messages", "Messages committed to the inbox.", registry=self._registry
         )
@@ -46,7 +47,10 @@ class Metrics:
 
     def answered(self, status: int, code: str, seconds: float) -> None:
         """One more request."""
-        self._requests.labels(str(status), code).inc()
+        child = self._children.get((status, code))
+        if child is None:
+            child = self._children[status, code] = self._requests.labels(str(status), code)
+        child.inc()
         self._seconds.observe(seconds)
 
     def kept(self, count: int) -> None:
