@@ -28,7 +28,9 @@ class Transactions(Protocol):
 
     def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
-    async def _at_once(self, body: Body[Answer]) -> Answer: ...
+    async def _in_inbox(self, body: Body[Answer]) -> Answer: ...
+
+    async def _in_line(self, body: Body[Answer]) -> Answer: ...
 
     def _acting(
         self, act: Act, action: str, subject: str
@@ -42,28 +44,28 @@ class Receiving:
     async def receive(self: Transactions, batch: Sequence[Received]) -> list[bool]:
         """Keep messages; one answer each, False where it is a delivery that is kept already. Their senders
         may be answered when this returns."""
-        return await self._at_once(lambda connection: inbox.store(connection, batch, self._salt))
+        return await self._in_inbox(lambda connection: inbox.store(connection, batch, self._salt))
 
     @done_again
     async def take_messages(self: Transactions, asked: Take) -> list[Message]:
         """Lease the oldest due messages, in their order; none of a source that another processor is at."""
-        return await self._at_once(lambda connection: inbox.take(connection, asked))
+        return await self._in_line(lambda connection: inbox.take(connection, asked))
 
     @done_again
     async def settle_messages(
         self: Transactions, token: str, settled: Sequence[Settled], now: datetime
     ) -> int:
         """Write down what became of messages that this token still holds; gives how many it did."""
-        return await self._at_once(lambda connection: inbox.settle(connection, token, settled, now))
+        return await self._in_inbox(lambda connection: inbox.settle(connection, token, settled, now))
 
     @done_again
     async def release_messages(self: Transactions, token: str) -> int:
         """Give back what was taken under this token and not settled."""
-        return await self._at_once(lambda connection: inbox.release(connection, token))
+        return await self._in_inbox(lambda connection: inbox.release(connection, token))
 
     async def demand_writable(self: Transactions) -> None:
         """Raise LedgerError where nothing can be committed: a row is written as it is."""
-        await self._at_once(inbox.touch)
+        await self._in_line(inbox.touch)
 
     async def inbox_lag(self: Transactions, source: str | None = None) -> InboxLag:
         """How many messages wait, since when, and how many failed, of a source or of all."""

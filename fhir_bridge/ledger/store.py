@@ -89,6 +89,9 @@ class SqlLedger(Receiving, Protection, Watching):
         self._direct = DirectTransactions(beside, _told_errors) if beside is not None else None
         # A thread of its own, for who looks need not wait until something is committed.
         self._looks = DirectTransactions(beside, _told_errors) if beside is not None else None
+        self._inbox = self._direct
+        if beside is not None and self._writer is None:
+            self._inbox = DirectTransactions(beside, _told_errors)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +103,7 @@ class SqlLedger(Receiving, Protection, Watching):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for direct in (self._direct, self._looks):
+        for direct in (self._direct, self._looks, self._inbox):
             if direct is not None:
                 await asyncio.to_thread(direct.close)
         await self._engine.dispose()
@@ -124,13 +127,31 @@ class SqlLedger(Receiving, Protection, Watching):
         """A transaction that may write, all of it without the event loop in between where that is possible:
         for what is done many times a second.
         """
-        if self._direct is None:
+        return await self._in_thread(self._direct, body)
+
+    async def _in_inbox(self, body: Body[Answer]) -> Answer:
+        """The same for messages: neither they nor attempts wait for one another where there are more writers
+        than one.
+        """
+        return await self._in_thread(self._inbox, body)
+
+    async def _in_line(self, body: Body[Answer]) -> Answer:
+        """The same for what may have to wait for another process, on PostgreSQL: then nothing waits behind
+        it.
+        """
+        if self._writer is not None:
+            return await self._at_once(body)
+        async with self._writing() as connection:
+            return await body(connection)
+
+    async def _in_thread(self, thread: DirectTransactions | None, body: Body[Answer]) -> Answer:
+        if thread is None:
             async with self._writing() as connection:
                 return await body(connection)
         if self._writer is None:
-            return await self._direct.run(body, WRITES)
+            return await thread.run(body, WRITES)
         async with self._writer:
-            return await self._direct.run(body, WRITES)
+            return await thread.run(body, WRITES)
 
     # -- intake --
 
@@ -150,11 +171,7 @@ class SqlLedger(Receiving, Protection, Watching):
         async def accept(connection: AsyncConnection) -> list[Accepted]:
             return await intake.accept(connection, arrivals, taken, self._salt, heard)
 
-        if self._writer is None:
-            # On PostgreSQL it may wait for another process that takes in: no sender's attempt behind it.
-            async with self._writing() as connection:
-                return await accept(connection)
-        return await self._at_once(accept)
+        return await self._in_line(accept)
 
     # -- dispatch --
 

@@ -22,7 +22,7 @@ class Transactions(Protocol):
 
     def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
-    async def _at_once(self, body: Body[Answer]) -> Answer: ...
+    async def _in_line(self, body: Body[Answer]) -> Answer: ...
 
 
 class Watching:
@@ -43,7 +43,7 @@ class Watching:
         self: Transactions, source: str, subscription: str, of: Callable[[Watched], Watched]
     ) -> Watched:
         """Change a subscription and its gaps by a pure function of what they are; gives what they became."""
-        return await self._at_once(lambda c: subscribed.change(c, source, subscription, of))
+        return await self._in_line(lambda c: subscribed.change(c, source, subscription, of))
 
     async def sweeps(self: Transactions, source: str | None = None) -> list[Sweep]:
         """How far a source, or each, was searched for what changed."""

@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import select
 
 from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.locks import Lock, hold
+from fhir_bridge.ledger.messages import Received, Take
 from fhir_bridge.ledger.records import (
     Act,
     Change,
@@ -273,3 +275,24 @@ async def test_a_transaction_given_up_for_another_is_done_again(
         await asyncio.sleep(0.3)
         await holding.execute(row(0))
     assert [answer.change for answer in await accepted] == [Change.DECIDED_AGAIN] * 2
+
+
+async def test_no_attempt_waits_behind_messages_that_wait(
+    postgres_database: Callable[[], str], arrivals: Any, monday: datetime
+) -> None:
+    """Where several may write: another processor takes messages, our own waits for it, and calls go on."""
+    async with (
+        await open_ledger(url := postgres_database(), now=monday, **HERE) as ours,
+        await open_ledger(url, **HERE) as other,
+    ):
+        await ready(ours, arrivals, monday, 1)
+        (claimed,) = await ours.claim(Claim("w", monday, monday + MINUTE, 1))
+        async with other._writing() as holding:
+            await hold(holding, Lock.INBOX)
+            waits = asyncio.create_task(ours.take_messages(Take("m", monday, monday + MINUTE, 9, 1 << 20)))
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(30):
+                (begun,) = await ours.write([StartTask(claimed, monday, monday + MINUTE, monday)])
+                assert await ours.receive([Received("ehr", b"{}", monday)]) == [True]
+            assert begun.done and not waits.done()
+        assert len(await waits) == 1
