@@ -78,6 +78,7 @@ def export(config_file: str | None, /, source: str, **options: Any) -> int:
     \b
         fhir-bridge export ehr --group all-patients --to exports/first
         fhir-bridge export ehr --group all-patients --to exports/monday --since-last
+        fhir-bridge migrate exports
     """
     chosen = Options(**options)
     _check(chosen)

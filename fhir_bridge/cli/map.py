@@ -52,6 +52,7 @@ def map_command(
         inputs = completed(config_file, run, inputs)
     decisions = run.decide(inputs)
     _print(form, decisions, run.project_id)
+    screen.tell_unfinished(files, sending=False)
     screen.tell_problems(inputs.problems)
     screen.tell_gaps(inputs.gaps)
     screen.tell_counts(decisions, inputs)

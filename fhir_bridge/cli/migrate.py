@@ -188,6 +188,7 @@ def migrate(
     if wanted.send:
         loaded.settings.endpoint()
     run = run_with(loaded, source, dict(overrides), now, demand_source=wanted.send)
+    screen.tell_unfinished(paths, sending=wanted.send)
     recipe = run_elsewhere(loaded, source, dict(overrides), run.now)
     if wanted.engine == "spark":
         paths = tuple(found_by_all(path) for path in paths)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import click
 
-from fhir_bridge.errors import InputError
-from fhir_bridge.intake.files import Inputs
+from fhir_bridge.errors import InputError, UsageError
+from fhir_bridge.intake.files import Inputs, unfinished_exports
 from fhir_bridge.mapping.conformance import PREFIX
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import kind
@@ -53,6 +53,17 @@ def tell_gaps(gaps: Iterable[str]) -> None:
     """One line for each thing that could not be fetched, or not as it was first asked for."""
     for gap in gaps:
         click.echo(f"fetching: {gap}", err=True)
+
+
+def tell_unfinished(files: Iterable[str], *, sending: bool) -> None:
+    """Which FILEs are of an export that is not whole. Raises UsageError where they would be acted on: the
+    appointment that makes a call needless may be in the file that is missing."""
+    for folder in unfinished_exports(files):
+        what = f"{folder} holds an export that is not finished"
+        hint = "`fhir-bridge export SOURCE --to FOLDER --resume` goes on with it"
+        if sending:
+            raise UsageError(f"{what}: nothing is sent", code="export-unfinished", hint=hint)
+        click.echo(f"{what}: what is said here may change ({hint})", err=True)
 
 
 def tell_counts(decisions: Sequence[Decision], inputs: Inputs) -> None:

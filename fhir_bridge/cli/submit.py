@@ -85,6 +85,7 @@ def submit(
     if not dry_run:
         loaded.settings.endpoint()
     run = run_with(loaded, source, dict(overrides), now, demand_source=True)
+    screen.tell_unfinished(files, sending=not dry_run)
     with screen.progress("reading", len(files)) as seen:
         inputs = run.read(files, context, seen)
     screen.tell_problems(inputs.problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 
 STDIN = "-"
 
-BESIDE = frozenset({"manifest.json", "export-state.json"})
+UNFINISHED = "export-state.json"
+"""It lies where an export was begun and is not whole yet."""
+
+BESIDE = frozenset({"manifest.json", UNFINISHED})
 """Files that an export leaves beside its data: no FHIR."""
 
 
@@ -71,6 +74,15 @@ def read_inputs(
     inputs.resources = documents.without_deleted(inputs.resources, inputs.deleted)
     inputs.context = documents.without_deleted(inputs.context, inputs.deleted)
     return inputs
+
+
+def unfinished_exports(names: Iterable[str]) -> list[Path]:
+    """The folders, among FILEs or below them, of exports of which something is missing."""
+    found: dict[Path, None] = {}
+    for path in (Path(name) for name in names if name != STDIN):
+        states = path.rglob(UNFINISHED) if path.is_dir() else (path.parent / UNFINISHED,)
+        found |= {state.parent: None for state in states if state.is_file()}
+    return list(found)
 
 
 def fhir_files(path: Path) -> list[Path]:

@@ -14,8 +14,9 @@ import msgspec
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.intake.export.state import VERSION, State
+from fhir_bridge.intake.files import UNFINISHED
 
-STATE = "export-state.json"
+STATE = UNFINISHED
 MANIFEST = "manifest.json"
 PARTIAL = ".tmp"
 RESUMABLE = ".tmp.json"
