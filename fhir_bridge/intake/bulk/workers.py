@@ -90,6 +90,7 @@ def _begin(work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
+    gc.disable()
 
 
 def _end_with(parent: int) -> None:
@@ -100,4 +101,6 @@ def _end_with(parent: int) -> None:
 
 
 def _do(task: Any) -> Any:
-    return _work(task)
+    answer = _work(task)
+    gc.collect()  # once a task: meanwhile it would find nothing, over and over
+    return answer
