@@ -15,6 +15,7 @@ from benchmarks.measure import Row, Work, growth, side_by_side
 from fhir_bridge.intake.bulk.pieces import find
 from fhir_bridge.intake.bulk.workers import cores
 from fhir_bridge.mapping_run import MappingRun
+from fhir_bridge.migration.engine import ThisMachine
 from fhir_bridge.migration.run import Migration
 
 PATIENTS = 2_000
@@ -39,7 +40,8 @@ def preview(export: Path) -> int:
     """Reads, decides and counts, as `migrate` does before it prints; gives the triggers."""
     with tempfile.TemporaryDirectory() as scratch:
         run = MappingRun(us_profile(), NOW)
-        migration = Migration(run, find([str(export)]), Path(scratch), Silent(), cores())
+        engine = ThisMachine(Path(scratch), cores())
+        migration = Migration(run, find([str(export)]), engine, Silent())
         return migration.decide().tally.triggers
 
 
