@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.texts import plain
 
 SNOMED_CT = "http://snomed.info/sct"
@@ -25,7 +25,7 @@ class Words(msgspec.Struct, frozen=True):
     layer: str | None = None
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def concept_words(
     concept: CodeableConcept | None, path: str, profile: Profile, map_name: str | None = None
 ) -> Words | None:
@@ -51,7 +51,7 @@ def mapped_words(concept: CodeableConcept, path: str, profile: Profile, map_name
     return None
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def first_words(
     concepts: tuple[CodeableConcept, ...], path: str, profile: Profile, map_name: str | None = None
 ) -> Words | None:
@@ -60,7 +60,7 @@ def first_words(
     return next((words for words in found if words is not None), None)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def kinds(
     concept: CodeableConcept | None, profile: Profile, map_name: str
 ) -> tuple[tuple[str, str, str], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -79,20 +80,21 @@ class Profile:
 
 
 def remembered(function: Callable[_Asked, _Answer]) -> Callable[_Asked, _Answer]:
-    """Remembers what a function gives whose last argument is the profile and whose others are values; the
-    oldest of many answers is forgotten. Who counts the codes that no map knows hears of them each time.
+    """Remembers what a function of a `profile` and of values gives; the oldest of many answers is forgotten.
+    Who counts the codes that no map knows hears of them each time.
     """
+    at = list(signature(function).parameters).index("profile")
 
     @lru_cache(maxsize=16_384)
     def listened(*asked: Any) -> tuple[_Answer, frozenset[Missed]]:
-        profile: Profile = asked[-1]
+        profile: Profile = asked[at]
         return profile.terms.listened(partial(function, *asked))
 
     @wraps(function)
     def remembering(*asked: _Asked.args, **named: _Asked.kwargs) -> _Answer:
         answer, missed = listened(*asked)
         if missed:
-            cast(Profile, asked[-1]).terms.missed_again(missed)
+            cast(Profile, asked[at]).terms.missed_again(missed)
         return answer
 
     return remembering

@@ -70,9 +70,8 @@ class Work:
         contents = self.decider.partitions.read(partition)
         at_hand = self.decider.at_hand(contents)
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
-        self._heard.counts.clear()
+        self._heard.begin()
         for one in self.decider.decided(contents, at_hand):
-            self._heard.next_trigger()
             tally.count(one.decision, one.place, str(one.trigger.origin))
             if isinstance(one.decision, Call):
                 case = gather(at_hand, one.trigger, source=self.decider.source)
@@ -80,6 +79,7 @@ class Work:
             if self._is_wanted(one.decision):
                 self._show(one.decision, tally)
                 decided.append(one)
+            self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
         heard = self.decider.heard(at_hand)
         for each in heard:

@@ -24,6 +24,11 @@ class Listening(Terminology):
     displays: dict[Missed, str] = field(default_factory=dict, compare=False)
     _now: set[Missed] = field(default_factory=set, compare=False, repr=False)
 
+    def begin(self) -> None:
+        """Forgets what was missed so far."""
+        self.counts.clear()
+        self._now.clear()
+
     def next_trigger(self) -> None:
         """Counts what was missed since the last call of this, each code once: it was one trigger's."""
         self.counts.update(self._now)

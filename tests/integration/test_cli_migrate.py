@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from benchmarks.generator import NOW, Export
 
 AT = NOW.isoformat()
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def lines(*resources: dict[str, Any]) -> bytes:
@@ -313,3 +315,15 @@ def test_a_killed_process_is_said_and_its_parent_ends(bridge: Any) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "a process of the migration was killed" in errors
+
+
+def test_unknown_codes_are_counted_alike_however_the_work_is_shared(bridge: Any) -> None:
+    """What two machines count of their shares is what one counts of all: nothing is remembered in between."""
+
+    def unmapped(*options: str) -> Counter[tuple[str, str, str]]:
+        told = migrate(bridge, str(FIXTURES), "--now", AT, "--json", *options).json["unmapped"]
+        return Counter({(each["map"], each["system"], each["code"]): each["count"] for each in told})
+
+    whole = unmapped()
+    assert unmapped("--part", "1/2") + unmapped("--part", "2/2") == whole
+    assert whole

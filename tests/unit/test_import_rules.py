@@ -50,6 +50,7 @@ STANDARD = frozenset(
         "functools",
         "hashlib",
         "html",
+        "inspect",
         "itertools",
     }
     | {"operator", "re", "string", "typing", "unicodedata", "zoneinfo"}
