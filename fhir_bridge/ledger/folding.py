@@ -11,7 +11,16 @@ from datetime import datetime
 
 from fhir_bridge.ledger import states
 from fhir_bridge.ledger.content import Content, read_content
-from fhir_bridge.ledger.precedence import PERSON_SKIPS, STOPS, Age, Standing, age, chosen, revokes
+from fhir_bridge.ledger.precedence import (
+    PERSON_SKIPS,
+    STOPS,
+    Age,
+    Standing,
+    age,
+    chosen,
+    is_withdrawn,
+    revokes,
+)
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import State
 from fhir_bridge.mapping.decision import Skip
@@ -24,6 +33,9 @@ REVOKED_AFTER_SEND = "revoked-after-send"
 BOOKED = "already-booked"
 NEVER_BOOKED = "never-booked"
 PATIENT_CHANGED_AFTER_SEND = "patient-changed-after-send"
+
+NOBODY_WANTED = PERSON_SKIPS | {BOOKED}
+ORDER_WITHDRAWN = "order-withdrawn"
 
 _KIND = {"call": State.READY, "skip": State.SKIPPED, "reject": State.REJECTED}
 
@@ -62,8 +74,8 @@ class KnownIntent:
 
 @dataclass(eq=False)
 class Known:
-    """What the ledger knows of the chains that a batch touches. `moved` and `joined` are what is to be
-    written.
+    """What the ledger knows of the chains that a batch touches. `moved`, `joined` and `merged` (which intent
+    into which) are what is to be written.
     """
 
     by_key: dict[str, KnownIntent] = field(default_factory=dict)
@@ -71,6 +83,7 @@ class Known:
     by_member: dict[tuple[str, str], dict[str, KnownIntent]] = field(default_factory=dict)
     moved: dict[tuple[str, str], KnownIntent] = field(default_factory=dict)
     joined: dict[tuple[str, str, str], KnownIntent] = field(default_factory=dict)
+    merged: list[tuple[KnownIntent, KnownIntent]] = field(default_factory=list)
 
     def touched(self, arrival: Arrival) -> Iterator[KnownIntent]:
         """The intents that the arrival's trigger or any member of its chain belongs to, some
@@ -140,6 +153,8 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
         if other is not intent and _gives_way(other, intent, current):
             _absorb(known, other, intent, intake)
             decided |= _decide(intent, intake)
+    if not is_alone:
+        _heed_orders(known, arrival, intent, last, intake)
     if is_new:
         return _accepted(intent, Change.NEW)
     if decided:
@@ -219,8 +234,10 @@ def _intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> 
 
 
 def _is_mere_loss(intent: KnownIntent) -> bool:
-    """Whether it is a loss that is skipped for its own sake, and not because nobody may call the person."""
-    return bool(intent.loss) and intent.state is State.SKIPPED and intent.reason not in PERSON_SKIPS
+    """Whether it is a loss that is skipped for its own sake, and not because nobody may call the person, or
+    because what was lost is booked again: then its order wants no call either.
+    """
+    return bool(intent.loss) and intent.state is State.SKIPPED and intent.reason not in NOBODY_WANTED
 
 
 def _is_same_loss(known: str, lost: str) -> bool:
@@ -262,7 +279,8 @@ def _join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
                 known.joined[(arrival.source, label, intent.loss)] = intent
     key = arrival.decision.subject.intent
     provisional = _provisional(arrival.source, arrival.decision.subject.trigger)
-    if key and intent.key == provisional and key not in known.by_key:
+    is_its_own = intent.loss == (arrival.decision.subject.loss or "")
+    if key and is_its_own and intent.key == provisional and key not in known.by_key:
         known.by_key[key] = known.by_key.pop(provisional, intent)
         intent.key, intent.changed = key, True
 
@@ -291,7 +309,49 @@ def _absorb(known: Known, other: KnownIntent, intent: KnownIntent, intake: Intak
         if at.get(other.loss) is other:
             at[other.loss] = intent
             known.joined[(source, label, intent.loss)] = intent
+    known.merged.append((other, intent))
     _withdraw(other, MERGED)
+
+
+def _heed_orders(
+    known: Known, arrival: Arrival, intent: KnownIntent, last: Standing | None, intake: Intake
+) -> None:
+    """An order stands in one intent of its chain, and speaks for the losses of the chain too: withdrawn, it
+    takes them back, those that come later as well; active again, it lets them be decided again.
+    """
+    standing = intent.standings[arrival.decision.subject.trigger]
+    if standing.resource_type == "Appointment":
+        if intent.loss and _is_withdrawn(known, arrival):
+            _take_back(intent)
+        return
+    losses = {other for other in known.touched(arrival) if other is not intent and other.loss}
+    if is_withdrawn(standing):
+        for other in losses:
+            if all(map(is_withdrawn, _orders(other.standings.values()))):
+                _take_back(other)
+    elif last is not None and is_withdrawn(last):
+        for other in losses:
+            if other.reason == ORDER_WITHDRAWN and other.undecided and other.standings:
+                decide_anew(other, intake)
+
+
+def _is_withdrawn(known: Known, arrival: Arrival) -> bool:
+    """Whether all orders of the arrival's chain that the ledger knows are withdrawn; there must be one."""
+    places = [(arrival.source, label) for label in labels(arrival)]
+    told = [intent.standings[place[1]] for place in places if (intent := known.by_trigger.get(place))]
+    orders = _orders(told)
+    return bool(orders) and all(map(is_withdrawn, orders))
+
+
+def _orders(standings: Iterable[Standing]) -> list[Standing]:
+    return [standing for standing in standings if standing.resource_type != "Appointment"]
+
+
+def _take_back(loss: KnownIntent) -> None:
+    if loss.state in (State.READY, State.REJECTED):
+        _withdraw(loss, ORDER_WITHDRAWN)
+    elif loss.state in states.OUT_OF_HAND:
+        _raise_alarm(loss, REVOKED_AFTER_SEND, ORDER_WITHDRAWN)
 
 
 def _move(
@@ -312,6 +372,7 @@ def _move(
             _withdraw(left, SUPERSEDED)
     intent.standings[place[1]] = standing
     known.by_trigger[place] = known.moved[place] = intent
+    known.by_member.setdefault(place, {})[intent.loss] = intent
 
 
 def _withdraw(intent: KnownIntent, reason: str) -> None:

@@ -268,6 +268,10 @@ def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: date
 
 
 async def _write_members(connection: AsyncConnection, known: Known) -> None:
+    """Whatever led to an intent that was merged into another leads to that one, at hand here or not."""
+    for gone, intent in known.merged:
+        mine = (members.c.intent_id == gone.id, members.c.loss == gone.loss)
+        await connection.execute(update(members).where(*mine).values(intent_id=intent.id))
     rows = [
         {"source": source, "member": member, "loss": loss, "intent_id": intent.id}
         for (source, member, loss), intent in known.joined.items()

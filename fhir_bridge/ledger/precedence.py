@@ -139,7 +139,7 @@ def chosen(standings: Iterable[Standing]) -> Standing:
         return everyone[0]
     winner = max(everyone, key=_rank)
     orders = [standing for standing in everyone if standing.resource_type != "Appointment"]
-    if winner.decision != "skip" and orders and all(map(_is_withdrawn, orders)):
+    if winner.decision != "skip" and orders and all(map(is_withdrawn, orders)):
         return max(orders, key=_rank)
     return winner
 
@@ -148,7 +148,7 @@ class _Detail(msgspec.Struct):
     detail: str | None = None
 
 
-def _is_withdrawn(order: Standing) -> bool:
+def is_withdrawn(order: Standing) -> bool:
     """Whether an order says that nobody is wanted any more; one on hold, or a draft, does not say so."""
     if order.decision != "skip" or order.reason != "not-active":
         return order.decision == "skip" and order.reason in ("entered-in-error", "do-not-perform")
