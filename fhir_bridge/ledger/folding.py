@@ -117,11 +117,12 @@ def labels(arrival: Arrival) -> Iterable[str]:
 def key_of(arrival: Arrival) -> str:
     """The intent's key; a trigger without a known patient stands for itself until mended data brings one."""
     subject = arrival.decision.subject
-    return subject.intent or _provisional(arrival.source, subject.trigger)
+    return subject.intent or _provisional(arrival)
 
 
-def _provisional(source: str, trigger: str) -> str:
-    return f"{source}|?|{trigger}"
+def _provisional(arrival: Arrival) -> str:
+    subject = arrival.decision.subject
+    return "|".join((arrival.source, "?", subject.trigger, *([subject.loss] if subject.loss else ())))
 
 
 def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> Accepted:
@@ -278,9 +279,8 @@ def _join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
             if label != arrival.decision.subject.trigger:
                 known.joined[(arrival.source, label, intent.loss)] = intent
     key = arrival.decision.subject.intent
-    provisional = _provisional(arrival.source, arrival.decision.subject.trigger)
-    is_its_own = intent.loss == (arrival.decision.subject.loss or "")
-    if key and is_its_own and intent.key == provisional and key not in known.by_key:
+    provisional = _provisional(arrival)
+    if key and intent.key == provisional and key not in known.by_key:
         known.by_key[key] = known.by_key.pop(provisional, intent)
         intent.key, intent.changed = key, True
 

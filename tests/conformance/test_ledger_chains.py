@@ -87,6 +87,18 @@ async def test_a_loss_of_nobody_that_is_booked_again_takes_no_others_key(
 
 
 @pytest.mark.parametrize("together", [True, False])
+async def test_what_is_lost_while_its_patient_is_unknown_is_kept(
+    ledger: SqlLedger, chain: Chain, monday: datetime, together: bool
+) -> None:
+    """Both for a person to look at; found at last, the patient is called for the loss."""
+    told = [chain.nobody(LOST), chain.nobody(LOST, loss=LOST + START, version_id="2")]
+    batches = [told] if together else [[each] for each in told]
+    assert "rejected" in await states(ledger, monday, *batches)
+    found = [chain.call(LOST, loss=LOST + START, version_id="3", last_updated=monday + LATER)]
+    assert (await states(ledger, monday + 9 * LATER, found))["ready"] == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
 async def test_an_order_that_is_withdrawn_takes_back_every_loss_of_its_chain(
     ledger: SqlLedger, chain: Chain, monday: datetime, together: bool
 ) -> None:
