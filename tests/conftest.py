@@ -36,6 +36,10 @@ from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.task_api.models import PatientDraft, ScheduleAppointmentData, TaskDraft
 
+# Compiled anew at every start, a command takes seconds, on a busy machine half a minute: the processes that
+# tests start may keep what they compiled, whatever this environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 MONDAY = datetime(2026, 11, 23, 15, tzinfo=UTC)
 """Monday 23 November 2026, 10:00 in New York."""
 

@@ -119,6 +119,9 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
     type=click.UUID,
     help="With --patient: the endpoint has them as this id.",
 )
+@click.option("--patients", "patients", is_flag=True,
+              help="Resolve all patients of this --source or with this --reason, by --resend.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="With --patients: do not ask.")
 @because
 @click.pass_obj
 def resolve(
@@ -129,6 +132,8 @@ def resolve(
     resend: bool,
     patient: str | None,
     patient_id: UUID | None,
+    patients: bool,
+    yes: bool,
     because: str,
 ) -> int:
     """Say what became of a request whose answer was lost.
@@ -140,7 +145,14 @@ def resolve(
     fhir-bridge resolve Appointment/a1 --sent 1f0c… --because "vendor confirms the call"
     fhir-bridge resolve --state in_doubt --source ehr --resend --because "vendor: nothing arrived"
     fhir-bridge resolve --patient ehr/Patient/p1 --created 7c1e… --because "vendor looked it up"
+    fhir-bridge resolve --patients --source ehr --reason patient-refused --resend --because "wrong api.url"
+
+    Patients by filter: how many fit is said, and asked about, before anything is done.
     """
+    if patients:
+        if patient is not None or intent is not None or task_id or patient_id or not resend:
+            raise click.UsageError("--patients goes with --resend and --source or --reason")
+        return _resend_patients(config_file, selection, because, yes)
     if patient_id is not None and patient is None:
         raise click.UsageError("--created goes with --patient SOURCE/IDENTITY")
     if patient is not None:
@@ -170,6 +182,24 @@ def _resolve_patient(
     if count < 0:
         raise click.UsageError(f"no patient {identity} of source {source} is in doubt or refused")
     return _told(count, "of this patient to be sent") or 0
+
+
+def _resend_patients(config_file: str | None, selection: Selection, because: str, yes: bool) -> int:
+    async def run() -> tuple[int, int]:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+            people, behind = await ledger.stuck_patients(selection)
+            told = f"{counted(people, 'patient')}, {counted(behind, 'intent')} waiting for them"
+            if people and not yes:
+                click.confirm(f"{told}: create them (again) and send?", abort=True)
+            return await ledger.resend_patients(selection, act(because)) if people else (0, 0)
+
+    people, behind = asyncio.run(run())
+    click.echo(
+        f"{counted(people, 'patient')} to be created, {counted(behind, 'intent')} of theirs to be sent"
+    )
+    if not people:
+        click.echo("  → nothing changed; `fhir-bridge worklist` lists patients, and why they wait", err=True)
+    return 0 if people else 1
 
 
 def _chosen(intent: str | None, selection: Selection) -> Selection:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, String, and_, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, String, and_, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.folding import KnownIntent
@@ -18,6 +18,8 @@ from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import in_state, intents, patients
 
 _BEHIND = {PatientState.IN_DOUBT: "patient-in-doubt", PatientState.REFUSED: "patient-refused"}
+STATE_OF = {reason: state for state, reason in _BEHIND.items()}
+"""Of a patient, by the reason of what is parked behind them."""
 CHANGED = "patient-changed"
 _ANY_STUCK = select(patients.c.id).where(in_state(patients, *_BEHIND)).limit(literal_column("1"))
 _SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
@@ -145,11 +147,12 @@ def _given_up(reason: str, now: datetime) -> dict[str, Any]:
 
 async def bring_back(connection: AsyncConnection, patient_id: int, now: datetime) -> int:
     """Make ready again what was parked behind this patient; gives how many."""
-    behind = and_(
-        intents.c.patient_id == patient_id,
-        intents.c.state == State.PARKED,
-        intents.c.reason.in_([*_BEHIND.values(), CHANGED]),
-    )
+    behind = and_(intents.c.patient_id == patient_id, is_behind())
     statement = update(intents).where(behind)
     back = {"state": State.READY, "reason": None, "due_at": now, "changed_at": now}
     return (await connection.execute(statement.values(**back))).rowcount
+
+
+def is_behind() -> ColumnElement[bool]:
+    """Whether an intent is parked for its patient's sake."""
+    return and_(intents.c.state == State.PARKED, intents.c.reason.in_([*_BEHIND.values(), CHANGED]))

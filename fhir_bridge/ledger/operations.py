@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
@@ -12,7 +12,7 @@ from fhir_bridge.ledger import crosswalk, intake
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import Act, Selection
 from fhir_bridge.ledger.states import PatientState, State, starts_of
-from fhir_bridge.ledger.tables import intents, patients, triggers
+from fhir_bridge.ledger.tables import in_state, intents, patients, triggers
 
 _FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 _RETRIED = frozenset({State.READY, State.REFUSED, State.PARKED, State.CANCELLED})
@@ -143,6 +143,50 @@ async def resolve_patient(
     values = {"state": state, "api_id": created, "error": None, "due_at": None, "changed_at": act.at, **_FREE}
     await connection.execute(update(patients).where(patients.c.id == row.id).values(**values))
     return await crosswalk.bring_back(connection, row.id, act.at)
+
+
+async def stuck_patients(connection: AsyncConnection, selection: Selection) -> tuple[list[int], int]:
+    """The patients in doubt or refused of a source, or with the reason that the work list gives for them or
+    for what is parked behind them; and how many intents are parked there. Raises UsageError for another
+    filter.
+
+    Left out are those whose data retention has cleared, and, unless the reason says so, those whose record
+    names somebody else by now.
+    """
+    if selection.key is not None or selection.state is not None or selection == Selection():
+        raise UsageError("patients are chosen by source or reason", hint="For instance: --source ehr.")
+    stuck = [in_state(patients, PatientState.IN_DOUBT, PatientState.REFUSED), patients.c.request.is_not(None)]
+    if selection.source is not None:
+        stuck.append(patients.c.source == selection.source)
+    changed = func.coalesce(patients.c.error, "") == crosswalk.CHANGED
+    if selection.reason in crosswalk.STATE_OF:
+        stuck.append(patients.c.state == crosswalk.STATE_OF[selection.reason])
+    elif selection.reason is not None:
+        stuck.append(patients.c.error == selection.reason)
+    if selection.reason != crosswalk.CHANGED:
+        stuck.append(~changed)
+    ids = list((await connection.execute(select(patients.c.id).where(*stuck))).scalars())
+    behind = (
+        select(func.count())
+        .select_from(intents)
+        .where(intents.c.patient_id.in_(select(patients.c.id).where(*stuck)), crosswalk.is_behind())
+    )
+    return ids, (await connection.execute(behind)).scalar_one()
+
+
+async def resend_patients(connection: AsyncConnection, selection: Selection, act: Act) -> tuple[int, int]:
+    """Have all `stuck_patients` created again; gives how many, and how many intents are ready by that."""
+    ids, _ = await stuck_patients(connection, selection)
+    values = {"state": PatientState.NEW, "api_id": None, "error": None, "due_at": None, "answer": None}
+    again = (
+        update(patients)
+        .where(patients.c.id == bindparam("of_id"))
+        .where(or_(patients.c.state == PatientState.IN_DOUBT, patients.c.state == PatientState.REFUSED))
+        .values(**values, changed_at=act.at, **_FREE)
+    )
+    if ids:
+        await connection.execute(again, [{"of_id": each} for each in ids])
+    return len(ids), sum([await crosswalk.bring_back(connection, each, act.at) for each in ids])
 
 
 async def acknowledge(connection: AsyncConnection, key: str) -> int:

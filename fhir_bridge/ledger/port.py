@@ -127,6 +127,14 @@ class Operations(Protocol):
         """A patient in doubt exists as `created`, or is to be created again; -1 where none such waits."""
         ...
 
+    async def stuck_patients(self, selection: Selection) -> tuple[int, int]:
+        """How many patients in doubt or refused are meant by source or reason, and intents behind them."""
+        ...
+
+    async def resend_patients(self, selection: Selection, act: Act) -> tuple[int, int]:
+        """They are to be created again; gives how many, and how many intents are ready by that."""
+        ...
+
     async def acknowledge(self, key: str, act: Act) -> int:
         """Take an alarm off the work list."""
         ...

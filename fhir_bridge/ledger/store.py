@@ -289,6 +289,18 @@ class SqlLedger(Receiving, Protection, Watching):
         async with self._acting(act, "resolve-patient", told) as connection:
             return await operations.resolve_patient(connection, source, identity, created, act)
 
+    async def stuck_patients(self, selection: Selection) -> tuple[int, int]:
+        """See port.Operations."""
+        async with self._reading() as connection:
+            ids, behind = await operations.stuck_patients(connection, selection)
+            return len(ids), behind
+
+    @done_again
+    async def resend_patients(self, selection: Selection, act: Act) -> tuple[int, int]:
+        """See port.Operations."""
+        async with self._acting(act, "resend-patients", _told(selection)) as connection:
+            return await operations.resend_patients(connection, selection, act)
+
     @done_again
     async def acknowledge(self, key: str, act: Act) -> int:
         """See port.Operations."""

@@ -59,8 +59,8 @@ class Site:
             return dict((await client.get(f"{self.url}/_sandbox/stats")).json())
 
     async def has_seen(self, what: str, count: int) -> None:
-        """Wait until the sandbox has so many `tasks` or `patients`, asking it over HTTP."""
-        for _ in range(600):
+        """Wait until the sandbox has so many `tasks`, `patients` or `requests`, asking it over HTTP."""
+        for _ in range(1200):
             if (await self.stats())[what] >= count:
                 return
             await asyncio.sleep(0.05)
@@ -151,8 +151,9 @@ async def test_killed_again_and_again(tmp_path: Path, arrivals: Any, seed: int) 
     async with site(tmp_path, "latency POST /v1/* seconds=0.03") as place:
         await place.accept(arrivals, intents)
         for _ in range(kills):
+            before = (await place.stats())["requests"]
             process = await place.worker()
-            await asyncio.sleep(rng.uniform(0.05, 0.5))
+            await place.has_seen("requests", before + rng.randint(1, 20))
             await killed(process)
         await asyncio.sleep(LEASE)
         await place.work()

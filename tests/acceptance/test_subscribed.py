@@ -5,7 +5,6 @@ is found, also when our side was killed in between; everybody is called once (in
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import time
@@ -60,9 +59,7 @@ class Clinic:
 
     def start(self) -> None:
         """`fhir-bridge serve`, up when this returns."""
-        # Compiled anew at every start it would take seconds.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-        self.process = self.bridge.process("serve", "--port", str(self.port), env=environment)
+        self.process = self.bridge.process("serve", "--port", str(self.port))
         assert self.process.stdout is not None
         assert "webhooks" in self.process.stdout.readline()
 

@@ -250,6 +250,33 @@ def test_a_patient_in_doubt_is_resolved_as_the_work_list_says(
     assert (task["patient_id"] == VENDOR_ID) == (found[0] == "--created")
 
 
+def test_patients_are_resolved_by_filter(bridge: Any, hospital: Any, endpoint: Any) -> None:
+    """A wrong address that answers 404 refuses one after the other: once it is right, all go at once. How
+    many is said first, no is no, and another source's are left alone.
+    """
+    running = endpoint("status-before POST /v1/patient code=404 nth=1-3")
+    bridge.settings(running.url)
+    bridge("submit", *(hospital.proposed(number) for number in range(1, 4)))
+    assert bridge("status", "--json").json["reasons"] == {"patient-refused": 3}
+    which = ("resolve", "--patients", "--reason", "patient-refused", "--resend", *BECAUSE)
+    asked = bridge(*which, stdin=b"n\n")
+    assert (asked.code, "3 patients, 3 intents waiting" in asked.out) == (130, True)
+    assert bridge(*which, "--source", "another", "--yes").code == 1
+    assert states(bridge) == {"parked": 3}
+    ran = bridge(*which, "--yes")
+    assert (ran.code, ran.out) == (0, "3 patients to be created, 3 intents of theirs to be sent\n")
+    assert bridge("worker", "--drain").code == 0
+    assert (states(bridge), running.stats["tasks"]) == ({"sent": 3}, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["--state", "parked"], ["--reason", "x", "--created", VENDOR_ID], ["Appointment/a1"]]
+)
+def test_patients_by_filter_need_a_filter(bridge: Any, in_doubt: Any, wrong: list[str]) -> None:
+    """Anything less, or more, is usage."""
+    assert bridge("resolve", "--patients", "--resend", "--yes", *wrong, *BECAUSE).code == 2
+
+
 def test_the_audit_knows_who_did_what_and_why(bridge: Any, refused: Any) -> None:
     """Every act leaves a row; the ledger's file shows it."""
     import sqlite3

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from subprocess import Popen
 from typing import Any
 
+import psycopg
 import pytest
 
 BECAUSE = ("--because", "the test says so")
@@ -20,7 +23,8 @@ def workers(bridge: Any) -> Iterator[Callable[..., list[Popen[str]]]]:
     running: list[Popen[str]] = []
 
     def start(count: int, *arguments: str) -> list[Popen[str]]:
-        started = [bridge.process("worker", *arguments) for _ in range(count)]
+        named = [{**os.environ, "PGAPPNAME": f"worker-{len(running) + n}"} for n in range(count)]
+        started = [bridge.process("worker", *arguments, env=environment) for environment in named]
         running.extend(started)
         return started
 
@@ -54,7 +58,20 @@ def states(bridge: Any) -> dict[str, int]:
     return dict(bridge("status", "--json").json["states"])
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
+def ask(bridge: Any, statement: str) -> list[Any]:
+    """What the ledger's database answers."""
+    settings = tomllib.loads((bridge.folder / "bridge.toml").read_text())
+    with psycopg.connect(settings["ledger"]["url"]) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def at_work(bridge: Any) -> int:
+    """How many workers have opened the ledger and look at it: by a connection of its own each."""
+    who = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'worker-%'"
+    return len(ask(bridge, f"SELECT 1 {who} GROUP BY application_name HAVING count(*) > 1"))
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
     """Look until it is so."""
     end = time.monotonic() + seconds
     while not what():
@@ -66,14 +83,15 @@ def stop(processes: list[Popen[str]], number: signal.Signals = signal.SIGTERM) -
     """Tell them to stop, and wait; gives what each logged."""
     for process in processes:
         process.send_signal(number)
-    return [process.communicate(timeout=60)[1] for process in processes]
+    return [process.communicate(timeout=90)[1] for process in processes]
 
 
 def test_three_workers_share_the_work(bridge: Any, site: Any, workers: Any) -> None:
     """Each intent has one task, more than one worker had a part in it, and each ended as it was told."""
     running = site("latency POST /v1/* seconds=0.1")
     processes = workers(3, "--concurrency", "2")
-    time.sleep(2)
+    wait_for(lambda: at_work(bridge) == 3)
+    time.sleep(1)
     assert running.stats["requests"] == 0, "nobody obeys the pause"
     assert bridge("resume", *BECAUSE).code == 0
     wait_for(lambda: states(bridge) == {"sent": PEOPLE})
@@ -88,20 +106,23 @@ def test_three_workers_share_the_work(bridge: Any, site: Any, workers: Any) -> N
 
 
 def test_a_pause_is_obeyed_by_all_within_a_second(bridge: Any, site: Any, workers: Any) -> None:
-    """A second after the pause nobody is sent anything, though all is due; after the resume all goes on."""
-    running = site("latency POST /v1/* seconds=0.15")
+    """A second after the pause no attempt is begun, though all is due; after the resume all goes on."""
+    running = site("latency POST /v1/* seconds=0.8")
     workers(3, "--concurrency", "1")
+    wait_for(lambda: at_work(bridge) == 3)
     bridge("resume", *BECAUSE)
     wait_for(lambda: running.stats["tasks"] >= 2)
     assert bridge("pause", "--source", "default", *BECAUSE).code == 0
-    time.sleep(1)
-    before = running.stats["requests"]
-    assert running.stats["tasks"] < PEOPLE
+    wait_for(lambda: not ask(bridge, "SELECT 1 FROM attempts WHERE finished_at IS NULL"))
+    before = running.stats
+    assert before["tasks"] < PEOPLE
     time.sleep(1.5)
-    assert running.stats["requests"] == before
+    assert running.stats["requests"] == before["requests"]
+    (begun,) = ask(bridge, "SELECT max(started_at) - max(since) FROM attempts, pauses")
+    assert begun[0] < 1_000_000, "microseconds after the pause"
     assert bridge("status", "--json").json["destination"]["paused_sources"] == ["default"]
     bridge("resume", "--source", "default", *BECAUSE)
-    wait_for(lambda: states(bridge) == {"sent": PEOPLE})
+    wait_for(lambda: running.stats["tasks"] >= before["tasks"] + 3)
     assert set(running.stats["tasks_by_patient"].values()) == {1}
 
 

@@ -1,0 +1,67 @@
+"""Patients in doubt or refused, resolved many at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from fhir_bridge.errors import UsageError
+from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.records import Act, Selection, SettlePatient, StartPatient
+from fhir_bridge.ledger.states import State
+from fhir_bridge.ledger.store import SqlLedger
+from fhir_bridge.ledger.tables import patients
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
+
+MINUTE = timedelta(minutes=1)
+REFUSED = Outcome(OutcomeClass.REFUSED, 404, error="not-found")
+LOST = Outcome(OutcomeClass.UNKNOWN, 500, error="server-error")
+
+
+@pytest.fixture
+async def stuck(ledger: SqlLedger, arrivals: Any, monday: datetime) -> SqlLedger:
+    """Three patients were refused, one is in doubt, and one's record names somebody else by now."""
+    calls = [arrivals.call(f"Appointment/{n}", phone=f"+1212555{n:04d}") for n in range(5)]
+    await ledger.accept(calls, now=monday)
+    for claimed in await ledger.claim(Claim("w", monday, monday + MINUTE, 5)):
+        (begun,) = await ledger.write([StartPatient(claimed, monday, monday + MINUTE)])
+        outcome = LOST if claimed.trigger in ("Appointment/3", "Appointment/4") else REFUSED
+        await ledger.write([SettlePatient(claimed, begun.number, outcome, monday, monday)])
+    async with ledger._writing() as connection:
+        other = update(patients).where(patients.c.identity == "Patient/p-4")
+        await connection.execute(other.values(error="patient-changed"))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("selection", "count"),
+    [
+        (Selection(reason="patient-refused"), 3),
+        (Selection(reason="not-found"), 3),
+        (Selection(reason="patient-in-doubt"), 1),
+        (Selection(source="ehr"), 4),
+        (Selection(source="ehr", reason="patient-changed"), 1),
+        (Selection(source="lab"), 0),
+    ],
+)
+async def test_patients_are_created_again_by_source_or_reason(
+    stuck: SqlLedger, monday: datetime, selection: Selection, count: int
+) -> None:
+    """What was counted is what is done; who may be somebody else only where that is the reason named."""
+    assert await stuck.stuck_patients(selection) == (count, count)
+    act = Act("tester", "the address was wrong", monday)
+    assert await stuck.resend_patients(selection, act) == (count, count)
+    claimed = await stuck.claim(Claim("v", monday + MINUTE, monday + 2 * MINUTE, 9))
+    assert len(claimed) == count
+    assert await stuck.stuck_patients(selection) == (0, 0)
+    assert await stuck.verify_audit() is None
+
+
+async def test_a_filter_is_asked_for(stuck: SqlLedger) -> None:
+    """Nothing at all is no filter, and neither are intents' keys and states."""
+    for selection in (Selection(), Selection(key="x"), Selection(source="ehr", state=State.PARKED)):
+        with pytest.raises(UsageError, match="by source or reason"):
+            await stuck.stuck_patients(selection)
