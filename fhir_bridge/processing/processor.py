@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Protocol
 from uuid import uuid4
@@ -40,6 +40,9 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=5)
 LEDGER_WAIT = 2.0
 """Seconds until a ledger that failed is tried again."""
+
+
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Inbox(Intakes, Protocol):
@@ -77,6 +80,7 @@ class Processor:
     lease: timedelta = timedelta(minutes=2)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     token: str = field(default_factory=lambda: uuid4().hex)
+    _until: datetime = _EVER
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped: what is being processed is finished, what was only taken is given back."""
@@ -104,9 +108,12 @@ class Processor:
         """Process the next messages that are due; gives how many there were. Raises LedgerError."""
         now = self.clock()
         taken = await self.ledger.take_messages(Take(self.token, now, now + self.lease, BATCH, BATCH_BYTES))
+        # No further message is begun after that: what is taken in when the lease has run out may be older
+        # than what another processor took in meanwhile.
+        self._until = now + self.lease / 2
         try:
             for name, messages in groupby(sorted(taken, key=lambda m: m.source), key=lambda m: m.source):
-                if stop.is_set():
+                if stop.is_set() or self.clock() >= self._until:
                     break
                 await self._process(name, list(messages))
         finally:
@@ -127,15 +134,21 @@ class Processor:
                 await self._settle(name, [Settled(messages[0].id, MessageState.FAILED, reasons.GIVEN_UP)])
                 messages = messages[1:]
             for message in messages:
-                await self._process_together(source, [message])
+                if self.clock() < self._until:
+                    await self._process_together(source, [message])
         else:
             await self._process_together(source, messages)
 
     async def _process_together(self, source: ProcessedSource, messages: Sequence[Message]) -> None:
         """All understood, then taken in in one transaction, then settled; what the ledger refuses of one
-        takes nothing else along."""
+        takes nothing else along. Where that takes long, the later ones are left for the next batch."""
         blocked = await self.blocked_of(source.name)
-        understood = [await self._understood(each, source, blocked) for each in messages]
+        understood: list[Understood] = []
+        for each in messages:
+            if understood and self.clock() >= self._until:
+                break
+            understood.append(await self._understood(each, source, blocked))
+        messages = messages[: len(understood)]
         try:
             await self._take_in(source, understood)
         except LedgerError as error:

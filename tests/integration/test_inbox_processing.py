@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fhir_bridge.app import fhir_servers, processor_of
+from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.messages import Message, MessageSelection, MessageState, Received, Take
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
@@ -449,6 +450,32 @@ async def test_a_server_that_does_not_answer_is_asked_again(site: Open) -> None:
         here.clock[0] += timedelta(hours=25)
         await here.process()
         assert await here.ends() == [("failed", "source-unreachable")]
+
+
+async def test_a_slow_source_does_not_outlast_the_lease(site: Open) -> None:
+    """What its server takes long for is taken in before another processor may be at the later ones."""
+    async with site() as here:
+        taken_in: list[tuple[int, datetime]] = []
+        (source,) = here.processor.sources.values()
+
+        class Slow:
+            async def complete(self, run: Any, inputs: Inputs, *_rest: Any) -> Inputs:
+                here.clock[0] += timedelta(seconds=25)
+                return inputs
+
+        here.processor.sources = {"ehr": replace(source, completes=Slow())}
+        settle = here.ledger.settle_messages
+
+        async def noted(token: str, settled: Any, now: datetime) -> int:
+            taken_in.append((len(settled), now))
+            return await settle(token, settled, now)
+
+        here.ledger.settle_messages = noted  # type: ignore[method-assign]
+        begun = here.clock[0]
+        await here.told(*[bundle({**WANTED, "id": f"a{n}"}, PERSON) for n in range(5)])
+        assert here.processor.lease == timedelta(minutes=2)
+        assert [(count, (at - begun).total_seconds()) for count, at in taken_in] == [(3, 75), (2, 125)]
+        assert await here.ends() == [DONE] * 5
 
 
 async def test_an_empty_notification_asks_for_a_search_once(site: Open) -> None:
