@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.case import Case, Trigger
+from fhir_bridge.case.case import Case
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.case.people import person_records
@@ -34,12 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MappingRun:
-    """One call of a command that maps: whose rules, at which instant (aware UTC)."""
+    """One call of a command that maps: whose rules, at which instant (aware UTC).
+
+    `lineage`: whether decisions say where each of their fields came from, which who only counts them needs
+    not.
+    """
 
     profile: Profile
     now: datetime
     project_id: str | None = None
     validation: Validation = "off"
+    lineage: bool = True
 
     def read(
         self,
@@ -73,8 +78,8 @@ class MappingRun:
         source, at_hand = self.profile.source.name, self.at_hand(inputs)
         arrivals = [
             *(
-                Arrival(source, named(decision), trigger.view.resource_type, trigger.raw)
-                for trigger, decision in self.over(inputs, at_hand, blocked)
+                Arrival(source, named(decision), case.trigger.view.resource_type, case.trigger.raw)
+                for case, decision in self.over(inputs, at_hand, blocked)
             ),
             *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in gone_of(inputs)),
         ]
@@ -88,23 +93,27 @@ class MappingRun:
 
     def cases(self, inputs: Inputs, at_hand: AtHand) -> Iterator[Case]:
         """The case of every trigger of the FILEs, in their order."""
+        histories, chains = inputs.whole_histories, inputs.whole_chains
         for trigger in triggers(at_hand, inputs.resources):
-            patient = at_hand.patients.of(trigger)
+            patient = at_hand.patients.of(trigger) if histories else None
             yield gather(
                 at_hand,
                 trigger,
                 source=self.profile.source.name,
-                history_complete=patient is not None and patient.identity in inputs.whole_histories,
-                chain_complete=trigger.label in inputs.whole_chains,
+                history_complete=patient is not None and patient.identity in histories,
+                chain_complete=bool(chains) and trigger.label in chains,
             )
 
     def over(
         self, inputs: Inputs, at_hand: AtHand, blocked: Blocked = NOBODY_BLOCKED
-    ) -> Iterator[tuple[Trigger, Decision]]:
-        """Every trigger of what was read with its decision, all of `at_hand` in view."""
-        for case in self.cases(inputs, at_hand):
-            decision = decide(case, self.profile, self.now, blocked)
-            yield case.trigger, decision if self.validation == "off" else self._advised(case, decision)
+    ) -> Iterator[tuple[Case, Decision]]:
+        """The case of every trigger of what was read with its decision, all of `at_hand` in view."""
+        return ((case, self.decide_on(case, blocked)) for case in self.cases(inputs, at_hand))
+
+    def decide_on(self, case: Case, blocked: Blocked = NOBODY_BLOCKED) -> Decision:
+        """The decision of one case."""
+        decision = decide(case, self.profile, self.now, blocked, lineage=self.lineage)
+        return decision if self.validation == "off" else self._advised(case, decision)
 
     def _advised(self, case: Case, decision: Decision) -> Decision:
         """The decision after a check of the trigger and its patient against the standard."""

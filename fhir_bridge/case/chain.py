@@ -67,15 +67,16 @@ class Chains:
 
     def _alone(self, trigger: Resource[View], name: str, identity: str | None) -> Chain | None:
         """The chain of a trigger that nothing is linked with, as most are; None for any other."""
-        with self._resolver.quietly():
-            linked = name in self._edges
-        if linked or self._nodes.get(name) != (trigger,):
+        if name in self._edges or self._nodes.get(name) != (trigger,):
             return None
         if isinstance(trigger.view, Appointment):
             return Chain(name, (name,), (cast("Resource[Appointment]", trigger),))
         order = cast("Resource[ServiceRequest]", trigger)
+        root = order_root(self._resolver, order, identity)
+        if not order.view.identifiers:
+            return Chain(root, (name,), ())
         numbers = [_of_patient(number, identity) for number in self._numbers([order])]
-        return Chain(self._root({name}, [order], []), tuple(sorted((name, *numbers))), ())
+        return Chain(root, tuple(sorted((name, *numbers))), ())
 
     def _find(self, trigger: Resource[View], name: str, identity: str | None) -> Chain:
         """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
@@ -172,11 +173,12 @@ class Chains:
     def _edges(self) -> dict[str, set[str]]:
         """Which labels stand next to which in a chain, in both directions."""
         edges: dict[str, set[str]] = {}
-        for label, nodes in self._nodes.items():
-            for node in nodes:
-                for neighbour in self._neighbours(node):
-                    edges.setdefault(label, set()).add(neighbour)
-                    edges.setdefault(neighbour, set()).add(label)
+        with self._resolver.quietly():
+            for label, nodes in self._nodes.items():
+                for node in nodes:
+                    for neighbour in self._neighbours(node):
+                        edges.setdefault(label, set()).add(neighbour)
+                        edges.setdefault(neighbour, set()).add(label)
         return edges
 
     def _neighbours(self, node: Resource[View]) -> Iterator[str]:

@@ -48,10 +48,10 @@ class Patients:
 
     def of(self, resource: Resource[View]) -> CasePatient | None:
         """The patient the resource is about; None where it names none."""
-        found = self._of.get(id(resource), _UNASKED)
+        found: CasePatient | None = self._of.get(id(resource), _UNASKED)
         if found is _UNASKED:
             found = self._of[id(resource)] = self._find(resource)
-        return cast("CasePatient | None", found)
+        return found
 
     def resources_of(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
         """The current resources of one view that are about that patient, in the order they were read."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from functools import cached_property, lru_cache
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import msgspec
 
@@ -43,9 +43,23 @@ class Later(Generic[T]):
     def __set_name__(self, view: type[msgspec.Struct], name: str) -> None:
         self._view, self._name, self._kept = view, name, KEPT + name
 
-    def __get__(self, view: msgspec.Struct | None, _: type[msgspec.Struct]) -> T:
-        raw = _NOTHING if view is None else getattr(view, self._kept)
+    @overload
+    def __get__(self, view: None, _: type[msgspec.Struct]) -> Self: ...
+    @overload
+    def __get__(self, view: msgspec.Struct, _: type[msgspec.Struct]) -> T: ...
+    def __get__(self, view: msgspec.Struct | None, _: type[msgspec.Struct]) -> Self | T:
+        if view is None:
+            return self
+        raw = getattr(view, self._kept)
         return self._absent if raw is _NOTHING else self._remembered(bytes(raw))
+
+    def bytes_in(self, view: msgspec.Struct) -> bytes:
+        """What is kept of it; empty where it is not there."""
+        return bytes(getattr(view, self._kept))
+
+    def read(self, raw: bytes) -> T:
+        """What these bytes of it say."""
+        return self._remembered(raw) if raw else self._absent
 
     def _read(self, raw: bytes) -> T:
         try:

@@ -18,14 +18,21 @@ from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
 
 
-def decide(case: Case, profile: Profile, now: datetime, blocked: Blocked = NOBODY_BLOCKED) -> Decision:
+def decide(
+    case: Case,
+    profile: Profile,
+    now: datetime,
+    blocked: Blocked = NOBODY_BLOCKED,
+    *,
+    lineage: bool = True,
+) -> Decision:
     """What is to be done about the case's trigger at `now` (aware): Call, Skip or Reject, with lineage and
     notes.
 
-    `blocked` is the site's do-not-call list. Never raises for data: what it cannot use it leaves out or
-    rejects.
+    `blocked` is the site's do-not-call list. Without `lineage` the decision has none, and is the same
+    otherwise. Never raises for data: what it cannot use it leaves out or rejects.
     """
-    recorder = Recorder()
+    recorder = Recorder(lineage=lineage)
     subject = subject_of(case, profile)
     _note_sources(case, recorder)
     if case.duplicate_triggers:

@@ -17,9 +17,11 @@ _Taken = tuple[str, str, tuple[Element, ...], str | None, str | None]
 class Recorder:
     """Lineage and notes of one decision, in the order they came (mapping, sections 1 and 18)."""
 
-    __slots__ = ("_notes", "_taken")
+    __slots__ = ("_keeps_lineage", "_notes", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lineage: bool = True) -> None:
+        """`lineage`: whether it is kept, which costs a tenth of a call."""
+        self._keeps_lineage = lineage
         self._taken: list[_Taken] = []
         self._notes: dict[Note, None] = {}
 
@@ -31,10 +33,13 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        self._taken.append((field, rule, elements, map_row, layer))
+        if self._keeps_lineage:
+            self._taken.append((field, rule, elements, map_row, layer))
 
     def retake(self, field: str, rule: str, *elements: Element, map_row: str, layer: str) -> None:
         """Remember this of `field` instead of what was taken for it before."""
+        if not self._keeps_lineage:
+            return
         before = [taken[0] for taken in self._taken]
         place = before.index(field) if field in before else len(before)
         self._taken = [taken for taken in self._taken if taken[0] != field]
@@ -52,6 +57,8 @@ class Recorder:
     @property
     def lineage(self) -> tuple[Lineage, ...]:
         """Everything taken so far. Most of it speaks of the same few resources: each is named once."""
+        if not self._taken:
+            return ()
         named = _Names()
         return tuple(
             [

@@ -116,9 +116,11 @@ def _order_withdrawn(look: Look) -> Verdict | None:
     """Every order at hand that the Appointment is based on is over or withdrawn: while one is not, it is
     wanted."""
     orders = [link.resource for link in look.case.orders if link.resource]
+    if not orders:
+        return None
     statuses = [status_of(order, look.profile) for order in orders]
     withdrawn = look.profile.triggers.withdrawn
-    if not statuses or not all(status and status.code in withdrawn for status in statuses):
+    if not all(status and status.code in withdrawn for status in statuses):
         return None
     return Verdict("order-withdrawn", tuple((order, "status") for order in orders))
 
@@ -231,9 +233,10 @@ _APPOINTMENT_ROWS = tuple((number, row) for number, about, row in TABLE if about
 
 def _by_status(look: Look, reason: str) -> Verdict:
     """A verdict on the status; with the layer that reads the written one as another, if one does."""
-    trigger = look.case.trigger
-    key = f"triggers.{'order' if look.case.is_order else 'appointment'}_status_map"
-    layer = look.profile.layer_of(key) if code(trigger.view.status) != look.status else None
+    trigger, layer = look.case.trigger, None
+    if code(trigger.view.status) != look.status:
+        key = f"triggers.{'order' if look.case.is_order else 'appointment'}_status_map"
+        layer = look.profile.layer_of(key)
     return Verdict(reason, ((trigger, "status"),), look.status, layer=layer)
 
 

@@ -34,6 +34,8 @@ Told = dict[str, str | date | None]
 Part = tuple[Words, Resource[View]] | None
 Classes = tuple[EncounterClass, ...] | EncounterClass
 
+_CLASS, _TYPE = Encounter.class_, Encounter.type
+
 
 class Past(msgspec.Struct, frozen=True):
     """A visit that took place: its resource, when it began, and the element that says so."""
@@ -89,7 +91,7 @@ def _is_restricted(past: Past, labels: tuple[Coding, ...], profile: Profile, rec
 
 def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recorder) -> Past | None:
     view = encounter.view
-    if not _is_visit(view.status, view.class_, view.type, profile):
+    if not _is_visit(view.status, _CLASS.bytes_in(view), _TYPE.bytes_in(view), profile):
         return None
     period, paths = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
     for path, text in zip(paths, (period.start, period.end), strict=True) if period else ():
@@ -107,13 +109,12 @@ def _appointment(appointment: Resource[Appointment], profile: Profile, recorder:
 
 
 @remembered
-def _is_visit(
-    status: str | None, class_: Classes, types: tuple[CodeableConcept, ...], profile: Profile
-) -> bool:
-    """Whether it is finished, and nothing says that it was laboratory work or a telephone call."""
+def _is_visit(status: str | None, class_: bytes, types: bytes, profile: Profile) -> bool:
+    """Whether it is finished, and nothing says that it was laboratory work or a telephone call. Its class
+    and types come in the bytes they stood in: those of most visits are the same, and need no reading."""
     if (status or "").casefold() not in profile.visits.finished:
         return False
-    concepts = (*[each.concept for each in _listed(class_)], *types)
+    concepts = (*[each.concept for each in _listed(_CLASS.read(class_))], *_TYPE.read(types))
     kinds = (profile.terms.kind(VISIT_EXCLUSION, coding) for each in concepts for coding in each.coding)
     return not any(kinds)
 

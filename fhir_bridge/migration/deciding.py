@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.case import Trigger
+from fhir_bridge.case.case import Case
 from fhir_bridge.case.people import person_records
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import TRIGGER_TYPES, View
@@ -22,16 +22,16 @@ from fhir_bridge.mapping_run import MappingRun, named, resolution_rules
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A trigger with its decision, and where it stood first among all that was read."""
+    """A case with its decision, and where its trigger stood first among all that was read."""
 
     place: Place
-    trigger: Trigger
+    case: Case
     decision: Decision
 
     def arrival(self, source: str) -> Arrival:
         """The same as the ledger takes it in."""
-        kind = self.trigger.view.resource_type
-        return Arrival(source, named(self.decision), kind, self.trigger.raw)
+        trigger = self.case.trigger
+        return Arrival(source, named(self.decision), trigger.view.resource_type, trigger.raw)
 
 
 class Decider:
@@ -62,8 +62,14 @@ class Decider:
         """A decision for every trigger of the partition, in the order in which they stood."""
         places = _first_places(at_hand, contents.resources, contents.places)
         inputs = Inputs(contents.resources)
-        for trigger, decision in self.run.over(inputs, at_hand, self.blocked):
-            yield Decided(places[id(trigger)], trigger, decision)
+        for case, decision in self.run.over(inputs, at_hand, self.blocked):
+            yield Decided(places[id(case.trigger)], case, decision)
+
+    def whole(self, one: Decided) -> Decision:
+        """The decision with its lineage, for which the case is decided on again where none was kept."""
+        if self.run.lineage:
+            return one.decision
+        return replace(self.run, lineage=True).decide_on(one.case, self.blocked)
 
     def heard(self, at_hand: AtHand) -> list[Heard]:
         """What the records of the partition say of whole persons."""

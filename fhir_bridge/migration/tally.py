@@ -11,6 +11,7 @@ import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.dispatch.calling_hours import zones_of
+from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.printed import kind
 
@@ -79,15 +80,16 @@ class Tally(msgspec.Struct):
         self.samples = nsmallest(samples, [*self.samples, *other.samples])
         self.texts = nsmallest(TEXTS, {shown.text: shown for shown in (*self.texts, *other.texts)}.values())
 
-    def count(self, decision: Decision, place: tuple[int, int, int], where: str) -> None:
-        """One decision; `where` is the trigger's place in words."""
+    def count(self, decision: Decision, place: tuple[int, int, int], where: Origin) -> None:
+        """One decision; `where` is the trigger's place for people."""
         self.triggers += 1
-        _add(self.decisions, {outcome(decision): 1})
-        for code in {note.code for note in decision.notes}:
+        told = outcome(decision)
+        self.decisions[told] = self.decisions.get(told, 0) + 1
+        for code in {note.code for note in decision.notes} if decision.notes else ():
             found = self.notes.setdefault(code, Found())
             found.count += 1
             if len(found.places) < PLACES:
-                found.places.append((place, where))
+                found.places.append((place, str(where)))
         text = decision.task.task_data.additional_context if isinstance(decision, Call) else None
         if text:
             self.texts.append(Shown(rank(text), text))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import orjson
 
-from fhir_bridge.case.gather import gather
 from fhir_bridge.intake.bulk.partitions import Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.ledger.records import Arrival, Heard
@@ -33,6 +33,8 @@ class Outcome(msgspec.Struct):
 
 
 _outcome = msgspec.msgpack.Decoder(Outcome)
+_Sample = tuple[int, Decided]
+"""One of the decisions that are shown, behind its rank among all."""
 
 
 def read_outcome(data: bytes) -> Outcome:
@@ -63,28 +65,32 @@ class Work:
         run = self.decider.run
         terms = run.profile.terms
         self._heard = Listening(terms.load, terms.aliases)
-        self.decider.run = replace(run, profile=replace(run.profile, terms=self._heard))
+        profile = replace(run.profile, terms=self._heard)
+        lineage = self.asked.form in ("decisions", "arrivals")
+        self.decider.run = replace(run, profile=profile, lineage=lineage)
 
     def __call__(self, partition: int) -> bytes:
         """Decides on a partition; an Outcome as bytes."""
         contents = self.decider.partitions.read(partition)
         at_hand = self.decider.at_hand(contents)
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
+        samples: list[_Sample] = []
         self._heard.begin()
         for one in self.decider.decided(contents, at_hand):
-            tally.count(one.decision, one.place, str(one.trigger.origin))
+            tally.count(one.decision, one.place, one.case.trigger.origin)
             if isinstance(one.decision, Call):
-                case = gather(at_hand, one.trigger, source=self.decider.source)
-                tally.call(queue_of(case, one.decision, zone))
+                tally.call(queue_of(one.case, one.decision, zone))
             if self._is_wanted(one.decision):
-                self._show(one.decision, tally)
-                decided.append(one)
+                self._sample(one, samples)
+                if self.asked.form is not None:
+                    decided.append(one)
             self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
         heard = self.decider.heard(at_hand)
         for each in heard:
             if (stop := each.statement.stop) is not None:
                 tally.stops[stop] = tally.stops.get(stop, 0) + 1
+        tally.samples = self._shown(samples)
         if self.asked.form is not None:
             self._write(partition, decided, heard)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
@@ -93,16 +99,21 @@ class Work:
         only = self.asked.only
         return only is None or only in (kind(decision), getattr(decision, "reason", None))
 
-    def _show(self, decision: Decision, tally: Tally) -> None:
-        """A sample, if its rank is low enough: of calls, unless others are asked for."""
-        if self.asked.only is None and not isinstance(decision, Call):
+    def _sample(self, one: Decided, samples: list[_Sample]) -> None:
+        """Keeps a sample, if its rank is low enough: of calls, unless others are asked for."""
+        if self.asked.only is None and not isinstance(one.decision, Call):
             return
-        place = rank(decision.subject.trigger)
-        if len(tally.samples) < self.asked.samples or (tally.samples and place < tally.samples[-1].rank):
-            data = decision_data(decision, self.decider.run.project_id)
-            tally.samples = sorted([*tally.samples, Shown(place, orjson.dumps(data).decode())])[
-                : self.asked.samples
-            ]
+        place = rank(one.decision.subject.trigger)
+        if len(samples) < self.asked.samples or (samples and place < samples[-1][0]):
+            samples.append((place, one))
+            samples.sort(key=itemgetter(0))
+            del samples[self.asked.samples :]
+
+    def _shown(self, samples: list[_Sample]) -> list[Shown]:
+        """The samples as they are shown, with their lineage."""
+        project = self.decider.run.project_id
+        shown = ((place, decision_data(self.decider.whole(one), project)) for place, one in samples)
+        return sorted(Shown(place, orjson.dumps(data).decode()) for place, data in shown)
 
     def _write(self, partition: int, decided: list[Decided], heard: list[Heard]) -> None:
         path = results.path_of(self.folder, partition)

@@ -64,6 +64,7 @@ def test_a_preview_says_what_would_happen_and_keeps_nothing(bridge: Any, export:
     assert told["calls"] == sum(told["by_day"].values()) == sum(told["by_clinic"].values()) > 20
     assert len(told["samples"]) == 2
     assert all(sample["request"] for sample in told["samples"])
+    assert all(sample["lineage"] for sample in told["samples"])
     assert told["texts"]
     assert told["unmapped"][0]["count"] >= told["unmapped"][-1]["count"] > 0
     assert max(told["by_day"].values()) <= 2 * 13

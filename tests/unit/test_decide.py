@@ -3,6 +3,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.decide import decide
@@ -27,6 +28,17 @@ def test_a_call_has_all_it_needs_to_be_sent(
     assert "America/New_York" in found.zones
     fields = {entry.field for entry in found.lineage}
     assert {"task", "phone_number", "patient.phone_number", "patient.first_name", "decision"} <= fields
+
+
+@pytest.mark.parametrize("status", ["proposed", "booked", "nonsense"])
+def test_without_lineage_a_decision_is_the_same_otherwise(
+    case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json, status: str
+) -> None:
+    """Who only counts decisions pays for no lineage, and counts the same ones."""
+    case = case_of({**proposed, "status": status}, marigold)
+    whole, bare = decide(case, us, now), decide(case, us, now, lineage=False)
+    assert whole.lineage
+    assert bare == replace(whole, lineage=())
 
 
 def test_a_guardians_number_is_the_patients_too(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from fhir_bridge.fhir.datatypes import CodeableConcept, Datatype, Extension, Identifier, Meta, Reference
@@ -14,6 +16,9 @@ class View(Datatype, frozen=True, kw_only=True, tag=True, tag_field="resourceTyp
     """What every resource has; a view has the name of its resourceType, by which the decoder picks it.
     `contained` stays raw until a reference asks for it."""
 
+    resource_type: ClassVar[str]
+    """The resourceType."""
+
     id: str | None = None
     meta: Meta | None = None
     language: str | None = None
@@ -21,10 +26,9 @@ class View(Datatype, frozen=True, kw_only=True, tag=True, tag_field="resourceTyp
     extension: tuple[Extension, ...] = ()
     identifier: tuple[Identifier, ...] | Identifier = ()
 
-    @property
-    def resource_type(self) -> str:
-        """The resourceType."""
-        return type(self).__name__
+    def __init_subclass__(cls) -> None:
+        if "resource_type" not in cls.__annotations__:
+            cls.resource_type = cls.__name__
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
@@ -35,4 +39,4 @@ class View(Datatype, frozen=True, kw_only=True, tag=True, tag_field="resourceTyp
 class Other(View, frozen=True, kw_only=True, tag=False):
     """A resource of a type that has no view of its own."""
 
-    resource_type: str
+    resource_type: str  # type: ignore[misc]
