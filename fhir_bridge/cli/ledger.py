@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from fhir_bridge.app import checked_ledger, ledger_of, ledger_url_of, loaded_settings
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.screen import counted
+from fhir_bridge.cli.settle import act, because
 from fhir_bridge.errors import Category
 
 if TYPE_CHECKING:
@@ -89,6 +91,38 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
         click.echo(orjson.dumps({"accepted": accepted}).decode())
     else:
         click.echo(f"accepted {counted(accepted, 'decision')}")
+
+
+@ledger.command()
+@because
+@click.pass_obj
+def reencrypt(config_file: str | None, because: str) -> int:
+    """Encrypt all that names patients with the ledger's encryption_key.
+
+    For a ledger that was begun in the clear, or under a key that is among old_encryption_keys now; after it
+    that one is needed no more. Workers may go on meanwhile, but each must have the new key first. Interrupted
+    or run again, it goes on where it was.
+
+    Exit code 1 where something is not under the key afterwards.
+    """
+    from fhir_bridge.cli.migrate_progress import Bars
+
+    async def run() -> tuple[int, int]:
+        async with ledger_of(loaded_settings(config_file, secrets=False)) as opened:
+            with Bars() as bars:
+
+                def advance(rows: int) -> None:
+                    bars.advance(rows)
+                    bars.tick()
+
+                done = await opened.reencrypt(act(because), partial(bars.begin, "encrypting"), advance)
+            return done, await opened.not_under_key()
+
+    done, left = asyncio.run(run())
+    click.echo(f"encrypted {counted(done, 'row')}; {counted(left, 'row')} not under the key")
+    if left:
+        click.echo("  → a worker still writes without it: set it there, and run this again", err=True)
+    return 1 if left else 0
 
 
 def _print(found: Condition, console: Console) -> None:

@@ -35,6 +35,11 @@ class Cipher(Protocol):
         """The key that writes, by a name that does not give it away; None where none does."""
         ...
 
+    @property
+    def head(self) -> bytes:
+        """How everything begins that is kept under the key that writes; empty where none does."""
+        ...
+
     def encrypt(self, payload: bytes) -> bytes:
         """What is kept of a payload. Raises LedgerError where it must not be kept in the clear."""
         ...
@@ -48,6 +53,7 @@ class Plain:
     """Payloads as they are: no key is set, and none was."""
 
     key_id: str | None = None
+    head = b""
 
     def encrypt(self, payload: bytes) -> bytes:
         """The payload itself."""
@@ -81,6 +87,11 @@ class AesGcm:
     def key_id(self) -> str:
         """The key that writes."""
         return self._writes.hex()
+
+    @property
+    def head(self) -> bytes:
+        """See Cipher."""
+        return _MARK + self._writes
 
     @property
     def key_ids(self) -> frozenset[str]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fhir_bridge.ledger import audit, blocking, crosswalk_file, disclosures, intake, retention
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger import (
+    audit,
+    blocking,
+    crosswalk_file,
+    disclosures,
+    intake,
+    reencrypting,
+    retention,
+)
 from fhir_bridge.ledger.blocking import DoNotCall, Entry
 from fhir_bridge.ledger.collisions import done_again
 from fhir_bridge.ledger.disclosures import Acted, Disclosure, Period
+from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.engine import forget_cleared
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import (
@@ -123,6 +133,45 @@ class Protection:
         if count or people or messages:
             await forget_cleared(self._engine)
         return Cleared(count, unfinished, people, messages)
+
+    # -- encryption --
+
+    async def reencrypt(
+        self: Transactions, act: Act, begin: Callable[[int], None], advance: Callable[[int], None]
+    ) -> int:
+        """Bring every payload under the key that writes, in many transactions, so that workers go on
+        meanwhile and a kill loses nothing; gives how many rows that were.
+
+        `begin` is told how many there are, `advance` how many were done. Raises LedgerError where no key is
+        set, or one is missing that something was written with.
+        """
+        key_id = cipher_of(self._engine.dialect).key_id
+        if key_id is None:
+            raise LedgerError(
+                "there is no key to encrypt the ledger with: ledger.encryption_key is not set",
+                code="ledger-key-missing",
+                hint="Make one with `openssl rand -base64 32`, and keep a copy of it.",
+            )
+        tables = list(reencrypting.tables_with_payloads())
+        async with self._acting(act, "reencrypt", f"under key {key_id}") as connection:
+            left = sum([await reencrypting.count(connection, table) for table in tables])
+        begin(left)
+        done = 0
+        for table in tables:
+            after: reencrypting.Place | None = ()
+            while after is not None:
+                async with self._writing() as connection:
+                    part, after = await reencrypting.reencrypt(connection, table, after)
+                done += part
+                advance(part)
+        await forget_cleared(self._engine)
+        return done
+
+    async def not_under_key(self: Transactions) -> int:
+        """How many rows hold something that is not under the key that writes."""
+        async with self._reading() as connection:
+            tables = reencrypting.tables_with_payloads()
+            return sum([await reencrypting.count(connection, table) for table in tables])
 
     # -- audit --
 

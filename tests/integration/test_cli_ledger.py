@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -169,3 +170,16 @@ def test_a_record_that_no_database_keeps_takes_no_other_along(bridge: Any, hospi
     for _ in range(2):
         bridge("submit", name, "--wait", "0s")
         assert bridge("status", "--json").json["states"] == {"ready": 2}
+
+
+def test_a_ledger_begun_in_the_clear_is_encrypted(bridge: Any, filled: str) -> None:
+    """Only with a key; how many rows is said, once; the audit has it, and the data can be shown."""
+    refused = bridge("ledger", "reencrypt", "--because", "tests")
+    assert (refused.code, "ledger.encryption_key" in refused.err) == (6, True)
+    on(bridge, filled, f'encryption_key = "{b64encode(bytes(32)).decode()}"\n')
+    ran = bridge("ledger", "reencrypt", "--because", "tests")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("encrypted ") and ran.out.endswith("; 0 rows not under the key\n")
+    assert "encrypted 0 rows;" in bridge("ledger", "reencrypt", "--because", "tests").out
+    assert "Sample" in bridge("show", "Appointment/a1").out
+    assert bridge("ledger", "check", "--json").json["acts"] == 4

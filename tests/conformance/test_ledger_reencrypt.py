@@ -1,0 +1,102 @@
+"""Payloads of a ledger that was begun in the clear or under another key come under the one that writes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger import reencrypting
+from fhir_bridge.ledger.messages import MessageSelection, Received
+from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.store import SqlLedger
+from tests.conformance.test_ledger_protection import KEY, OTHER, raw, reopened, settled
+
+
+class KilledError(Exception):
+    """Somebody pulled the plug."""
+
+
+def act(now: datetime) -> Act:
+    """Somebody does it now."""
+    return Act("tester", "the key is new", now)
+
+
+def unheard(_: int) -> None:
+    """Nobody looks at the progress."""
+
+
+@pytest.fixture
+async def in_the_clear(ledger: SqlLedger, arrivals: Any, monday: datetime) -> SqlLedger:
+    """A ledger with messages, intents in many states, their triggers, patients and answers; no key yet."""
+    await settled(ledger, arrivals, monday)
+    await ledger.receive([Received("ehr", b'{"family": "Juniper"}', monday) for _ in range(9)])
+    assert "Juniper" in await raw(ledger)
+    return ledger
+
+
+async def everything(ledger: SqlLedger) -> list[Any]:
+    """What can be read of it."""
+    names = [item.key for item in await ledger.worklist() if item.kind == "intent"]
+    messages = [each.body async for each in ledger.messages(MessageSelection())]
+    return [[await ledger.show(name) for name in names], messages]
+
+
+@pytest.mark.parametrize("old", [(), (OTHER,)])
+async def test_all_that_was_written_before_is_brought_under_the_key(
+    location: str, in_the_clear: SqlLedger, monday: datetime, old: tuple[str, ...]
+) -> None:
+    """From the clear, and from an old key, which is not needed afterwards; nothing else is changed."""
+    before = await everything(in_the_clear)
+    if old:
+        async with await reopened(location, *old) as own:
+            await own.reencrypt(act(monday), unheard, unheard)
+    async with await reopened(location, KEY, *old) as own:
+        told: list[int] = []
+        done = await own.reencrypt(act(monday), told.append, told.append)
+        assert done == told[0] == sum(told[1:]) > 9
+        assert await own.not_under_key() == 0
+        assert await own.verify_audit() is None
+    async with await reopened(location, KEY) as own:
+        assert await everything(own) == before
+        lies = await raw(own)
+        assert "Juniper" not in lies and "5550102" not in lies
+        assert await own.reencrypt(act(monday), unheard, unheard) == 0
+
+
+async def test_it_goes_on_where_it_was_killed(
+    location: str, in_the_clear: SqlLedger, monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed stays, the rest is done by the next run; in between all of it can be read."""
+    monkeypatch.setattr(reencrypting, "ROWS_AT_ONCE", 2)
+    before = await everything(in_the_clear)
+    told: list[int] = []
+
+    def dies(part: int) -> None:
+        told.append(part)
+        if len(told) == 3:
+            raise KilledError
+
+    async with await reopened(location, KEY) as own:
+        with pytest.raises(KilledError):
+            await own.reencrypt(act(monday), unheard, dies)
+        left = await own.not_under_key()
+        assert await everything(own) == before
+    async with await reopened(location, KEY) as own:
+        assert await own.reencrypt(act(monday), unheard, unheard) == left > 0
+        assert await own.not_under_key() == 0
+        assert await everything(own) == before
+
+
+async def test_without_a_key_there_is_nothing_to_do_it_with(
+    location: str, in_the_clear: SqlLedger, monday: datetime
+) -> None:
+    """None set, or one missing that something was written with: said, and nothing is changed."""
+    with pytest.raises(LedgerError, match=r"ledger\.encryption_key"):
+        await in_the_clear.reencrypt(act(monday), unheard, unheard)
+    async with await reopened(location, OTHER) as own:
+        await own.reencrypt(act(monday), unheard, unheard)
+    with pytest.raises(LedgerError, match=r"ledger\.encryption_key"):
+        await reopened(location, KEY)
