@@ -372,7 +372,7 @@ def _move(
             _withdraw(left, SUPERSEDED)
     intent.standings[place[1]] = standing
     known.by_trigger[place] = known.moved[place] = intent
-    known.by_member.setdefault(place, {})[intent.loss] = intent
+    known.by_member.setdefault(place, {}).setdefault(intent.loss, intent)
 
 
 def _withdraw(intent: KnownIntent, reason: str) -> None:

@@ -159,6 +159,21 @@ async def test_a_member_of_a_chain_that_was_joined_to_another_leads_to_the_joine
 
 
 @pytest.mark.parametrize("together", [True, False])
+async def test_what_moves_to_an_older_chain_takes_the_one_it_leaves_along(
+    ledger: SqlLedger, chain: Chain, monday: datetime, together: bool
+) -> None:
+    """An appointment that turns out to belong to two orders is one call for both."""
+    told = [
+        chain.call("Appointment/a2", "ServiceRequest/s2"),
+        chain.call("ServiceRequest/s3", "Appointment/a3"),
+        chain.call("Appointment/a3"),
+        chain.call("Appointment/a3", "ServiceRequest/s2", version_id="2"),
+    ]
+    batches = [told] if together else [[each] for each in told]
+    assert (await states(ledger, monday, *batches))["ready"] == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
 async def test_what_moved_into_a_loss_is_found_there_by_the_next(
     ledger: SqlLedger, chain: Chain, monday: datetime, together: bool
 ) -> None:
