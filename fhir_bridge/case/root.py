@@ -55,7 +55,7 @@ def _named(reference: Reference) -> str | None:
     return reference.display.casefold() if reference.display else None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _concepts(concepts: tuple[CodeableConcept | None, ...]) -> str:
     """Codes where there are any, else words; in an order that does not hang on the message's."""
     said = set()

@@ -82,7 +82,7 @@ class Moment(msgspec.Struct, frozen=True):
         return self.instant(zone).astimezone(zone)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def parse(text: str | None) -> Moment | None:
     """Read a FHIR date, dateTime or instant; None where there is none or it cannot be read (the caller notes
     `date-unreadable`).

@@ -42,7 +42,7 @@ class Target:
         return f"{self.type}/{self.id}" if self.type and self.id else None
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def parse(text: str | None) -> Target | None:
     """Take a reference text apart; None where it is blank or has no shape of a reference."""
     text = (text or "").strip()

@@ -131,7 +131,7 @@ def _semantic_tag(tags: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"\s*\((?:{'|'.join(map(re.escape, tags))})\)$", re.IGNORECASE)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _has_shape(words: str, patterns: tuple[str, ...]) -> bool:
     return any(shape.fullmatch(words) for shape in _shapes(patterns))
 

@@ -14,7 +14,7 @@ def marked(extensions: tuple[Extension, ...], marks: tuple[Mark, ...]) -> Mark |
     return _marked(extensions, marks) if extensions and marks else None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _marked(extensions: tuple[Extension, ...], marks: tuple[Mark, ...]) -> Mark | None:
     found = list(_all(extensions))
     return next((mark for mark in marks if any(_is(extension, mark) for extension in found)), None)

@@ -51,7 +51,7 @@ def full_name(names: Sequence[HumanName] | HumanName, profile: Profile, now: dat
     return _full_name((names,) if isinstance(names, HumanName) else tuple(names), profile, now)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _full_name(names: tuple[HumanName, ...], profile: Profile, now: datetime) -> Named | None:
     rules = profile.names
     read = [(name, named) for i, name in enumerate(names) if (named := _named(name, i, rules)) is not None]
@@ -74,7 +74,7 @@ def practitioner_name(
     return _practitioner_name(listed, profile, now, doctor)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _practitioner_name(
     names: tuple[HumanName, ...], profile: Profile, now: datetime, doctor: bool
 ) -> Spoken | None:

@@ -25,7 +25,7 @@ class Npi(msgspec.Struct, frozen=True):
     failing: tuple[int, ...]
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def find_npi(identifiers: tuple[Identifier, ...], systems: frozenset[str]) -> Npi:
     """The first valid NPI among identifiers of one of `systems`, or of type NPI: other countries use that
     type for

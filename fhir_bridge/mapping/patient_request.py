@@ -60,7 +60,7 @@ def patient_draft(
     )
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def best_address(
     addresses: tuple[datatypes.Address, ...], profile: Profile, now: datetime
 ) -> tuple[int, Addressed]:

@@ -116,7 +116,7 @@ def is_doctor(practitioner: Resource[Practitioner], profile: Profile) -> bool:
     return bool(held) and _are_doctors(held, profile.referral.doctor_qualifications)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _are_doctors(qualifications: tuple[Qualification, ...], doctors: frozenset[str]) -> bool:
     held = (each.code for each in qualifications if each.code)
     return any(_bare(word) in doctors for code in held for word in _all_words(code))

@@ -85,7 +85,7 @@ def remembered(function: Callable[_Asked, _Answer]) -> Callable[_Asked, _Answer]
     """
     at = list(signature(function).parameters).index("profile")
 
-    @lru_cache(maxsize=16_384)
+    @lru_cache(maxsize=4_096)
     def listened(*asked: Any) -> tuple[_Answer, frozenset[Missed]]:
         profile: Profile = asked[at]
         return profile.terms.listened(partial(function, *asked))

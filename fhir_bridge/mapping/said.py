@@ -13,7 +13,7 @@ _NOTHING = frozenset({"none", "null", "undefined", "unknown", "n/a", "tbc", "tbd
 """What software writes where it has nothing to write."""
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def said(text: str | None) -> str | None:
     """The text with every run of blanks made one, or None where it is missing, blank, a mask, a template
     token or a word for nothing (`XXXX`, `***`, `${phone}`, `<snipped>`, `TBC`, `null`): such a value is
@@ -26,7 +26,7 @@ def said(text: str | None) -> str | None:
     return words
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def code(written: str | None) -> str | None:
     """A code of FHIR's own, in FHIR's own case (section 16); None where nothing, or a template token, stands.
 

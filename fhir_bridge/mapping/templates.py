@@ -27,7 +27,7 @@ def render(template: str, values: Values) -> str:
     return _rendered(template, tuple(values.items()))
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _rendered(template: str, values: tuple[tuple[str, str | None], ...]) -> str:
     return _tidy(_renderer(template)(dict(values)))
 

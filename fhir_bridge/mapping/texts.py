@@ -43,7 +43,7 @@ _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=\S)|(?<=[.!?][)\"'])\s+(?=\S)")
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def plain(text: str | None) -> str | None:
     """The text as plain words in one line, or None where nothing with a letter is left (mapping, section 13).
 
@@ -90,7 +90,7 @@ def cut(text: str, limit: int) -> str:
     return text[: blank if blank > 0 else limit].rstrip(" ,;:–-")
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _bare(text: str) -> str:
     """The words alone, blanks around them, so that one text is found in another only as whole words."""
     return f" {' '.join(_WORD.findall(text.casefold()))} "
