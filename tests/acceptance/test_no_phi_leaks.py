@@ -55,7 +55,7 @@ main()
 
 CRASH_IN_MAPPING = """
 import fhir_bridge.mapping_run as mapping_run
-def decide(case, *others):
+def decide(case, *others, **named):
     name = case.patient.view.name[0].family
     try:
         raise KeyError(name)
