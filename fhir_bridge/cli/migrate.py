@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -192,6 +192,7 @@ def migrate(
     recipe = run_elsewhere(loaded, source, dict(overrides), run.now)
     if wanted.engine == "spark":
         paths = tuple(found_by_all(path) for path in paths)
+        wanted = replace(wanted, out=wanted.out and found_by_all(wanted.out))
         context = tuple(Path(found_by_all(str(path))) for path in context)
     with _terminated_is_interrupted():
         return _migrate(loaded, run, recipe, paths, [str(path) for path in context], wanted)

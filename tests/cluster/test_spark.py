@@ -49,7 +49,7 @@ def test_stories_and_an_export_are_decided_alike(bridge: Any) -> None:
     """Every story of the fixtures among a generated export: report, decisions and errors are the same."""
     Export(40).write(bridge.folder / "export")
     here, _ = both(bridge, ["export", str(FIXTURES)])
-    assert here.json["triggers"] > 400
+    assert here.json["triggers"] > 300
 
 
 @pytest.mark.usefixtures("java")
