@@ -1,6 +1,6 @@
 # Everyday commands. Each sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster chaos lint format bench docs wheel clean
+.PHONY: help demo test test-cluster chaos lint format bench scaling docs wheel clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -38,6 +38,9 @@ format: $(VENV)/.ready ## rewrite the code in the house's format
 
 bench: $(VENV)/.ready ## speed as ratios against baselines, as a table and as JSON in benchmarks/out
 	@$(RUN)/python -m benchmarks $(ARGS)
+
+scaling: $(VENV)/.ready ## what exports of three sizes need, from what a small one costs here: the tables of docs/scaling.md
+	@$(RUN)/python -m benchmarks.scaling $(ARGS)
 
 docs: $(VENV)/.ready ## write the pages of docs/ that are made from the program anew
 	@$(RUN)/python scripts/write_docs.py
