@@ -4,8 +4,8 @@
 
 VENV := .venv
 RUN := $(VENV)/bin
-# Two more than there are cores: the tests of processes and sockets mostly wait.
-AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# One more than there are cores: the tests of processes and sockets mostly wait.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +121,28 @@ def open_to_look(url: URL) -> AsyncEngine:
     return create_async_engine(place, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
 
 
+def _into_wal(cursor: Any) -> None:
+    """A new file's change into WAL is refused at once, whatever the busy timeout, where another process is
+    at it: asked again until then."""
+    last = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+        time.sleep(0.01)
+
+
 def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
     """Durable over a power cut, readers beside a writer, foreign keys kept; the driver begins nothing
     itself.
     """
     connection.isolation_level = None
     cursor = connection.cursor()
+    _into_wal(cursor)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         # What retention clears is overwritten, not only marked as free.
