@@ -1,4 +1,7 @@
-"""The wiring: the only module that chooses the concrete parts and puts them together."""
+"""The wiring: the only module that chooses the concrete parts and puts them together.
+
+Long because every door, the ledger, dispatch and the watchers are wired here and nowhere else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`fhir-bridge migrate`: a whole export previewed, written down for elsewhere, or sent."""
+"""`fhir-bridge migrate`: a whole export previewed, written down for elsewhere, or sent.
+
+Long because it has many options, and what each goes with is checked beside it.
+"""
 
 from __future__ import annotations
 

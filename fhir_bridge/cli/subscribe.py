@@ -1,4 +1,7 @@
-"""`fhir-bridge subscribe`: has a source's FHIR server tell us of changes, and keeps it at that."""
+"""`fhir-bridge subscribe`: has a source's FHIR server tell us of changes, and keeps it at that.
+
+Long because it is five commands over the same Subscriptions.
+"""
 
 from __future__ import annotations
 
