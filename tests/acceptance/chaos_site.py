@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,12 @@ class Running:
     ended_at: float = 0.0
 
     async def wait(self, patience: float | None) -> int:
-        """Its exit code, -9 where it was killed: by itself, or by us when the patience (seconds) was over."""
-        await asyncio.to_thread(self.process.join, patience)
+        """Its exit code, -9 where it was killed: by itself, or by us when the patience (seconds) was over.
+
+        Only the sentinel is waited for in a thread. Two threads that ask for the exit code at once (starting
+        a process asks for everyone's) lose it to each other: the fork server tells it once, one reads 255.
+        """
+        await asyncio.to_thread(connection.wait, [self.process.sentinel], patience)
         if self.process.exitcode is None:
             self.kill()
         self.ended_at = time.time()
@@ -176,7 +181,7 @@ class Site:
         config = str(self.folder / "bridge.toml")
         words = (str(log), str(output), point, nth, "--config", config, *command)
         process = FORKS.Process(target=be_killed, args=words, daemon=True)
-        await asyncio.to_thread(process.start)
+        process.start()
         running = Running(role, process, log, output)
         self.processes.append(running)
         return running
