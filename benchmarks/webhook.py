@@ -116,7 +116,7 @@ async def _echo() -> AsyncIterator[int]:
 @asynccontextmanager
 async def _webhook(location: str | Path) -> AsyncIterator[int]:
     """What `serve --no-worker` is, in front of this ledger."""
-    from fhir_bridge.app import credentials_of
+    from fhir_bridge.app.doors import credentials_of
     from fhir_bridge.ledger.store import open_ledger
     from fhir_bridge.settings import Settings
     from fhir_bridge.webhook.app import webhook_app

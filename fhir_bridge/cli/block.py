@@ -14,7 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.csv_rows import Row, read_rows
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from fhir_bridge.app import check_steps, loaded_settings
+from fhir_bridge.app.checks import check_steps
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.checkup.step import Mark, Step
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.settings import Loaded

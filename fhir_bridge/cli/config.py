@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.app import loaded_settings
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.settings import effective
 

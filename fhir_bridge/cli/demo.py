@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import breaker_of, dispatcher_of, ledger_at, run_with
+from fhir_bridge.app.delivery import dispatcher_of
+from fhir_bridge.app.ledgers import breaker_of, ledger_at
+from fhir_bridge.app.rules import run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.explain import explanation, print_explanations
 from fhir_bridge.cli.look import print_states, print_waiting

@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from fhir_bridge.app import completed, mapping_run
+from fhir_bridge.app.rules import mapping_run
+from fhir_bridge.app.servers import completed
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.lineage import DECISION, decided_by, print_field, print_note, taken_from, value_at
 from fhir_bridge.cli.map import exit_code

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fhir_bridge.app import fhir_server_of, loaded_settings, profile_of
+from fhir_bridge.app.rules import loaded_settings, profile_of
+from fhir_bridge.app.servers import fhir_server_of
 from fhir_bridge.cli.options import Instant, json_option
 from fhir_bridge.cli.stopping import INTERRUPTED, cancelled_by_signals
 from fhir_bridge.errors import FhirServerError, SettingsError, UsageError

@@ -13,7 +13,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.app import checked_ledger, ledger_of, ledger_url_of, loaded_settings
+from fhir_bridge.app.ledgers import checked_ledger, ledger_of, ledger_url_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because

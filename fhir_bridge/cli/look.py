@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import ledger_of, loaded_settings, source_reports
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.app.subscribing import source_reports
 from fhir_bridge.cli.advice import (
     MESSAGE_STEP,
     NEXT_STEP,

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from fhir_bridge.app import completed, mapping_run
+from fhir_bridge.app.rules import mapping_run
+from fhir_bridge.app.servers import completed
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.options import fetch_option, files_argument, mapping_options, now_option
 from fhir_bridge.mapping.decision import Call, Decision, Reject

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fhir_bridge.app import loaded_settings, mapping_run, profile_of
+from fhir_bridge.app.rules import loaded_settings, mapping_run, profile_of
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.options import Setting, files_argument, mapping_options, now_option
 from fhir_bridge.errors import UsageError

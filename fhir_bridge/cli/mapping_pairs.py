@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fhir_bridge.app import loaded_settings, run_with
+from fhir_bridge.app.rules import loaded_settings, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.options import Setting, now_option
 from fhir_bridge.cli.stories import EXPECTED, Story, story_in

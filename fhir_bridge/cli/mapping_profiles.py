@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fhir_bridge import shipped
-from fhir_bridge.app import loaded_settings, profile_of
+from fhir_bridge.app.rules import loaded_settings, profile_of
 from fhir_bridge.cli.options import Setting, json_option
 from fhir_bridge.errors import UsageError
 from fhir_bridge.mapping.profile import Profile

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fhir_bridge.app import known_do_not_call, loaded_settings, run_elsewhere, run_with
+from fhir_bridge.app.ledgers import known_do_not_call
+from fhir_bridge.app.rules import loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option, mapping_options, now_option

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fhir_bridge.app import pacing_of
+from fhir_bridge.app.rules import pacing_of
 from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.mapping.reasons import reason_of

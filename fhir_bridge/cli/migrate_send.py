@@ -10,7 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fhir_bridge.app import dispatcher_of, ledger_of
+from fhir_bridge.app.delivery import dispatcher_of
+from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import json_text, print_status
 from fhir_bridge.cli.migrate_progress import Bars

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import click
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.csv_rows import Row, read_rows
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because

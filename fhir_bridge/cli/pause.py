@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fhir_bridge.app import loaded_settings
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.settle import act, because, on_ledger
 from fhir_bridge.ledger.port import Ledger
 

@@ -14,14 +14,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.app import (
-    do_not_call_of,
-    fhir_servers,
-    ledger_of,
-    loaded_settings,
-    processed_source,
-    served_sources,
-)
+from fhir_bridge.app.doors import processed_source
+from fhir_bridge.app.ledgers import do_not_call_of, ledger_of
+from fhir_bridge.app.rules import loaded_settings, served_sources
+from fhir_bridge.app.servers import fhir_servers
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import Instant, Setting, json_option
 from fhir_bridge.cli.screen import counted

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.records import Cleared
 from fhir_bridge.settings.values import duration_text

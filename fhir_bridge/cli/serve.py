@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-from fhir_bridge.app import credentials_of, ledger_of, loaded_settings, served_sources, webhook_of
+from fhir_bridge.app.doors import credentials_of, webhook_of
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.logs import set_up_logs

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import click
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.options import selection_options
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.messages import MessageSelection

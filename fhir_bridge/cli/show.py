@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.lineage import DECISION, print_field, told, value_at
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option

@@ -14,15 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fhir_bridge.app import (
-    dispatcher_of,
-    do_not_call_of,
-    fetched,
-    known_do_not_call,
-    ledger_of,
-    loaded_settings,
-    run_with,
-)
+from fhir_bridge.app.delivery import dispatcher_of
+from fhir_bridge.app.ledgers import do_not_call_of, known_do_not_call, ledger_of
+from fhir_bridge.app.rules import loaded_settings, run_with
+from fhir_bridge.app.servers import fetched
 from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import print_status
 from fhir_bridge.cli.map import exit_code

@@ -14,7 +14,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fhir_bridge.app import keeping, loaded_settings
+from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.app.subscribing import keeping
 from fhir_bridge.cli.kept_shown import data_of, table_of, tell_states
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import Span, json_option

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from fhir_bridge.app import ledger_of, loaded_settings
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.advice import exit_code
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work

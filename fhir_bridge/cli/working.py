@@ -7,7 +7,10 @@ from datetime import timedelta
 
 import structlog
 
-from fhir_bridge.app import dispatcher_of, fhir_servers, processor_of, watchers_of
+from fhir_bridge.app.delivery import dispatcher_of
+from fhir_bridge.app.doors import processor_of
+from fhir_bridge.app.servers import fhir_servers
+from fhir_bridge.app.subscribing import watchers_of
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
 from fhir_bridge.dispatch.housekeeping import Housekeeper, keeping_house
 from fhir_bridge.errors import LedgerError

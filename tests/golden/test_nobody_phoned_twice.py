@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.ledger.records import Accepted, Arrival
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger

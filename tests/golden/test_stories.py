@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.cli.main import run
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import decision_data

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.dispatch.checks import Rules, SourceCalling
 from fhir_bridge.dispatch.clock import Clock
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from benchmarks.generator import Export
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.intake.bulk import lines, pieces
 from fhir_bridge.intake.bulk.partitioning import Partitioning
 from fhir_bridge.intake.bulk.partitions import Partitions

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import run_with
+from fhir_bridge.app.rules import run_with
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fetching.completing import MOST_FETCHED, Completion
 from fhir_bridge.fhir import documents

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.app import fhir_servers, processor_of
+from fhir_bridge.app.doors import processor_of
+from fhir_bridge.app.servers import fhir_servers
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.messages import Message, MessageSelection, MessageState, Received, Take
 from fhir_bridge.ledger.records import Act

@@ -14,7 +14,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from fhir_bridge.app import dispatcher_of, fhir_servers, ledger_of, run_of
+from fhir_bridge.app.delivery import dispatcher_of
+from fhir_bridge.app.ledgers import ledger_of
+from fhir_bridge.app.rules import run_of
+from fhir_bridge.app.servers import fhir_servers
 from fhir_bridge.dispatch.clock import started_at
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
 from fhir_bridge.fetching.completing import Completion

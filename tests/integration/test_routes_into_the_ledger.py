@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.fhir import documents
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.records import Accepted, Act, SettlePatient, SettleTask, StartPatient, StartTask

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from fhir_bridge.app import credentials_of
+from fhir_bridge.app.doors import credentials_of
 from fhir_bridge.ledger.messages import Message, MessageSelection
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fhir_bridge.app import mapping_run
+from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.errors import InputError
 from fhir_bridge.migration import codec
 

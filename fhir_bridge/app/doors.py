@@ -1,0 +1,108 @@
+"""The door for webhooks, and what processes the inbox behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from fhir_bridge.app.ledgers import do_not_call_of
+from fhir_bridge.app.rules import run_with, served_sources
+from fhir_bridge.dispatch.clock import Clock, utc_now
+from fhir_bridge.errors import SettingsError
+from fhir_bridge.fetching.completing import Completion
+from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.ledger.store import SqlLedger
+from fhir_bridge.processing.processor import Processor
+from fhir_bridge.processing.source import ProcessedSource
+from fhir_bridge.settings import Loaded, Settings
+from fhir_bridge.subscriptions.hearing import Hearing
+from fhir_bridge.webhook.app import webhook_app
+from fhir_bridge.webhook.bodies import Bodies
+from fhir_bridge.webhook.credentials import Credentials
+from fhir_bridge.webhook.door import Door
+from fhir_bridge.webhook.keeping import InboxWriter
+from fhir_bridge.webhook.metrics import Metrics
+from fhir_bridge.webhook.server import Listening, serving
+
+
+@asynccontextmanager
+async def webhook_of(
+    loaded: Loaded, ledger: SqlLedger, at: Listening, *, insecure: bool, came: Callable[[], None]
+) -> AsyncIterator[str]:
+    """The door for webhooks at an address, its URL given; `came` is called after each commit. Leaving answers
+    what was begun and commits it.
+
+    Raises SettingsError where a source has no credentials, unless `insecure`, and as `serving` does.
+    """
+    settings, metrics = loaded.settings.serve, Metrics()
+    seconds = settings.body_timeout.total_seconds()
+
+    def kept(count: int) -> None:
+        metrics.kept(count)
+        came()
+
+    credentials = credentials_of(loaded.settings, insecure=insecure)
+    async with InboxWriter(ledger, kept) as writer:
+        door = Door(credentials, Bodies(settings.max_body, seconds), writer, utc_now)
+        async with serving(webhook_app(door, ledger, metrics, utc_now), at, patience=seconds) as url:
+            yield url
+
+
+def credentials_of(settings: Settings, *, insecure: bool) -> dict[str, Credentials | None]:
+    """What the webhooks of each source must present; None for one that lets anybody in.
+
+    Raises SettingsError where that is so and not `insecure`.
+    """
+    found: dict[str, Credentials | None] = {}
+    for name in served_sources(settings):
+        own = settings.source(name).settings.credentials
+        found[name] = Credentials(own, settings.serve.trusted_proxies) if own and own.kinds else None
+    open_ = [name for name, credentials in found.items() if credentials is None]
+    if open_ and not insecure:
+        raise SettingsError(
+            f"no credentials for {', '.join(open_)}: anybody could have patients called",
+            code="credentials-missing",
+            hint=f'set one in [sources.{open_[0]}.credentials], such as bearer = {{ env = "EHR_TOKEN" }}; '
+            "--insecure does without, on this machine only",
+        )
+    return found
+
+
+def processor_of(
+    loaded: Loaded, ledger: SqlLedger, servers: Mapping[str, FhirServer], clock: Clock | None = None
+) -> Processor:
+    """What processes the inbox, for every source of the settings. Raises as `run_with` does."""
+    return Processor(
+        ledger,
+        {
+            name: processed_source(loaded, name, ledger, servers.get(name))
+            for name in served_sources(loaded.settings)
+        },
+        lambda source: do_not_call_of(ledger, source),
+        clock or utc_now,
+        loaded.settings.serve.poll,
+        loaded.settings.dispatch.lease,
+    )
+
+
+def processed_source(
+    loaded: Loaded,
+    name: str,
+    ledger: SqlLedger | None = None,
+    server: FhirServer | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> ProcessedSource:
+    """A source with its rules; its FHIR server where it can be read; and, with a ledger, who takes note of
+    what its subscriptions tell."""
+    own = loaded.settings.source(name).settings
+    run = run_with(loaded, name, overrides or {}, None)
+    return ProcessedSource(
+        name,
+        lambda now: replace(run, now=now),
+        own.hold,
+        server,
+        Completion(server, run.profile) if server is not None else None,
+        Hearing(ledger, name, own.subscription.numbering if own.subscription else "none") if ledger else None,
+        can_search=server is not None and own.subscription is not None,
+    )
