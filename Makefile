@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster chaos lint format bench scaling docs wheel clean
 
+# Where it is set, every process that is started compiles every module anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 RUN := $(VENV)/bin
 # One more than there are cores: the tests of processes and sockets mostly wait.

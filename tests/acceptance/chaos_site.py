@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import multiprocessing
 import sys
 import time
 from collections import defaultdict, deque
@@ -22,9 +21,8 @@ from typing import Any
 
 from tests.acceptance.chaos_evidence import Exchange
 from tests.acceptance.chaos_process import NO_POINT, be_killed
+from tests.acceptance.forks import FORKS
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", be_killed.__module__])
 ROOT = Path(__file__).parents[2]
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
 MAX_IN_FLIGHT = 4

@@ -8,7 +8,6 @@ answer said. Standard output of `map` and `show` rightly holds it.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import threading
@@ -18,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.acceptance.forks import FORKS
+from tests.acceptance.watched_process import speak
 
 CANARY = {
     "name": [{"family": "Zzyxfeather", "given": ["Quillanary"]}],
@@ -39,19 +41,6 @@ CANARY = {
 }
 MARKS = re.compile(r"zzyx|quillanary|canary(mail|lane|town)|555.?0147|474747|1971.07.19|10047", re.IGNORECASE)
 """What only the patient's own data could bring."""
-
-PROGRAM = """
-import logging, os, sys
-logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
-for name in ("aiosqlite", "asyncio", "fhir_bridge", "httpx", "sqlalchemy", "sqlalchemy.engine"):
-    logging.getLogger(name).setLevel(logging.DEBUG)
-import fhir_bridge.logs as logs
-set_up = logs.set_up_logs
-logs.set_up_logs = lambda level=0: set_up(logging.DEBUG)
-exec(os.environ.get("SABOTAGE", ""))
-from fhir_bridge.cli.main import main
-main()
-"""
 
 CRASH_IN_MAPPING = """
 import fhir_bridge.mapping_run as mapping_run
@@ -144,19 +133,19 @@ class Watched:
 
     def __call__(self, *arguments: str, sabotage: str = "") -> tuple[int, str, str]:
         """Exit code, standard output, standard error without the patient."""
-        environment = {
-            **os.environ,
-            "PYTHONASYNCIODEBUG": "1",
-            "SABOTAGE": sabotage,
-            "PYTHONWARNINGS": "default",
-        }
-        process = self.bridge.process(*arguments, program=PROGRAM, env=environment)
-        out, errors = process.communicate(timeout=60)
-        leaks = [line for line in errors.splitlines() if MARKS.search(line)]
+        folder = self.bridge.folder
+        out, errors = folder / "said.out", folder / "said.err"
+        words = (str(folder), str(out), str(errors), sabotage, *arguments)
+        process = FORKS.Process(target=speak, args=words, daemon=True)
+        process.start()
+        process.join(60)
+        assert process.exitcode is not None, f"{arguments[0]} takes more than a minute"
+        told = errors.read_text()
+        leaks = [line for line in told.splitlines() if MARKS.search(line)]
         # The lines themselves are not shown: a failing test is no place for a patient either.
         shown = [MARKS.sub("<the patient>", line)[:300] for line in leaks]
         assert not shown, f"{arguments[0]} shows the patient"
-        return process.returncode, out, errors
+        return process.exitcode, out.read_text(), told
 
 
 @pytest.fixture
