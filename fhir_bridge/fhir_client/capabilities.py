@@ -14,20 +14,22 @@ class _Code(msgspec.Struct):
     code: str | None = None
 
 
-class _Parameter(msgspec.Struct):
+class _Named(msgspec.Struct):
     name: str | None = None
 
 
 class _Resource(msgspec.Struct, rename="camel"):
     type: str | None = None
     interaction: list[_Code] = []
-    search_param: list[_Parameter] = []
+    search_param: list[_Named] = []
+    operation: list[_Named] = []
 
 
 class _Rest(msgspec.Struct):
     mode: str | None = None
     interaction: list[_Code] = []
     resource: list[_Resource] = []
+    operation: list[_Named] = []
 
 
 class _Software(msgspec.Struct):
@@ -45,13 +47,15 @@ class _Statement(msgspec.Struct, rename="camel"):
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """`interactions` are the whole system's (`batch`, …); `types` maps a type to its interactions, and
-    `parameters` to its search parameters. A statement that lists no types says nothing about them."""
+    `parameters` to its search parameters. `operations` are those of the system and of any type. A statement
+    that lists no types says nothing about any of them."""
 
     fhir_version: str | None
     software: str | None
     interactions: frozenset[str] = frozenset()
     types: dict[str, frozenset[str]] = field(default_factory=dict)
     parameters: dict[str, frozenset[str]] = field(default_factory=dict)
+    operations: frozenset[str] = frozenset()
 
     def lacks(self, resource_type: str, interaction: str | None = None) -> bool:
         """Whether the statement says that the server has not the type, or cannot do that with it; one that
@@ -62,6 +66,11 @@ class Capabilities:
             return True
         listed = self.types[resource_type]
         return bool(interaction and listed and interaction not in listed)
+
+    def lacks_operation(self, name: str) -> bool:
+        """Whether the statement says that the server has no such operation: servers call `export` also
+        `$export` and `patient-export`."""
+        return bool(self.types) and not any(name in one for one in self.operations)
 
 
 NOTHING_SAID = Capabilities(None, None)
@@ -85,8 +94,13 @@ def capabilities_of(body: bytes) -> Capabilities:
         " ".join(filter(None, (software.name, software.version))) if software else None,
         _codes(rest.interaction),
         {name: _codes(one.interaction) for name, one in named},
-        {name: frozenset(each.name for each in one.search_param if each.name) for name, one in named},
+        {name: _names(one.search_param) for name, one in named},
+        _names(rest.operation).union(*(_names(one.operation) for _, one in named)),
     )
+
+
+def _names(listed: list[_Named]) -> frozenset[str]:
+    return frozenset(one.name for one in listed if one.name)
 
 
 def _codes(listed: list[_Code]) -> frozenset[str]:

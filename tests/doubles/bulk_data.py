@@ -91,6 +91,9 @@ class BulkData:
     _at_once: int = 0
     _signed: int = 0
 
+    def __post_init__(self) -> None:
+        self.server.operations = ("export",)
+
     # -- running --
 
     @contextlib.asynccontextmanager

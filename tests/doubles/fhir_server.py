@@ -73,7 +73,8 @@ class Asked:
 @dataclass
 class FhirServerDouble:
     """One server at `base` of its own port. `rejects` are search parameters it refuses, as `Type.name` or
-    `name`; `page_size` is its page when nothing is asked for; `interactions` are the whole system's; `skew`
+    `name`; `page_size` is its page when nothing is asked for; `interactions` and `operations` are the whole
+    system's; `skew`
     is how many seconds its clock is ahead; without `versions` it shows none, as some EHRs do."""
 
     records: Records = field(default_factory=Records)
@@ -83,6 +84,7 @@ class FhirServerDouble:
     page_size: int = 10
     types: Sequence[str] = TYPES
     interactions: Sequence[str] = ("batch",)
+    operations: Sequence[str] = ()
     fhir_version: str = "4.0.1"
     base: str = "/fhir"
     more: list[BaseRoute] = field(default_factory=list)
@@ -198,6 +200,7 @@ class FhirServerDouble:
             "mode": "server",
             "resource": kinds,
             "interaction": [{"code": code} for code in self.interactions],
+            "operation": [{"name": name} for name in self.operations],
         }
         return fhir(
             {

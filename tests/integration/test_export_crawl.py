@@ -103,6 +103,39 @@ def test_a_server_without_an_export_is_searched_for_everything(bridge: Bridge, e
     assert len(decided.lines) == 2 * PEOPLE
 
 
+_NOT_BEGUN = {
+    # Medplum's router takes $export for a type and searches for it; HAPI answers an operation it does not know so.
+    "a search": (200, b'{"resourceType": "Bundle", "type": "searchset"}'),
+    "a bad request": (400, b'{"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}'),
+}
+
+
+@pytest.mark.parametrize("answer", _NOT_BEGUN.values(), ids=_NOT_BEGUN.keys())
+def test_an_export_that_was_not_begun_is_no_export(
+    bridge: Bridge, ehr: Ehr, answer: tuple[int, bytes]
+) -> None:
+    """Whatever a server answers that has none: told so, and searched for everything where that is wanted."""
+    server = ehr.bulk.server
+    server.faults.append(Fault(r"\$export", *answer, times=None))
+    server.operations = ("validate",)
+    with ehr.running(bridge.folder):
+        told = bridge("export", "ehr", "--to", "told", "--type", "Patient,Appointment")
+        ran = bridge("export", "ehr", "--to", "out", "--type", "Patient,Appointment", "--crawl")
+    assert told.code == 5
+    assert "--crawl" in told.err
+    assert ran.code == 0, ran.err
+    assert sorted(here(bridge.folder / "out")["Appointment"]) == sorted(everybody("a"))
+
+
+def test_a_request_that_an_export_refuses_is_not_crawled_instead(bridge: Bridge, ehr: Ehr) -> None:
+    """Where the server says that it exports, its 400 is about what was asked for."""
+    ehr.bulk.server.faults.append(Fault(r"\$export", 400, times=None))
+    with ehr.running(bridge.folder):
+        ran = bridge("export", "ehr", "--to", "out", "--crawl")
+    assert ran.code == 5
+    assert "--type" in ran.err
+
+
 def test_a_group_is_searched_for_its_members(bridge: Bridge, ehr: Ehr) -> None:
     """And nobody else, where the server knows the Group but exports nothing of it."""
     ehr.bulk.methods = ()

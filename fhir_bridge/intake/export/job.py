@@ -32,9 +32,6 @@ _TO_CRAWL = "this server may have no $export for this: `--crawl` searches instea
 _HINTS = {
     401: "register our public key with the server for SMART Backend Services: docs/export.md",
     403: "the client needs the scope system/*.read (or .rs) for every type asked for, and leave to export",
-    404: _TO_CRAWL,
-    405: _TO_CRAWL,
-    501: _TO_CRAWL,
     400: "name what this server can export with --type; --crawl searches for the rest",
     422: "name what this server can export with --type; --crawl searches for the rest",
 }
@@ -69,14 +66,14 @@ class Job:
         waits = Waits(self.pace)
         while True:
             status, headers, body = await self._asked(request, post)
-            if 200 <= status < 300:
+            if status == 202 or (200 <= status < 300 and _where(headers)):
                 return self._status_address(headers, request)
             if status == 405 and not post:
                 post = True
                 continue
             wait = _wait_after(status, body, waits, _said(headers))
             if wait is None:
-                raise _refused(status, body)
+                raise await self._refused(status, body)
             self.watching.said(f"the server takes no export now (HTTP {status}): asked again in {wait:.0f} s")
             await waits.sleep(wait)
 
@@ -114,7 +111,7 @@ class Job:
         return got.status_code, got.headers, got.content
 
     def _status_address(self, headers: Mapping[str, str], request: ExportRequest) -> str:
-        given = headers.get("content-location") or headers.get("location")
+        given = _where(headers)
         if not given:
             raise FhirServerError(
                 "the server began an export and does not say where to ask for it (Content-Location)",
@@ -127,6 +124,17 @@ class Job:
                 "the export is to be asked for at another host: without our token, which stays with base_url"
             )
         return url
+
+    async def _refused(self, status: int, body: bytes) -> FhirServerError:
+        """Why nothing was begun. HAPI answers 400 where it is not set to export, as to an operation it never
+        heard of; others look for resources of a type `$export` and find none (200)."""
+        error = refusal(status, body, "$export")
+        has_none = status in _NO_EXPORT or status < 300
+        if has_none or (status == 400 and (await self.server.known()).lacks_operation("export")):
+            error.code, error.hint = "no-export", _TO_CRAWL
+        else:
+            error.hint = _HINTS.get(status, error.hint)
+        return error
 
     async def _page(self, url: str) -> Manifest:
         """One page of the manifest, once it is there."""
@@ -169,6 +177,10 @@ def _accept() -> dict[str, str]:
     return {"Accept": "application/json"}
 
 
+def _where(headers: Mapping[str, str]) -> str | None:
+    return headers.get("content-location") or headers.get("location")
+
+
 def _said(headers: Mapping[str, str]) -> float | None:
     return retry_after(headers.get("retry-after"), datetime.now(UTC))
 
@@ -189,11 +201,3 @@ def _wait_after(status: int, body: bytes, waits: Waits, said: float | None) -> f
     if status >= 500 and status not in _NO_EXPORT:
         return waits.failed(FAULTS) if b'"OperationOutcome"' in body else waits.failing(said)
     return None
-
-
-def _refused(status: int, body: bytes) -> FhirServerError:
-    error = refusal(status, body, "$export")
-    if status in _NO_EXPORT:
-        error.code = "no-export"
-    error.hint = _HINTS.get(status, error.hint)
-    return error
