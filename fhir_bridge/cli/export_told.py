@@ -61,11 +61,11 @@ class Lines(Watching):
         """See Watching."""
         self.done += 1
 
-    def searches(self, total: int, done: int) -> None:
+    def searches(self, kinds: str, total: int, done: int) -> None:
         """See Watching."""
-        self.total, self.done, self._what = total, done, "searches and reads"
+        self.total, self.done, self._what = total, done, f"searches and reads of {kinds}"
         here = f", {done} of them made already" if done else ""
-        click.echo(f"{total} searches and reads to make{here}", err=True)
+        click.echo(f"{kinds}: {counted(total, 'request')} to make{here}", err=True)
 
     def searched(self, number: int) -> None:
         """See Watching."""
@@ -105,10 +105,11 @@ class Bar(Watching):
         """See Watching."""
         self._progress.advance(self._task)
 
-    def searches(self, total: int, done: int) -> None:
+    def searches(self, kinds: str, total: int, done: int) -> None:
         """See Watching."""
         self._progress.update(self._task, total=total, completed=done)
-        self._what = "searches and reads"
+        self._what = f"searches and reads of {kinds}"
+        self._show(self._what)
 
     def searched(self, number: int) -> None:
         """See Watching."""

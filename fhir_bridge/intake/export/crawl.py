@@ -152,7 +152,8 @@ class Crawl:
         missing = [group for group in groups if not self.folder.has(group.name)]
         total = sum(group.size for group in groups)
         if total:
-            self.watching.searches(total, total - sum(group.size for group in missing))
+            kinds = ", ".join(sorted({group.kind for group in groups}))
+            self.watching.searches(kinds, total, total - sum(group.size for group in missing))
         places = asyncio.Semaphore(self.at_once)
 
         async def one(group: Group) -> None:

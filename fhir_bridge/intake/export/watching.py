@@ -21,8 +21,8 @@ class Watching:
     def file_done(self) -> None:
         """A file is whole."""
 
-    def searches(self, total: int, done: int) -> None:
-        """How many searches and reads there are now, and how many were made already."""
+    def searches(self, kinds: str, total: int, done: int) -> None:
+        """How many searches and reads of which types there are now, and how many were made already."""
 
     def searched(self, number: int) -> None:
         """So many of them are done."""
