@@ -9,23 +9,21 @@ import click
 from rich.table import Table
 
 from fhir_bridge.mapping.printed import instant
+from fhir_bridge.subscriptions.findings import NEVER_ACTIVE
 from fhir_bridge.subscriptions.kept import Kept
 
-REQUESTED = (
-    "its server has yet to make it active; is `serve` running at the endpoint, and does the "
-    "server reach it? `subscribe list` looks again"
-)
 GIVEN_UP = "its server gave it up; see that it reaches the endpoint, then `fhir-bridge subscribe activate`"
 
 
 def tell_states(found: Sequence[Kept]) -> int:
-    """What is not as it should be, and what to do; 1 where a server gave one up."""
-    if any(kept.status == "requested" for kept in found):
-        click.echo(f"  → requested: {REQUESTED}", err=True)
+    """What is not as it should be, and what to do; 1 where one is not active."""
+    requested = any(kept.status == "requested" for kept in found)
+    if requested:
+        click.echo(f"  → requested: not active yet, so it tells nothing; {NEVER_ACTIVE}", err=True)
     given_up = [kept for kept in found if kept.status in ("error", "off")]
     if given_up:
         click.echo(f"  → {given_up[0].status}: {GIVEN_UP}", err=True)
-    return 1 if given_up else 0
+    return 1 if given_up or requested else 0
 
 
 def table_of(found: Sequence[Kept]) -> Table:

@@ -118,7 +118,7 @@ def create(
 def list_(config_file: str | None, source: str | None, offered: bool, as_json: bool) -> int:
     """List the Subscriptions on the server that post to us.
 
-    Exit code 1 where one is in error or off.
+    Exit code 1 where one is not active.
     """
     if offered:
         return _list_offered(config_file, source, as_json)

@@ -66,6 +66,7 @@ class Profile:
     rescheduling: rules.Rescheduling
     context: rules.Context
     searches: rules.Searches
+    subscriptions: rules.Subscriptions
     exports: rules.Exports
     overrides: Mapping[str, Any]
     site: SiteRules = field(default_factory=SiteRules)

@@ -378,6 +378,12 @@ class Searches(Section, frozen=True):
                     _check_query(query, SEARCH_NAMES)
 
 
+class Subscriptions(Section, frozen=True):
+    """How a FHIR server takes Subscriptions (intake, section 1)."""
+
+    asked_as: Literal["requested", "active"]
+
+
 EXPORT_NAMES = frozenset({"patient", "practitioner", "since", "until", "since_day", "until_day", "changed"})
 """What the queries of the section `exports` may use in braces."""
 
@@ -438,5 +444,6 @@ class Rules(Section, frozen=True):
     rescheduling: Rescheduling
     context: Context
     searches: Searches
+    subscriptions: Subscriptions
     exports: Exports
     overrides: dict[str, Any]

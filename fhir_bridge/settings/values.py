@@ -40,10 +40,10 @@ def _error(kind: str, message: str) -> PydanticCustomError:
 
 
 def duration(value: object) -> timedelta:
-    """`"60s"`, `"4h"`, `"1h30m"`, `"30d"`, `"500ms"`; the number 0 needs no unit."""
+    """`"60s"`, `"4h"`, `"1h30m"`, `"30d"`, `"500ms"`; 0, as a number or as text, needs no unit."""
     if isinstance(value, timedelta):
         return value
-    if value == 0 and not isinstance(value, bool):
+    if value in (0, "0") and not isinstance(value, bool):
         return timedelta()
     parts = re.findall(r"(\d+)(ms|s|m|h|d)", value) if isinstance(value, str) else []
     if not parts or "".join(number + unit for number, unit in parts) != value:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from fhir_bridge.subscriptions.criteria import Criteria
 
 Form = Literal["r4", "r4-backport", "r4b", "r5"]
+AskedAs = Literal["requested", "active"]
 Content = Literal["empty", "id-only", "full-resource"]
 Json = dict[str, Any]
 
@@ -31,9 +32,10 @@ CHANNEL_TYPES = "http://terminology.hl7.org/CodeSystem/subscription-channel-type
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One subscription as we want it. `topic` is its canonical, in every form but `r4`; `criteria` narrow it
-    there, and are all there is in `r4`. `headers` carry our own secret: (name, value); `secret` is one that
-    Medplum signs with. `heartbeat` and `timeout` are whole seconds, `ends_at` is aware.
+    """One subscription as we want it. `topic` is its canonical, in every form but `r4`; `criteria` narrow
+    it there, and are all there is in `r4`. `status` is what it is sent with. `headers` carry our own
+    secret: (name, value); `secret` is one that Medplum signs with. `heartbeat` and `timeout` are whole
+    seconds, `ends_at` is aware.
     """
 
     form: Form
@@ -46,6 +48,7 @@ class Wanted:
     timeout: int | None = None
     ends_at: datetime | None = None
     secret: str | None = field(default=None, repr=False)
+    status: AskedAs = "requested"
 
     @property
     def subject(self) -> str:
@@ -55,7 +58,7 @@ class Wanted:
 
 
 def build(wanted: Wanted) -> Json:
-    """The Subscription to create, status `requested`. Its headers are secret: `hidden` hides them."""
+    """The Subscription to create. Its headers are secret: `hidden` hides them."""
     built = _r5(wanted) if wanted.form == "r5" else _r4(wanted)
     return _checked(built, wanted.form)
 
@@ -76,7 +79,7 @@ def _checked(built: Json, form: Form) -> Json:
 def _r4(wanted: Wanted) -> Json:
     built: Json = {
         "resourceType": "Subscription",
-        "status": "requested",
+        "status": wanted.status,
         "reason": REASON,
         "criteria": wanted.topic or str(wanted.criteria[0]),
         "channel": _channel(wanted),
@@ -114,7 +117,7 @@ def _extension(name: str, kind: str, value: object) -> Json:
 def _r5(wanted: Wanted) -> Json:
     built: Json = {
         "resourceType": "Subscription",
-        "status": "requested",
+        "status": wanted.status,
         "topic": wanted.topic,
         "reason": REASON,
         "channelType": {"system": CHANNEL_TYPES, "code": "rest-hook"},

@@ -20,6 +20,11 @@ HEARTBEATS_MISSED = 2
 RESTARTS = 3
 """Numbers that begin anew more often are not numbered as the settings say."""
 
+NEVER_ACTIVE = (
+    "is `serve` running at its endpoint, can the server reach it? One that keeps the status it was sent, as "
+    "Medplum does, wants `subscriptions.asked_as: active` in the site's layer, then `subscribe activate`"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -73,6 +78,9 @@ def _of_subscription(
         yield Finding(
             "subscription-" + watched.state, says, advice, name, alarm=not mends or watched.revivals > 1
         )
+    if watched.state == "requested" and watched.ours and watched.since and now - watched.since > PATIENCE:
+        says = "its server never made it active, so it tells nothing"
+        yield Finding("subscription-requested", says, NEVER_ACTIVE, name)
     if watched.state not in GONE:
         yield from _heartbeat(watched, now)
         yield from _end(watched, rules, now, can_search)

@@ -104,7 +104,7 @@ class Keeper:
         told = Wanted(
             form, rules.endpoint, rules.criteria, None, rules.content, rules.headers,
             round(rules.heartbeat.total_seconds()) or None, round(rules.timeout.total_seconds()) or None,
-            rules.ends_at(self.clock()), rules.secret,
+            rules.ends_at(self.clock()), rules.secret, rules.asked_as,
         )  # fmt: skip
         if form == "r4":
             return [self._for_r4(told, index) for index in range(len(rules.criteria))]
@@ -191,7 +191,7 @@ class Keeper:
         return made, True
 
     async def ask_again(self, kept: Kept, wanted: Wanted | None = None) -> Kept:
-        """Have it requested anew, with our secret and a new end: renewed where it is active, revived where
+        """Have it asked for anew, with our secret and a new end: renewed where it is active, revived where
         it was given up."""
         wanted = wanted or self._same(kept)
         body = asked_again(kept, wanted)
@@ -207,7 +207,7 @@ class Keeper:
         rules = self.rules
         return Wanted(
             kept.form, kept.endpoint or rules.endpoint or "", (), kept.topic, headers=rules.headers,
-            ends_at=rules.ends_at(self.clock()), secret=rules.secret,
+            ends_at=rules.ends_at(self.clock()), secret=rules.secret, status=rules.asked_as,
         )  # fmt: skip
 
     async def look_at(self, kept: Kept) -> Kept:
@@ -246,7 +246,7 @@ class Keeper:
                 endpoint=kept.endpoint,
                 heartbeat=kept.heartbeat,
                 ends_at=kept.ends_at,
-                since=known.since or now,
+                since=now if kept.status == "requested" else known.since or now,
                 check_at=now,
             )
 

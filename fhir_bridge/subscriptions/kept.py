@@ -133,12 +133,12 @@ def _unversioned(canonical: Any) -> str | None:
 
 
 def asked_again(kept: Kept, wanted: Wanted) -> Json:
-    """The same Subscription to be put in its place: requested anew, with our headers and our end.
+    """The same Subscription to be put in its place: asked for anew, with our headers and our end.
 
     Servers were seen to give back no headers: what is put as it was read would post without our secret.
     """
     resource = {name: value for name, value in kept.resource.items() if name != "error"}
-    resource["status"] = "requested"
+    resource["status"] = wanted.status
     if wanted.ends_at is not None:
         resource["end"] = wanted.ends_at.isoformat()
     elif kept.ends_at is not None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Ways
 from fhir_bridge.settings import CallingHours, Source
-from fhir_bridge.subscriptions.building import Content, Form
+from fhir_bridge.subscriptions.building import AskedAs, Content, Form
 from fhir_bridge.subscriptions.clinic import USUAL
 from fhir_bridge.subscriptions.criteria import Criteria, criteria_of
 from fhir_bridge.subscriptions.numbering import Numbering
@@ -22,7 +22,8 @@ EVERYTHING = (Criteria("Appointment"), Criteria("ServiceRequest"))
 class WatchRules:
     """The source's name and zone, what is asked for, and when something is overdue. `heartbeat`, `timeout`,
     `sweep_every` and `silence_alarm` of zero: never. `headers` carry our own secret, `secret` is one to sign
-    with; `ways` and `always` are the layers' `searches.changed` and `searches.always`.
+    with; `ways`, `always` and `asked_as` are the layers' `searches.changed`, `searches.always` and
+    `subscriptions.asked_as`.
     """
 
     source: str
@@ -36,6 +37,7 @@ class WatchRules:
     secret: str | None = field(default=None, repr=False)
     ways: Ways = ()
     always: tuple[str, ...] = ()
+    asked_as: AskedAs = "requested"
     heartbeat: timedelta = timedelta(minutes=10)
     timeout: timedelta = timedelta(seconds=30)
     lifetime: timedelta | None = None
@@ -69,6 +71,7 @@ def watch_rules(source: Source, profile: Profile) -> WatchRules | None:
         secret=signing_secret(source.settings),
         ways=profile.searches.changed,
         always=profile.searches.always,
+        asked_as=profile.subscriptions.asked_as,
         heartbeat=told.heartbeat,
         timeout=told.timeout,
         lifetime=told.lifetime,

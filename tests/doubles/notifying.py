@@ -48,8 +48,9 @@ class Event:
 class Notifier:
     """Posts what changes on `server` to whoever subscribed there. All of its manners can be changed.
 
-    `most` events are given at a time by `$events`. `losing`: events are counted and never posted, until it is
-    False again. `deliveries` are the answers it got: status, or what went wrong.
+    `activates`: makes active what was requested; Medplum keeps the status it is sent. `most` events are
+    given at a time by `$events`. `losing`: events are counted and never posted, until it is False again.
+    `deliveries` are the answers it got: status, or what went wrong.
     """
 
     server: FhirServerDouble
@@ -63,6 +64,7 @@ class Notifier:
     numbering: str = "global"
     numbers_as_text: bool = True
     demands_fhir: bool = True
+    activates: bool = True
     offers_events: bool = True
     most: int | None = None
     names_itself: str | None = None
@@ -107,7 +109,7 @@ class Notifier:
 
     def _changed(self, label: str, resource: Json | None) -> None:
         if label.startswith("Subscription/"):
-            if resource is not None and resource["status"] == "requested":
+            if self.activates and resource is not None and resource["status"] == "requested":
                 self._work.put(lambda: self._begin(label))
             return
         for subscription in self._active():

@@ -24,6 +24,7 @@ BECAUSE = ("--because", "moved to another host")
 ENDPOINT = "https://bridge.example/fhir/ehr"
 SOURCE = """
 [sources.ehr]
+{more}
 base_url = "{url}"
 [sources.ehr.credentials]
 bearer = "s3cret"
@@ -43,11 +44,10 @@ class Ehr:
     server: FhirServerDouble
     notifier: Notifier
 
-    def set(self, endpoint: str = ENDPOINT, more: str = "") -> None:
-        """Write bridge.toml."""
-        self.bridge.settings(
-            "http://127.0.0.1:9", SOURCE.format(url=self.server.url, endpoint=endpoint) + more
-        )
+    def set(self, endpoint: str = ENDPOINT, more: str = "", source: str = "") -> None:
+        """Write bridge.toml: `more` of the subscription, and of the source itself."""
+        text = SOURCE.format(url=self.server.url, endpoint=endpoint, more=source)
+        self.bridge.settings("http://127.0.0.1:9", text + more)
 
     @property
     def subscriptions(self) -> list[dict[str, Any]]:
@@ -156,6 +156,22 @@ def test_what_is_missing_is_made_once(bridge: Bridge, ehr: Any) -> None:
     assert [each["made"] for each in again.json] == [False, False]
     assert len(at.subscriptions) == 2
     assert "s3cret" not in again.out
+
+
+def test_a_server_that_keeps_the_status_it_is_sent_is_sent_active(bridge: Bridge, ehr: Any) -> None:
+    """Medplum makes none active, so a requested one tells nothing: said at once, and asked for otherwise."""
+    at = ehr()
+    at.notifier.activates = False
+    made = bridge("subscribe", "create", "--wait", "0s")
+    assert made.code == 1
+    assert "asked_as" in made.err
+    assert bridge("subscribe", "list").code == 1
+    at.set(source='vendor = "medplum"')
+    assert bridge("subscribe", "activate").code == 0
+    assert {each["status"] for each in at.subscriptions} == {"active"}
+    assert bridge("subscribe", "renew").code == 0
+    assert {each["status"] for each in at.subscriptions} == {"active"}
+    assert {each["status"] for each in bridge("subscribe", "create", "--dry-run").json} == {"active"}
 
 
 def test_another_address_or_another_criteria_is_another_subscription(bridge: Bridge, ehr: Any) -> None:
@@ -316,7 +332,8 @@ def test_a_source_without_a_server_is_told_what_to_set(bridge: Bridge) -> None:
 
 def test_a_server_that_is_out_of_reach_is_exit_code_5(bridge: Bridge) -> None:
     """As for every command that needs it."""
-    bridge.settings("http://127.0.0.1:9", SOURCE.format(url="http://127.0.0.1:9/fhir", endpoint=ENDPOINT))
+    text = SOURCE.format(url="http://127.0.0.1:9/fhir", endpoint=ENDPOINT, more="")
+    bridge.settings("http://127.0.0.1:9", text)
     assert bridge("subscribe", "list").code == 5
 
 

@@ -104,8 +104,9 @@ def test_a_server_without_an_export_is_searched_for_everything(bridge: Bridge, e
 
 
 _NOT_BEGUN = {
-    # Medplum's router takes $export for a type and searches for it; HAPI answers an operation it does not know so.
+    # Medplum's router takes $export for a type and searches for it.
     "a search": (200, b'{"resourceType": "Bundle", "type": "searchset"}'),
+    # So HAPI answers an operation it does not know.
     "a bad request": (400, b'{"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}'),
 }
 

@@ -15,7 +15,16 @@ from fhir_bridge.settings.values import duration, duration_text, http_url, phone
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("60s", 60), ("4h", 14_400), ("30d", 2_592_000), ("1h30m", 5_400), ("500ms", 0.5), (0, 0), ("0s", 0)],
+    [
+        ("60s", 60),
+        ("4h", 14_400),
+        ("30d", 2_592_000),
+        ("1h30m", 5_400),
+        ("500ms", 0.5),
+        (0, 0),
+        ("0", 0),
+        ("0s", 0),
+    ],
 )
 def test_a_duration_has_a_unit(text: object, seconds: float) -> None:
     """Several units add up."""

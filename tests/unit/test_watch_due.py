@@ -51,6 +51,17 @@ def test_a_source_that_told_everything_wants_nothing() -> None:
     assert told(known(SUBSCRIPTION), MONDAY + MINUTE) == {}
 
 
+def test_what_its_server_never_made_active_is_an_alarm() -> None:
+    """It tells nothing, and its server may wait for ever."""
+    of = known(replace(SUBSCRIPTION, state="requested"))
+    assert "subscription-requested" not in told(of, MONDAY + 15 * MINUTE)
+    finding = told(of, MONDAY + 16 * MINUTE)["subscription-requested"]
+    assert finding.alarm
+    assert "asked_as" in finding.advice
+    others = known(replace(SUBSCRIPTION, state="requested", ours=False))
+    assert "subscription-requested" not in told(others, MONDAY + 16 * MINUTE)
+
+
 def test_a_gap_is_asked_for_once_it_had_time_to_arrive() -> None:
     """And again only when its time has come."""
     of = known(with_gap())
