@@ -22,7 +22,7 @@ from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 from fhir_bridge.intake.files import Inputs, read_inputs
 from fhir_bridge.mapping.conformance import Checked, Validation, advised
 from fhir_bridge.mapping.decide import decide
-from fhir_bridge.mapping.decision import Decision, Skip, Subject
+from fhir_bridge.mapping.decision import DELETED, Decision, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.statements import statements
@@ -151,7 +151,7 @@ def skips_of(deleted: Mapping[str, str | None]) -> Iterator[Skip]:
             moment = dates.parse(deleted_at)
             last_updated = moment.instant(UTC) if moment else None
             subject = Subject(label, None, (label,), last_updated=last_updated)
-            yield Skip(subject, "entered-in-error", detail="deleted")
+            yield Skip(subject, "entered-in-error", detail=DELETED)
 
 
 def resolution_rules(profile: Profile) -> ResolutionRules:

@@ -36,6 +36,10 @@ REASON = {
     "not-read-again": "a fault of fhir-bridge kept it from being read again before the call: "
     "report what the log says",
     "mapped-again": "its source said something new before the call; a worker goes on by that",
+    "source-older": "its source showed an older version before the call, which calls nobody: a copy that "
+    "lags behind, or a server that numbers anew; a worker asks on",
+    "versions-disagree": "its versionId and lastUpdated say opposite things, and it would call: look "
+    "at the source, then `retry` if it is right, or `cancel`",
     "payloads-cleared": "it was old and nobody settled it: what it said was cleared (retention.payloads)",
     "not-in-pilot": "the number is none of dispatch.pilot",
     "source-unknown": "its source is not in bridge.toml: add it, or name the right settings with --config",

@@ -80,6 +80,8 @@ def print_status(found: Status, console: Console) -> None:
     _print_counts("alarms", [(code, count, meaning(code)) for code, count in found.alarms.items()], console)
     messages = [(state, count, _MESSAGES.get(state)) for state, count in found.inbox.items()]
     _print_counts("messages not processed", messages, console)
+    aside = [(source, count, "`show` of a trigger says which") for source, count in found.outdated.items()]
+    _print_counts("versions left aside, for a newer one was known", aside, console)
     if found.oldest_due:
         console.print(f"oldest due since {instant(found.oldest_due)}")
     elif found.next_due:

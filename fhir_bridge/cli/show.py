@@ -19,7 +19,7 @@ from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.settle import act
 from fhir_bridge.mapping.printed import instant
 
-APART = ("request", "lineage", "patient", "attempts", "triggers", "members")
+APART = ("request", "lineage", "patient", "attempts", "triggers", "members", "outdated")
 """What is shown below the intent's own row, each in a form of its own."""
 
 
@@ -52,6 +52,8 @@ def _print(found: dict[str, Any], console: Console) -> None:
         decided = " ".join(filter(None, (trigger["trigger"], trigger["decision"], trigger["reason"])))
         console.print(Text.assemble((f"{'trigger':<17}", "bold"), decided), soft_wrap=True)
     _print_section("patient", found["patient"] or {}, console)
+    for aside in found["outdated"]:
+        _print_section("versions left aside, for a newer one was known", aside, console)
     for number, attempt in enumerate(found["attempts"], 1):
         _print_section(f"attempt {number}", attempt, console)
     _print_lineage(found, console)

@@ -27,8 +27,9 @@ def sources(config_file: str | None, source: str | None, as_json: bool) -> int:
     """Show what each source told, what it did not, and what to do about it.
 
     When it was last heard, how many events it told of and how many are missed, how its subscriptions stand,
-    what waits in the inbox, and until when its server was searched for what nobody told. A worker looks after
-    all of this by itself; what it cannot mend is marked with !.
+    what waits in the inbox, how many versions came after a newer one and were left aside, and until when its
+    server was searched for what nobody told. A worker looks after all of this by itself; what it cannot mend
+    is marked with !.
 
     Exit code 1 where something needs a person.
     """
@@ -54,7 +55,7 @@ def print_sources(found: Sequence[SourceReport], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("source", "last heard", "state"):
         table.add_column(column, overflow="fold")
-    for column in ("events", "missed", "waiting"):
+    for column in ("events", "missed", "waiting", "outdated"):
         table.add_column(column, justify="right")
     table.add_column("searched until", overflow="fold")
     for each in found:
@@ -66,6 +67,7 @@ def print_sources(found: Sequence[SourceReport], console: Console) -> None:
             str(each.events),
             str(each.missed),
             str(each.lag.received),
+            str(each.lag.outdated),
             instant(until) if until else "–",
         )
     console.print(table)

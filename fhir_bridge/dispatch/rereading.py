@@ -15,11 +15,12 @@ import structlog
 from fhir_bridge.errors import FhirServerError, LedgerError
 from fhir_bridge.faults import location
 from fhir_bridge.ledger.port import Intakes
-from fhir_bridge.ledger.records import Arrival, Change, Claimed, Defer, Heard
+from fhir_bridge.ledger.records import Accepted, Arrival, Change, Claimed, Defer, Heard
 
 SOURCE_UNREACHABLE = "source-unreachable"
 NOT_READ_AGAIN = "not-read-again"
 MAPPED_AGAIN = "mapped-again"
+SOURCE_OLDER = "source-older"
 
 ASK_AGAIN = timedelta(minutes=1)
 """How soon a source that did not answer is asked once more. Until it does nobody is called: it may know why
@@ -76,10 +77,19 @@ class Rereading:
             return None
         arrivals, heard = said
         accepted = await self.ledger.accept(arrivals, now=now, heard=heard)
+        if any(map(_is_against, arrivals, accepted)):
+            return Defer(claimed, now + ASK_AGAIN, SOURCE_OLDER, now)
         if all(each.change in _SAME for each in accepted):
             return None
         # Where the decision changed, the claim is void by now, and this gives nothing back.
         return Defer(claimed, now, MAPPED_AGAIN, now)
+
+
+def _is_against(arrival: Arrival, accepted: Accepted) -> bool:
+    """Whether the source holds what calls nobody, under a version that is older than the one known: a copy of
+    it that lags behind, or a server that numbers anew. Nobody is called before they agree.
+    """
+    return accepted.change is Change.OLDER and not arrival.calls
 
 
 class _Source(msgspec.Struct):

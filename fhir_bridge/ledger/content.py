@@ -10,7 +10,7 @@ import msgspec
 
 from fhir_bridge.ledger.precedence import Standing, Version
 from fhir_bridge.ledger.records import Arrival
-from fhir_bridge.mapping.decision import Call, Decision, Lineage, Note, Reject, Skip
+from fhir_bridge.mapping.decision import DELETED, Call, Decision, Lineage, Note, Reject, Skip
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,6 +91,7 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
         content=stored,
         read=content,
         said_at=arrival.said_at,
+        deleted=reason == "entered-in-error" and content.detail == DELETED,
     )
 
 

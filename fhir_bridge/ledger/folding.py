@@ -14,9 +14,12 @@ from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.precedence import (
     PERSON_SKIPS,
     STOPS,
+    VERSIONS_DISAGREE,
     Age,
     Standing,
+    Version,
     age,
+    age_after_deletion,
     chosen,
     is_withdrawn,
     revokes,
@@ -130,9 +133,14 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     place = (arrival.source, standing.trigger)
     current = known.by_trigger.get(place)
     last = current.standings.get(standing.trigger) if current else None
+    if standing.deleted:
+        standing = _gone(arrival, standing, last, intake.now)
     if current and last:
-        if _is_older(arrival, standing, last):
+        told = _age(arrival, standing, last)
+        if told is Age.OLDER:
             return _accepted(current, Change.OLDER)
+        if told is Age.UNCLEAR and _would_call_anew(arrival, standing, last, current):
+            standing = replace(standing, reason=VERSIONS_DISAGREE)
         if last.fingerprint == standing.fingerprint and last.version == standing.version:
             return _accepted(current, Change.UNCHANGED)
     intent: KnownIntent | None = None
@@ -174,12 +182,50 @@ def _is_alone(known: Known, arrival: Arrival) -> bool:
     )
 
 
-def _is_older(arrival: Arrival, standing: Standing, last: Standing) -> bool:
-    """By its version; where none tells, a message that was processed again is as old as when it came."""
+def _gone(arrival: Arrival, standing: Standing, last: Standing | None, now: datetime) -> Standing:
+    """A deletion with the version it ends: the last one known, updated no later than the deletion."""
+    since = standing.version.last_updated or arrival.said_at or now
+    if last is None:
+        return replace(standing, version=Version(None, since))
+    updated = last.version.last_updated
+    if updated and _has_no_time(arrival) and not _is_made_after(last, arrival, since):
+        since = max(since, updated)
+    return replace(standing, version=Version(last.version.version_id, since))
+
+
+def _has_no_time(deletion: Arrival) -> bool:
+    """Whether its source does not say when it was deleted: then it is so since it was told."""
+    told = deletion.decision.subject.last_updated
+    return told is None or told == deletion.said_at
+
+
+def _is_made_after(last: Standing, deletion: Arrival, since: datetime) -> bool:
+    """Whether what was taken in before came after a deletion that had to wait, and was made after it."""
+    came_after = bool(deletion.said_at and last.said_at and last.said_at > deletion.said_at)
+    return came_after and age_after_deletion(last.version, Version(None, since)) is Age.NEWER
+
+
+def _age(arrival: Arrival, standing: Standing, last: Standing) -> Age:
+    """By its version; where none tells, a message that was processed again is as old as when it came. What
+    was deleted stays so, unless what comes was made afterwards for sure.
+    """
+    if standing.deleted:
+        since, updated = standing.version.last_updated, last.version.last_updated
+        return Age.OLDER if since and updated and updated > since else Age.NEWER
+    if last.deleted:
+        return age_after_deletion(standing.version, last.version)
     told = age(standing.version, last.version)
     if told is not Age.SAME or not arrival.is_late:
-        return told is Age.OLDER
-    return bool(arrival.said_at and last.said_at and arrival.said_at < last.said_at)
+        return told
+    return Age.OLDER if arrival.said_at and last.said_at and arrival.said_at < last.said_at else told
+
+
+def _would_call_anew(arrival: Arrival, standing: Standing, last: Standing, current: KnownIntent) -> bool:
+    """Whether somebody would be called whom what is known does not call for the same thing."""
+    is_same = last.decision == "call" and not last.is_doubted
+    return standing.decision == "call" and not (
+        is_same and current.loss == (arrival.decision.subject.loss or "")
+    )
 
 
 def _accepted(intent: KnownIntent, change: Change) -> Accepted:
@@ -395,10 +441,11 @@ def _decide(intent: KnownIntent, intake: Intake) -> bool:
     content = winner.read or read_content(winner.content)
     stop = intake.stops.get((intent.source, content.identity or "")) if winner.decision != "skip" else None
     is_same = (intent.trigger, intent.fingerprint) == (winner.trigger, winner.fingerprint)
+    is_same = is_same and (bool(stop) or winner.is_doubted == (intent.reason == VERSIONS_DISAGREE))
     if is_same and intent.reason not in (SUPERSEDED, MERGED) and stop == _stopped_by(intent, winner):
         return False
     before = intent.state
-    intent.state = State.SKIPPED if stop else _KIND[winner.decision]
+    intent.state = State.SKIPPED if stop else State.PARKED if winner.is_doubted else _KIND[winner.decision]
     if intent.state is State.READY:
         intent.due_at = _due(intent, before, intake)
         intent.reason = intent.reason if before is State.READY and intent.reason == RETRY else None
@@ -428,6 +475,14 @@ def heed(intent: KnownIntent, intake: Intake) -> None:
         _decide(intent, intake)
     elif stop and intent.state in states.OUT_OF_HAND:
         _raise_alarm(intent, REVOKED_AFTER_SEND, stop)
+
+
+def trust(intent: KnownIntent) -> list[str]:
+    """Take what may be older for what counts, since somebody says so; gives the triggers of which it is."""
+    doubted = [label for label, standing in intent.standings.items() if standing.is_doubted]
+    for label in doubted:
+        intent.standings[label] = replace(intent.standings[label], reason=None)
+    return doubted
 
 
 def decide_anew(intent: KnownIntent, intake: Intake) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger import outdated
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.many import execute_many, insert_at_once
 from fhir_bridge.ledger.messages import (
@@ -204,13 +205,15 @@ async def touch(connection: AsyncConnection) -> None:
 
 
 async def lag(connection: AsyncConnection, source: str | None = None) -> InboxLag:
-    """What waits and what failed, of a source or of all."""
+    """What waits, what failed and what was left aside, of a source or of all."""
     waiting = select(func.count(), func.min(inbox.c.received_at)).where(_RECEIVED)
     failed = select(func.count()).where(in_state(inbox, MessageState.FAILED))
     if source is not None:
         waiting, failed = waiting.where(inbox.c.source == source), failed.where(inbox.c.source == source)
     count, oldest = (await connection.execute(waiting)).one()
-    return InboxLag(count, (await connection.execute(failed)).scalar_one(), oldest)
+    aside = await outdated.by_source(connection)
+    left = sum(aside.values()) if source is None else aside.get(source, 0)
+    return InboxLag(count, (await connection.execute(failed)).scalar_one(), oldest, left)
 
 
 async def next_due(connection: AsyncConnection) -> datetime | None:

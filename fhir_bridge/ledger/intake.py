@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import crosswalk, folding, stopping
+from fhir_bridge.ledger import crosswalk, folding, outdated, stopping
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
 from fhir_bridge.ledger.known import known_of, with_standings
@@ -47,6 +47,7 @@ async def accept(
     for intent in list(known.by_key.values()):
         if intent.id in others:
             folding.heed(intent, intake)
+    await outdated.note(connection, zip(arrivals, accepted, strict=True), intake.now)
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
     changed = _intents_of(known)
     patient_ids = await crosswalk.take_in(connection, changed, intake.now)
@@ -69,16 +70,22 @@ async def _with_stops(
     return replace(intake, stops=await stopping.standing(connection, places))
 
 
-async def decide_anew(connection: AsyncConnection, ids: Collection[int], intake: Intake, salt: bytes) -> int:
+async def decide_anew(
+    connection: AsyncConnection, ids: Collection[int], intake: Intake, salt: bytes, *, trust: bool = False
+) -> int:
     """Decide these intents from what their triggers last said, whatever they were; gives how many could be.
 
-    One whose payloads retention has cleared stays as it is: only newer data can bring it back.
+    One whose payloads retention has cleared stays as it is: only newer data can bring it back. With `trust`
+    what may be older counts too: somebody looked.
     """
     decided = [intent for intent in await with_standings(connection, ids) if intent.standings]
     intake = await _with_stops(connection, decided, intake)
+    trusted: dict[tuple[str, str], KnownIntent] = {}
     for intent in decided:
+        if trust:
+            trusted |= {(intent.source, label): intent for label in folding.trust(intent)}
         folding.decide_anew(intent, intake)
-    await _write_decided(connection, decided, intake.now, salt)
+    await _write_decided(connection, decided, intake.now, salt, trusted)
     return len(decided)
 
 
@@ -93,11 +100,15 @@ async def catch_up(connection: AsyncConnection, ids: Collection[int], now: datet
 
 
 async def _write_decided(
-    connection: AsyncConnection, decided: Sequence[KnownIntent], now: datetime, salt: bytes
+    connection: AsyncConnection,
+    decided: Sequence[KnownIntent],
+    now: datetime,
+    salt: bytes,
+    trusted: Mapping[tuple[str, str], KnownIntent] | None = None,
 ) -> None:
     patient_ids = await crosswalk.take_in(connection, decided, now)
     await _write_intents(connection, decided, patient_ids, now, salt)
-    await _write_triggers(connection, Known(), decided, now)
+    await _write_triggers(connection, Known(moved=dict(trusted or {})), decided, now)
     await crosswalk.park_behind(connection, now)
 
 
@@ -262,6 +273,7 @@ def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: date
         "decision": standing.decision,
         "reason": standing.reason,
         "fingerprint": standing.fingerprint,
+        "deleted": standing.deleted or None,
         "content": None if held else standing.content,
         "changed_at": standing.said_at or now,
     }

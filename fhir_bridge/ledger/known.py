@@ -126,4 +126,5 @@ def _standing(row: Row[Any], intent: KnownIntent) -> Standing:
         fingerprint=row.fingerprint,
         content=intent.held if row.content is None and goes_by else row.content,
         said_at=row.changed_at,
+        deleted=bool(row.deleted),
     )

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import destination
+from fhir_bridge.ledger import destination, outdated
 from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.operations import intent_id
@@ -59,6 +59,7 @@ async def status(connection: AsyncConnection, now: datetime, only: list[str] | N
         inbox=await _counts(connection, _by(inbox.c.state).where(inbox.c.state != "processed")),
         patients=await _counts(connection, _by(patients.c.state).where(patients.c.state.in_(unsettled))),
         alarms=await _counts(connection, alarms),
+        outdated={} if only is not None else await outdated.by_source(connection),
         destination={
             "held_back_because": gate.closed_because(now),
             "paused_sources": sorted(gate.paused_sources),
@@ -174,6 +175,7 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
         .order_by(attempts.c.id)
     )
     standing = (await connection.execute(of_intent)).all()
+    aside = await outdated.of(connection, [(row.source, row.trigger) for row in standing])
     person = (
         await connection.execute(select(patients).where(patients.c.id == intent.patient_id))
     ).one_or_none()
@@ -183,6 +185,7 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
         "triggers": [_plain(row) for row in standing],
         "members": sorted({*(await connection.execute(chain)).scalars(), *(row.trigger for row in standing)}),
         "patient": None if person is None else _plain(person),
+        "outdated": [_plain(row) for row in aside],
         "attempts": [_plain(row) for row in await connection.execute(tried)],
     }
 

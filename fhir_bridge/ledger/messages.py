@@ -100,8 +100,10 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class InboxLag:
-    """How many messages wait to be processed or failed, and since when the oldest waits (aware UTC)."""
+    """How many messages wait to be processed or failed, and since when the oldest waits (aware UTC); how many
+    versions came after a newer one and were left aside."""
 
     received: int
     failed: int
     oldest: datetime | None
+    outdated: int = 0

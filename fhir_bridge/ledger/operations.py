@@ -67,7 +67,7 @@ async def retry(connection: AsyncConnection, selection: Selection, act: Act, sal
         await matching(connection, selection), intents.c.state.in_(_RETRIED), ~_cancelled_in_doubt()
     )
     ids = set((await connection.execute(chosen)).scalars())
-    return await intake.decide_anew(connection, ids, Intake(act.at, act.at), salt)
+    return await intake.decide_anew(connection, ids, Intake(act.at, act.at), salt, trust=True)
 
 
 async def cancel(connection: AsyncConnection, selection: Selection, act: Act) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -67,16 +67,26 @@ NO_REVOCATION = frozenset(
 """Skips that come of success or of time passing: after the call nobody must be told."""
 
 
+VERSIONS_DISAGREE = "versions-disagree"
+"""Of a call that versionId says is older than what was known and lastUpdated newer, or the other way."""
+
 WITHDRAWN = frozenset({"revoked", "completed", "cancelled", "entered-in-error"})
 """Statuses of an order that take its Appointments back (mapping, section 3, row 10)."""
 
 
+CONTRADICTS = timedelta(hours=1)
+"""So far apart, times that say the opposite of the versionIds are no clock's fault: a server numbers anew, or
+an old copy was given a new time.
+"""
+
+
 class Age(IntEnum):
-    """How one version stands to another of the same resource."""
+    """How one version stands to another of the same resource; UNCLEAR where it contradicts itself."""
 
     OLDER = -1
     SAME = 0
     NEWER = 1
+    UNCLEAR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +100,39 @@ class Version:
 def age(arrived: Version, known: Version) -> Age:
     """How `arrived` stands to `known`: by versionId where both are numbers that differ, else by lastUpdated.
 
-    SAME where nothing tells them apart: mended data or another mapping of the same version decides again.
+    UNCLEAR where the two tell the opposite by more than an hour. SAME where nothing tells them apart: mended
+    data or another mapping of the same version decides again.
     """
     arrived_number, known_number = _number(arrived.version_id), _number(known.version_id)
-    if arrived_number is not None and known_number is not None and arrived_number != known_number:
-        return Age.NEWER if arrived_number > known_number else Age.OLDER
-    if arrived.last_updated and known.last_updated and arrived.last_updated != known.last_updated:
-        return Age.NEWER if arrived.last_updated > known.last_updated else Age.OLDER
-    return Age.SAME
+    apart = timedelta(0)
+    if arrived.last_updated and known.last_updated:
+        apart = arrived.last_updated - known.last_updated
+    if arrived_number is None or known_number is None or arrived_number == known_number:
+        return _sign(apart > timedelta(0), apart < timedelta(0))
+    by_number = _sign(arrived_number > known_number, arrived_number < known_number)
+    is_contradicted = apart < -CONTRADICTS if by_number is Age.NEWER else apart > CONTRADICTS
+    return Age.UNCLEAR if is_contradicted else by_number
+
+
+def age_after_deletion(arrived: Version, deletion: Version) -> Age:
+    """How `arrived` stands to a deletion, whose versionId is the last that was known before it.
+
+    It is NEWER only where it cannot have been there before: updated later, and not under a versionId that was
+    there. UNCLEAR where such a versionId is contradicted by more than an hour.
+    """
+    if arrived.last_updated is None or deletion.last_updated is None:
+        return Age.OLDER
+    apart = arrived.last_updated - deletion.last_updated
+    if apart <= timedelta(0):
+        return Age.OLDER
+    arrived_number, known_number = _number(arrived.version_id), _number(deletion.version_id)
+    if arrived_number is None or known_number is None or arrived_number > known_number:
+        return Age.NEWER
+    return Age.UNCLEAR if apart > CONTRADICTS else Age.OLDER
+
+
+def _sign(newer: bool, older: bool) -> Age:
+    return Age.NEWER if newer else Age.OLDER if older else Age.SAME
 
 
 def _number(version_id: str | None) -> int | None:
@@ -109,7 +144,9 @@ class Standing:
     """What one trigger says last: `decision` is `call`, `skip` or `reject`.
 
     `content` is what the intent takes over, None once retention has cleared it; `read` the same before it was
-    written, where it just arrived. `said_at` is when its source said so (aware UTC), None for now.
+    written, where it just arrived. `said_at` is when its source said so (aware UTC), None for now. `deleted`:
+    the trigger is gone since `version.last_updated`, after the versionId there. A call whose reason is
+    VERSIONS_DISAGREE waits for a person.
     """
 
     trigger: str
@@ -121,6 +158,12 @@ class Standing:
     content: bytes | None
     read: Content | None = field(default=None, compare=False, repr=False)
     said_at: datetime | None = field(default=None, compare=False)
+    deleted: bool = False
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it calls, and may be older than what it took the place of."""
+        return self.decision == "call" and self.reason == VERSIONS_DISAGREE
 
 
 _STRENGTH = {"call": 2, "reject": 1, "skip": 0}

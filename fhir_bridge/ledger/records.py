@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.task_api.outcome import Outcome
 
@@ -31,6 +31,11 @@ class Arrival:
     delivery_id: str | None = None
     said_at: datetime | None = None
     is_late: bool = False
+
+    @property
+    def calls(self) -> bool:
+        """Whether somebody is to be called."""
+        return isinstance(self.decision, Call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +301,8 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The ledger at a glance. `inbox` and `patients` count what is unsettled; `destination` says what holds
-    all back.
+    """The ledger at a glance. `inbox` and `patients` count what is unsettled, `outdated` by source what came
+    after something newer and was left aside; `destination` says what holds all back.
     """
 
     states: dict[str, int]
@@ -307,6 +312,7 @@ class Status:
     inbox: dict[str, int]
     patients: dict[str, int]
     alarms: dict[str, int]
+    outdated: dict[str, int]
     destination: dict[str, Any]
 
 

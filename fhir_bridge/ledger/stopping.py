@@ -38,9 +38,10 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     for each in heard:
         before = known.get((each.source, each.statement.record), {})
         if _says_something_new(each, before):
+            stop = _stop_after(each, before)
             for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
-                rows.append(_row(each, identity, now))
-                if each.statement.stop != (before[identity].stop if identity in before else None):
+                rows.append(_row(each, identity, stop, now))
+                if stop != (before[identity].stop if identity in before else None):
                     turned.add((each.source, identity))
     if rows:
         await connection.execute(upsert(connection, statements), rows)
@@ -60,13 +61,26 @@ def _says_something_new(heard: Heard, before: dict[str, Any]) -> bool:
     return age(told, known) is not Age.OLDER
 
 
-def _row(heard: Heard, identity: str, now: datetime) -> dict[str, Any]:
+def _stop_after(heard: Heard, before: dict[str, Any]) -> str | None:
+    """What the record says from now on. A version that contradicts itself takes nothing back, but the next
+    one may: it is kept as the one that is known.
+    """
+    statement = heard.statement
+    last = next(iter(before.values()), None)
+    if last is None or statement.stop is not None or last.stop is None:
+        return statement.stop
+    told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
+    stop: str | None = last.stop if age(told, known) is Age.UNCLEAR else None
+    return stop
+
+
+def _row(heard: Heard, identity: str, stop: str | None, now: datetime) -> dict[str, Any]:
     said = heard.statement
     return {
         "source": heard.source,
         "record": said.record,
         "identity": identity,
-        "stop": said.stop,
+        "stop": stop,
         "version_id": said.version_id,
         "last_updated": said.last_updated,
         "changed_at": heard.said_at or now,

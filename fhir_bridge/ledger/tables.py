@@ -38,7 +38,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -339,10 +339,24 @@ triggers = Table(
     Column("decision", String, nullable=False),
     Column("reason", String),
     Column("fingerprint", String, nullable=False),
+    # Gone since last_updated; version_id is the last that was known before. None: it is there.
+    Column("deleted", Boolean),
     Column("content", Payload),  # none where it is the one that the intent goes by and holds
     Column("changed_at", Instant, nullable=False),
     CheckConstraint(one_of("decision", ("call", "skip", "reject")), name="decision"),
     Index("ix_triggers_intent", "intent_id"),
+)
+
+# Versions of a trigger that came after a newer one and were left aside: how many, and the last of them.
+outdated = Table(
+    "outdated",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("trigger", String, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("version_id", String),
+    Column("last_updated", Instant),
+    Column("last_at", Instant, nullable=False),
 )
 
 members = Table(

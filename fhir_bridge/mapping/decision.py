@@ -96,6 +96,10 @@ class Skip(Decision, frozen=True):
     detail: str | None = None
 
 
+DELETED = "deleted"
+"""The detail of the Skip `entered-in-error` of a trigger that is gone."""
+
+
 class Reject(Decision, frozen=True):
     """Wanted, but the data won't do: a person must look at `expression` (FHIRPath)."""
 

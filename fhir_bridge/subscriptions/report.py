@@ -82,6 +82,7 @@ def as_data(told: SourceReport) -> dict[str, Any]:
         "waiting": told.lag.received,
         "failed": told.lag.failed,
         "oldest_waiting": told.lag.oldest,
+        "outdated": told.lag.outdated,
         "searched_until": told.searched_until,
         "subscriptions": [_subscription(each) for each in told.subscriptions],
         "searches": [

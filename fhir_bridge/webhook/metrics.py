@@ -39,6 +39,11 @@ class Metrics:
         self._inbox = Gauge(
             "fhir_bridge_inbox_messages", "Messages by state.", ("state",), registry=self._registry
         )
+        self._outdated = Gauge(
+            "fhir_bridge_outdated_versions",
+            "Versions that came after a newer one and were left aside.",
+            registry=self._registry,
+        )
         self._age = Gauge(
             "fhir_bridge_inbox_oldest_seconds",
             "Age of the oldest message that waits to be processed.",
@@ -64,4 +69,5 @@ class Metrics:
             self._inbox.labels("received").set(lag.received)
             self._inbox.labels("failed").set(lag.failed)
             self._age.set(age)
+            self._outdated.set(lag.outdated)
         return generate_latest(self._registry)

@@ -147,3 +147,16 @@ async def test_starting_asks_once_more(ledger: SqlLedger, arrivals: Any, monday:
         await connection.execute(insert(statements).values(**against, changed_at=monday))
     (refused,) = await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday)])
     assert refused.refusal is Refusal.STOPPED
+
+
+async def test_a_record_of_contradictory_age_takes_nothing_back_but_the_next_one_does(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A server that numbers anew, or an old copy with a new time: the dead are not called for it."""
+    day = timedelta(days=1)
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    await take(ledger, monday, heard=[said(version="7", last_updated=monday - day)])
+    await take(ledger, monday, heard=[said(None, "1", last_updated=monday)])
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+    await take(ledger, monday, heard=[said(None, "2", last_updated=monday + MINUTE)])
+    assert await seen(ledger, "Appointment/a1") == ("ready", None)

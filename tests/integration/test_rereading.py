@@ -110,6 +110,21 @@ async def test_what_did_not_move_is_asked_for_once_and_sent(site: Site) -> None:
     assert sorted(searches) == ["GET Appointment", "GET Appointment", "GET Consent"]
 
 
+async def test_nobody_is_called_while_the_source_shows_an_older_version_that_calls_nobody(site: Site) -> None:
+    """A copy of the server that lags behind, or one that was rebuilt and numbers anew."""
+    label = "Appointment/a1"
+    wanted = site.ehr.records.change(label, description="as before")
+    await site.take_in()
+    site.ehr.records.versions[label] = []
+    site.ehr.records.put({**wanted, "status": "booked", "start": "2026-12-04T10:00:00-05:00"})
+    await site.work()
+    assert await site.outcome() == ({"ready": 1}, {"source-older": 1}, 0)
+    site.ehr.records.versions[label] = [None, None]
+    site.ehr.records.put(wanted)
+    await site.work(120)
+    assert await site.outcome() == ({"sent": 1}, {}, 1)
+
+
 async def test_an_appointment_that_was_made_good_meanwhile_calls_nobody(site: Site) -> None:
     """Booked again at the EHR after intake, and no message said so."""
     await site.take_in()
