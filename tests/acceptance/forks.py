@@ -9,5 +9,11 @@ FORKS = multiprocessing.get_context("forkserver")
 
 # Without pytest loaded before, assertions in what it loads would be rewritten again in each fork.
 FORKS.set_forkserver_preload(
-    ["pytest", "tests.acceptance.chaos_process", "tests.acceptance.watched_process", "fhir_bridge.app.doors"]
+    [
+        "pytest",
+        "tests.acceptance.chaos_process",
+        "tests.acceptance.watched_process",
+        "tests.acceptance.worker_process",
+        "fhir_bridge.app.doors",
+    ]
 )

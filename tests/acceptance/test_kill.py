@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,37 +21,57 @@ from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.sandbox.faults import FaultScript
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
+from tests.acceptance.forks import FORKS
+from tests.acceptance.worker_process import work
 
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
-WORKER = Path(__file__).with_name("worker_process.py")
 LEASE = 1.5
 MAX_IN_FLIGHT = 8
 
 
 @dataclass
+class Worker:
+    """A worker in a process of its own, and the file with what it says."""
+
+    process: BaseProcess
+    said: Path
+
+    async def has_said(self, word: str, times: int) -> None:
+        """Wait until it has; an end before that fails the test with all it said."""
+        while (told := self.said.read_text() if self.said.exists() else "").count(f"{word}\n") < times:
+            assert self.process.is_alive(), told
+            await asyncio.sleep(0.01)
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+
+
+@dataclass
 class Site:
-    """A sandbox in this process, a ledger file, and workers in processes of their own."""
+    """A sandbox in this process, a ledger file, and workers."""
 
     url: str
     path: Path
     ledger: SqlLedger
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    async def worker(self, mode: str = "send") -> asyncio.subprocess.Process:
+    async def worker(self, mode: str = "send") -> Worker:
         """A worker that has opened the ledger."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(WORKER), str(self.path), self.url, PROJECT, mode),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n", (await process.communicate())[1].decode()
-        return process
+        said = self.path.with_name(f"{next(self._numbers)}.txt")
+        words = (str(said), str(self.path), self.url, PROJECT, mode)
+        process = FORKS.Process(target=work, args=words, daemon=True)
+        process.start()
+        worker = Worker(process, said)
+        await worker.has_said("ready", 1)
+        return worker
 
     async def work(self) -> None:
         """Let a worker work until nothing is due."""
-        process = await self.worker()
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        worker = await self.worker()
+        await asyncio.to_thread(connection.wait, [worker.process.sentinel])
+        assert worker.process.exitcode == 0, worker.said.read_text()
 
     async def stats(self) -> dict[str, Any]:
         """What the sandbox has seen."""
@@ -81,13 +101,6 @@ class Site:
         await self.ledger.accept(calls, now=now)
 
 
-async def killed(process: asyncio.subprocess.Process) -> None:
-    """Kill -9, and wait until it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    await process.communicate()
-
-
 @contextlib.asynccontextmanager
 async def site(folder: Path, *faults: str) -> AsyncIterator[Site]:
     """A site whose endpoint has these faults."""
@@ -102,9 +115,9 @@ async def test_killed_between_send_and_settle(tmp_path: Path, arrivals: Any) -> 
     """Proves: a task whose answer died with the worker is in doubt after its lease, never sent again."""
     async with site(tmp_path, "hang-after POST /v1/task times=5") as place:
         await place.accept(arrivals, 5)
-        process = await place.worker()
+        worker = await place.worker()
         await place.has_seen("tasks", 5)
-        await killed(process)
+        worker.kill()
         assert await place.states() == {"sending": 5}
         await asyncio.sleep(LEASE)
         await place.work()
@@ -118,11 +131,9 @@ async def test_killed_between_attempt_and_send(tmp_path: Path, arrivals: Any) ->
     """Proves: an attempt committed and never sent is in doubt too: nobody can know that it was not."""
     async with site(tmp_path) as place:
         await place.accept(arrivals, 5)
-        process = await place.worker("hold")
-        assert process.stdout is not None
-        for _ in range(5):
-            assert await process.stdout.readline() == b"committed\n"
-        await killed(process)
+        worker = await place.worker("hold")
+        await worker.has_said("committed", 5)
+        worker.kill()
         assert await place.states() == {"sending": 5}
         await asyncio.sleep(LEASE)
         await place.work()
@@ -134,9 +145,9 @@ async def test_killed_while_creating_a_patient(tmp_path: Path, arrivals: Any) ->
     """Proves: a patient whose creation died with the worker is in doubt, and what hangs on them is parked."""
     async with site(tmp_path, "hang-after POST /v1/patient times=3") as place:
         await place.accept(arrivals, 3)
-        process = await place.worker()
+        worker = await place.worker()
         await place.has_seen("patients", 3)
-        await killed(process)
+        worker.kill()
         await asyncio.sleep(LEASE)
         await place.work()
         stats = await place.stats()
@@ -152,9 +163,9 @@ async def test_killed_again_and_again(tmp_path: Path, arrivals: Any, seed: int) 
         await place.accept(arrivals, intents)
         for _ in range(kills):
             before = (await place.stats())["requests"]
-            process = await place.worker()
+            worker = await place.worker()
             await place.has_seen("requests", before + rng.randint(1, 20))
-            await killed(process)
+            worker.kill()
         await asyncio.sleep(LEASE)
         await place.work()
         states, stats = await place.states(), await place.stats()

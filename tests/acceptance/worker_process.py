@@ -1,14 +1,13 @@
 """A worker in a process of its own, so that a test can kill it: the bridge's own parts, wired together.
 
-    python worker_process.py LEDGER URL PROJECT MODE
-
-MODE `send` works until nothing is due. `hold` stops for ever where the attempt is committed and no byte was
-sent yet, and prints `committed` each time.
+Mode `send` works until nothing is due. `hold` stops for ever where the attempt is committed and no byte was
+sent yet, and says `committed` each time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -54,5 +53,9 @@ async def main(ledger: str, url: str, project: str, mode: str) -> None:
         await Dispatcher(opened, client, rules, project).run(asyncio.Event(), Until(drained=LEASE))
 
 
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5]))
+def work(said: str, ledger: str, url: str, project: str, mode: str) -> None:
+    """What such a process does; what it says goes to the file `said`."""
+    file = os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    asyncio.run(main(ledger, url, project, mode))
