@@ -18,6 +18,10 @@ _FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 _RETRIED = frozenset({State.READY, State.REFUSED, State.PARKED, State.CANCELLED})
 _CANCELLED = starts_of(State.CANCELLED, "operator") | starts_of(State.CANCELLED, "operator lets it be")
 
+_DIGITS = 19
+"""As many do not fit into a row's number."""
+NAMES = "name it by its trigger, such as Appointment/a1, its number in the log, or as `fhir-bridge worklist` does"
+
 
 async def matching(connection: AsyncConnection, selection: Selection) -> ColumnElement[bool]:
     """The condition for what an operator named. Raises UsageError for a beginning that fits
@@ -38,22 +42,25 @@ async def matching(connection: AsyncConnection, selection: Selection) -> ColumnE
 
 
 async def intent_id(connection: AsyncConnection, named: str) -> int:
-    """The row of a key, a unique beginning of one, or a trigger such as Appointment/a1. Raises UsageError."""
+    """The row of a key, a unique beginning of one, a trigger such as Appointment/a1, or its own number, as logs
+    have it. Raises UsageError."""
     exact = select(intents.c.id, intents.c.key).where(intents.c.key == named)
     by_trigger = (
         select(intents.c.id, intents.c.key)
         .join(triggers, triggers.c.intent_id == intents.c.id)
         .where(triggers.c.trigger == named)
     )
+    number = int(named) if named.isascii() and named.isdigit() and len(named) < _DIGITS else -1
+    by_number = select(intents.c.id, intents.c.key).where(intents.c.id == number)
     beginning = select(intents.c.id, intents.c.key).where(intents.c.key.startswith(named, autoescape=True))
-    for statement in (exact, by_trigger, beginning):
+    for statement in (exact, by_trigger, by_number, beginning):
         rows = (await connection.execute(statement.limit(4))).all()
         if len(rows) == 1:
             return int(rows[0].id)
         if rows:
             keys = ", ".join(row.key for row in rows[:3])
             raise UsageError(f"{named} means several intents: {keys}, …", hint="Give more of the key.")
-    raise UsageError(f"no intent {named}", hint="`fhir-bridge worklist` and `status` list what there is.")
+    raise UsageError(f"no intent {named}", hint=NAMES)
 
 
 async def retry(connection: AsyncConnection, selection: Selection, act: Act, salt: bytes) -> int:

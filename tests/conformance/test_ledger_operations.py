@@ -222,14 +222,19 @@ async def test_a_refused_request_keeps_the_endpoints_words(
     assert await state(ledger) == "ready"
 
 
-async def test_an_intent_is_named_by_key_beginning_or_trigger(
+async def test_an_intent_is_named_by_key_beginning_trigger_or_number(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
     """A beginning of several is refused with the keys it could mean."""
     await ready(ledger, arrivals, monday, 2)
     assert (await ledger.show("ehr|Patient/p-1"))["trigger"] == "Appointment/1"
+    of_log = str((await ledger.show("Appointment/1"))["id"])
+    assert (await ledger.show(of_log))["trigger"] == "Appointment/1"
     with pytest.raises(UsageError, match="several"):
         await ledger.show("ehr|Patient")
+    for unknown in ("9" * 18, "9" * 40, "²"):
+        with pytest.raises(UsageError, match="no intent"):
+            await ledger.show(unknown)
     with pytest.raises(UsageError, match="no intent"):
         await ledger.show("ehr|Patient/p-%")
     with pytest.raises(UsageError):
