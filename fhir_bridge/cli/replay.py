@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from fhir_bridge.app.doors import processed_source
 from fhir_bridge.app.ledgers import do_not_call_of, ledger_of
@@ -28,6 +26,11 @@ from fhir_bridge.logs import silence_values
 from fhir_bridge.processing.replaying import Comparison, Replayed
 from fhir_bridge.processing.replaying import replay as replayed
 from fhir_bridge.settings import Loaded
+
+MAY_BE_FETCHED = (
+    "what a message did not bring was read from its source's server then, and is missing here: --fetch reads "
+    "it as it is there today"
+)
 
 
 @click.command()
@@ -72,7 +75,12 @@ def replay(
     chosen = MessageSelection(id=message, source=source, since=since, until=until)
     found = asyncio.run(_replay(loaded, files, chosen, dict(overrides), fetch))
     _print(found, as_json)
-    return 1 if any(each.is_different for each in found) else 0
+    different = {each.source for each in found if each.is_different}
+    if not fetch and any(
+        loaded.settings.sources[name].base_url for name in different & set(loaded.settings.sources)
+    ):
+        click.echo(f"  → {MAY_BE_FETCHED}", err=True)
+    return 1 if different else 0
 
 
 async def _replay(
@@ -124,16 +132,17 @@ def _print(found: Sequence[Replayed], as_json: bool) -> None:
     if as_json:
         click.echo(json_text([asdict(each) for each in found]))
         return
-    table = Table()
-    for title in ("message", "trigger", "then", "now", "", "fields that differ"):
-        table.add_column(title, overflow="fold")
     for each in found:
         if each.comparison is not Comparison.SAME:
-            table.add_row(each.message, each.trigger, each.then, each.now, each.comparison,
-                          ", ".join(each.fields))  # fmt: skip
-    console = Console(highlight=False)
-    if table.row_count:
-        console.print(table)
+            _tell(each)
     counts = Counter(each.comparison for each in found)
     told = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
     click.echo(f"replayed {counted(len(found), 'trigger')}" + (f": {told}" if told else ""), err=True)
+
+
+def _tell(one: Replayed) -> None:
+    """What became of a trigger then, and now; its fields where both are calls."""
+    click.echo(f"message {one.message}  {one.trigger or ''}  {one.comparison}".replace("    ", "  "))
+    click.echo(f"  then  {one.then or '–'}\n  now   {one.now or '–'}")
+    if one.fields and one.then == one.now:
+        click.echo(f"  other in  {', '.join(one.fields)}")

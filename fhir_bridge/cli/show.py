@@ -30,8 +30,9 @@ APART = ("request", "lineage", "patient", "attempts", "triggers", "members", "ou
 def show(config_file: str | None, intent: str, as_json: bool) -> None:
     """Show all that is known of one intent: decision, patient, attempts.
 
-    INTENT is its key, a beginning of it that fits no other, a trigger such as Appointment/a1, or its number in
-    the log. What is shown holds patient data: it goes to your screen only, and the audit says that you looked.
+    INTENT is its key, a beginning of it that fits no other, a trigger such as Appointment/a1, or its number
+    in the log. What is shown holds patient data: it goes to your screen only, and the audit says that you
+    looked.
     """
 
     async def look() -> dict[str, Any]:

@@ -20,7 +20,9 @@ _CANCELLED = starts_of(State.CANCELLED, "operator") | starts_of(State.CANCELLED,
 
 _DIGITS = 19
 """As many do not fit into a row's number."""
-NAMES = "name it by its trigger, such as Appointment/a1, its number in the log, or as `fhir-bridge worklist` does"
+NAMES = (
+    "name it by its trigger, such as Appointment/a1, its number in the log, or as `fhir-bridge worklist` does"
+)
 
 
 async def matching(connection: AsyncConnection, selection: Selection) -> ColumnElement[bool]:
@@ -42,8 +44,8 @@ async def matching(connection: AsyncConnection, selection: Selection) -> ColumnE
 
 
 async def intent_id(connection: AsyncConnection, named: str) -> int:
-    """The row of a key, a unique beginning of one, a trigger such as Appointment/a1, or its own number, as logs
-    have it. Raises UsageError."""
+    """The row of a key, a unique beginning of one, a trigger such as Appointment/a1, or its own number, as
+    logs have it. Raises UsageError."""
     exact = select(intents.c.id, intents.c.key).where(intents.c.key == named)
     by_trigger = (
         select(intents.c.id, intents.c.key)

@@ -70,9 +70,13 @@ def test_a_rule_that_changes_a_decision_is_seen_before_it_is_used(kept: Bridge) 
     changed = [each for each in ran.json if each["comparison"] == "differs"]
     assert [(each["then"], each["now"]) for each in changed] == [("call", "skip consent-missing")]
     assert kept("status", "--json").json["states"] == {"ready": 1, "skipped": 1}
-    table = kept("replay", "--set", "consent=opt-in")
-    assert "differs" in table.out
-    assert "Juniper" not in table.out + table.err
+    told = kept("replay", "--set", "consent=opt-in")
+    assert "differs\n  then  call\n  now   skip consent-missing\n" in told.out
+    assert "Juniper" not in told.out + told.err
+    assert "--fetch" not in told.err
+    with (kept.folder / "bridge.toml").open("a") as settings:
+        settings.write('base_url = "https://ehr.example/fhir"\n')
+    assert "--fetch" in kept("replay", "--set", "consent=opt-in").err
 
 
 def test_a_field_that_changes_is_named_and_not_shown(kept: Bridge) -> None:

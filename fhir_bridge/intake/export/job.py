@@ -30,7 +30,7 @@ _NO_EXPORT = frozenset({404, 405, 501})
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _TO_CRAWL = "this server may have no $export for this: `--crawl` searches instead"
 _HINTS = {
-    401: "register our public key with the server for SMART Backend Services: docs/export.md",
+    401: "look at `client` of this source; for SMART, is our public key registered there? docs/export.md",
     403: "the client needs the scope system/*.read (or .rs) for every type asked for, and leave to export",
     400: "name what this server can export with --type; --crawl searches for the rest",
     422: "name what this server can export with --type; --crawl searches for the rest",
