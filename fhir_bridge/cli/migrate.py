@@ -23,7 +23,7 @@ from fhir_bridge.app.rules import loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option, mapping_options, now_option
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.mapping.reasons import REASONS
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import Loaded
@@ -220,6 +220,9 @@ def _check(wanted: Wanted, now: datetime | None) -> None:
         raise click.UsageError("--master is for --engine spark")
     if wanted.out and wanted.engine == "local" and Path(wanted.out).is_dir():
         raise click.BadParameter(f"{wanted.out!r} is a folder", param_hint="--out")
+    for option, file in (("--out", wanted.out), ("--errors", wanted.errors)):
+        if file is not None and "://" not in str(file) and not Path(file).absolute().parent.is_dir():
+            raise click.BadParameter(f"{str(file)!r}: there is no such folder", param_hint=option)
     if wanted.only and wanted.form == "arrivals" and wanted.out:
         raise click.UsageError("--format arrivals is all that the ledger must hear: leave --only out")
     if wanted.only not in (None, "call", "skip", "reject", *REASONS):
@@ -285,7 +288,9 @@ def _engine(
 
             yield OnSpark(spark, recipe)
         return
-    name = scratch.fingerprint([version("fhir-bridge"), *found.marks(), run.profile.systems.aliases])
+    name = scratch.fingerprint(
+        [version("fhir-bridge"), wanted.share, *found.pieces, run.profile.systems.aliases]
+    )
     with scratch.folder(wanted.work, name) as folder:
         yield ThisMachine(folder, wanted.processes)
 
@@ -308,9 +313,15 @@ def _tell_errors(report: Report, path: Path) -> None:
     """Lists what could not be read, in a file that no earlier run's errors stay in."""
     from fhir_bridge.migration.run import error_lines
 
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+        if report.errors:
+            path.write_bytes(error_lines(report.errors))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", hint="name another file with --errors"
+        ) from None
     if report.errors:
-        path.write_bytes(error_lines(report.errors))
         what = screen.counted(len(report.errors), "error")
         click.echo(f"{what}: what could not be read is listed in {path}", err=True)
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app.rules import pacing_of
+from fhir_bridge.cli.screen import counted
 from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.mapping.reasons import reason_of
@@ -38,6 +39,7 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "files": report.files,
         "resources": report.resources,
         "passed_over": dict(report.others.most_common()),
+        "files_passed_over": dict(report.files_passed_over.most_common()),
         "errors": len(report.errors),
         "triggers": tally.triggers,
         "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
@@ -77,6 +79,10 @@ def print_report(data: dict[str, Any]) -> None:
     console = Console(highlight=False)
     head = f"{data['triggers']:,} triggers among {data['resources']:,} resources in {data['files']:,} files"
     console.print(Text(head, "bold"))
+    if data["files_passed_over"]:
+        files = counted(sum(data["files_passed_over"].values()), "file")
+        ends = ", ".join(data["files_passed_over"])
+        console.print(Text(f"passed over: {files} in the folder whose names end in {ends}", "yellow"))
     _table(
         console,
         "decisions",

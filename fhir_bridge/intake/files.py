@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,9 @@ UNFINISHED = "export-state.json"
 
 BESIDE = frozenset({"manifest.json", UNFINISHED})
 """Files that an export leaves beside its data: no FHIR."""
+
+ENDINGS = (".json", ".ndjson", ".jsonl")
+"""What is looked for in a folder; a file that is named is read whatever its name is."""
 
 
 @dataclass(slots=True)
@@ -85,28 +89,51 @@ def unfinished_exports(names: Iterable[str]) -> list[Path]:
     return list(found)
 
 
-def fhir_files(path: Path) -> list[Path]:
-    """The file itself, or every JSON and NDJSON file below a folder, by name. Raises InputError for none."""
-    if not path.is_dir():
-        return [path]
-    data = (".json", ".ndjson", ".jsonl")
-    found = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in data and file.name not in BESIDE
-    )
-    if not found:
-        raise InputError(f"{path}: no .json or .ndjson file in this folder", code="empty-folder")
+@dataclass(slots=True)
+class Listing:
+    """What lies below a folder: the files with one of the endings, by name; how many have another ending;
+    and what could not be looked into."""
+
+    files: list[Path] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    problems: list[InputError] = field(default_factory=list)
+
+
+def listing(folder: Path, endings: Sequence[str]) -> Listing:
+    """Everything below a folder. A link to a file is that file. A link to a folder is not followed, for it
+    may lead back or anywhere, but is a problem, as are folders that may not be read and no file at all."""
+    found = Listing()
+
+    def closed(error: OSError) -> None:
+        problem = InputError(f"{error.filename}: {error.strerror}", code="no-file", hint="let us read it")
+        found.problems.append(problem)
+
+    for place, folders, names in os.walk(folder, onerror=closed):
+        for link in filter(Path.is_symlink, (Path(place, name) for name in folders)):
+            hint = "name it as a PATH of its own if it belongs to the export"
+            found.problems.append(
+                InputError(f"{link}: a link to a folder; not followed", code="link", hint=hint)
+            )
+        for file in (Path(place, name) for name in names if name not in BESIDE):
+            suffix = file.suffix.lower()
+            if suffix in endings and (file.is_file() or file.is_symlink()):
+                found.files.append(file)
+            else:
+                found.others[suffix or file.name] += 1
+    found.files.sort()
+    if not (found.files or found.problems):
+        told = ", ".join(endings)
+        found.problems.append(InputError(f"{folder}: no file in it ends in {told}", code="empty-folder"))
     return found
 
 
 def _expanded(name: str, inputs: Inputs) -> list[str]:
     """The file's own name, or those of the files in a folder; an empty one is a problem."""
-    if name == STDIN:
+    if name == STDIN or not Path(name).is_dir():
         return [name]
-    try:
-        return [str(file) for file in fhir_files(Path(name))]
-    except InputError as error:
-        inputs.problems.append(error)
-        return []
+    found = listing(Path(name), ENDINGS)
+    inputs.problems += found.problems
+    return [str(file) for file in found.files]
 
 
 def _read_file(name: str, inputs: Inputs) -> None:

@@ -6,11 +6,12 @@ import heapq
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from fhir_bridge.errors import UsageError
 from fhir_bridge.intake.bulk.partitions import Place
 
 _HEAD = struct.Struct("<IIiI")
@@ -38,16 +39,24 @@ def write_placed(path: Path, lines: Iterable[tuple[Place, bytes]]) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name only when it is whole and on disk."""
+    """A file for its owner only, as it names patients; it has its name only when it is whole and on disk.
+    Raises UsageError where it cannot be written."""
     partial = path.with_name(path.name + ".tmp")
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}",
+            code="not-written",
+            hint="nothing was kept or sent; make room, or name another place",
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def gather(paths: Sequence[Path], into: Path, *, is_placed: bool, last: Iterable[bytes] = ()) -> int:

@@ -50,12 +50,14 @@ class Share:
 
 @dataclass(slots=True)
 class Report:
-    """What was found and decided. `others` counts the types that no view reads; `written` the lines of
-    --out; `nothing_readable`: no file could be read at all."""
+    """What was found and decided. `others` counts the types that no view reads, `files_passed_over` the
+    files in folders by endings that are not looked for; `written` the lines of --out; `nothing_readable`: no
+    file could be read at all."""
 
     tally: Tally = field(default_factory=Tally)
     errors: list[dict[str, object]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    files_passed_over: Counter[str] = field(default_factory=Counter)
     resources: int = 0
     files: int = 0
     gone: list[Skip] = field(default_factory=list)
@@ -85,9 +87,9 @@ class Migration:
     def decide(self, blocked: Blocked = NOBODY_BLOCKED) -> Report:
         """Reads and decides. Raises InputError for more errors than are allowed."""
         for error in self.found.problems:
-            self._error(
-                {"file": None, "line": None, "offset": None, "code": error.code, "reason": str(error)}
-            )
+            file, _, text = str(error).partition(": ")
+            told = {"file": file, "line": None, "offset": None, "code": error.code}
+            self._error({**told, "reason": _reason(text, error.hint)})
         partitions = self._partitions()
         decider = Decider(self.run, partitions, blocked)
         self._problems(partitions, [each for about in partitions.abouts for each in about.problems])
@@ -102,7 +104,7 @@ class Migration:
         self.progress.begin("reading", self.found.size, is_bytes=True)
         system = resolution_rules(self.run.profile).system
         partitions = self.engine.partitions(self.found, system, self._seen, self.progress.tick)
-        self.report.files = self.found.files
+        self.report.files, self.report.files_passed_over = self.found.files, self.found.passed_over
         self.report.nothing_readable = all(about.unreadable for about in partitions.abouts)
         return partitions
 
@@ -129,8 +131,7 @@ class Migration:
         for problem in problems:
             file, line = partitions.place_of(problem)
             told = {"file": file, "line": line or None, "offset": problem.offset, "code": problem.code}
-            reason = problem.text.lstrip(": ") + (f" ({problem.hint})" if problem.hint else "")
-            self._error({**told, "reason": reason})
+            self._error({**told, "reason": _reason(problem.text.lstrip(": "), problem.hint)})
 
     def _error(self, error: dict[str, object]) -> None:
         self.report.errors.append(error)
@@ -151,6 +152,10 @@ class Migration:
         """What a history says is gone, as the ledger takes it in."""
         source = self.run.profile.source.name
         return [Arrival(source, skip, skip.subject.trigger.partition("/")[0]) for skip in self.report.gone]
+
+
+def _reason(text: str, hint: str | None) -> str:
+    return f"{text} ({hint})" if hint else text
 
 
 def error_lines(errors: list[dict[str, object]]) -> bytes:

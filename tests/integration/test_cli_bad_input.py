@@ -104,7 +104,7 @@ def test_an_empty_folder_of_context_stops_nobody(bridge: Any, hospital: Any) -> 
     (bridge.folder / "context").mkdir()
     ran = bridge("map", hospital.proposed(), "--context", "context")
     assert (ran.code, len(ran.json)) == (1, 1)
-    assert "unreadable: context: no .json" in ran.err
+    assert "unreadable: context: no file in it ends in .json" in ran.err
 
 
 def test_a_bad_line_of_ndjson_costs_only_itself(bridge: Any, hospital: Any) -> None:

@@ -139,9 +139,9 @@ def test_bad_lines_are_listed_and_stop_nothing(bridge: Any, hospital: Any) -> No
         *(("in.ndjson", line, "not-json") for line in (2, 4, 5)),
         ("in.ndjson", 3, "not-fhir"),
         ("in.ndjson", 7, "not-json"),
-        ("cut.ndjson.gz", None, "compressed"),
+        ("cut.ndjson.gz", 1, "compressed"),
         ("empty.json", None, "empty"),
-        (None, None, "no-file"),
+        ("no.json", None, "no-file"),
     }
     [second] = [error for error in errors if error["line"] == 2]
     assert second["offset"] == first

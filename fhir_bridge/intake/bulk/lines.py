@@ -7,11 +7,13 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk import objects
+from fhir_bridge.intake.bulk.objects import Listed
 
 if TYPE_CHECKING:
     from fhir_bridge.intake.bulk.pieces import Piece
@@ -62,12 +64,22 @@ def has_resource_lines(head: bytes) -> bool:
 
 def chunks(piece: Piece) -> Iterator[bytes]:
     """The bytes of a piece, unpacked and as UTF-8. Raises InputError where they end too early."""
+    with opened(piece.listed) as file, _member(file, piece) as stream:
+        yield from _as_utf8(_unpacked(_raw(stream, piece.name), piece.name), piece.name)
+
+
+def opened(file: Listed) -> BinaryIO:
+    """A file or an object to read from. Raises InputError where it cannot be read."""
+    if objects.is_url(file.url):
+        return objects.opened(file)
     try:
-        yield from _as_utf8(_unpacked(_opened(piece), piece.name), piece.name)
+        return Path(file.url).open("rb")
     except OSError as error:
-        raise InputError(f"{piece.name}: {error.strerror or 'cannot be read'}", code="no-file") from None
-    except zipfile.BadZipFile:
-        raise InputError(f"{piece.name}: broken within the zip", code="compressed") from None
+        raise _unreadable(file.url, error) from None
+
+
+def _unreadable(name: str, error: OSError) -> InputError:
+    return InputError(f"{name}: {error.strerror or 'cannot be read'}", code="no-file")
 
 
 def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LINE) -> Iterator[Block]:
@@ -88,6 +100,10 @@ def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LIN
             else:
                 held = []
                 continue
+        if b"\n" not in chunk:  # a long line is put together once, at its end
+            held.append(chunk)
+            length += len(chunk)
+            continue
         data = b"".join((*held, chunk)).replace(NUL, INSTEAD)
         *whole, tail = data.split(b"\n")
         if whole:
@@ -105,18 +121,18 @@ def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LIN
 
 def lines_between(piece: Piece) -> Iterator[Block]:
     """The lines of a plain file that begin within the piece."""
-    with Path(piece.path).open("rb") as file:
+    with opened(piece.listed) as file:
         start = piece.start
         if start:
             file.seek(start - 1)
-            start += len(file.readline()) - 1  # the line before ends here, or runs into this piece
+            start += _rest_of_line(file) - 1  # the line before ends here, or runs into this piece
         elif file.read(len(BOM)) == BOM:
             start = len(BOM)
         file.seek(start)
         end = None if piece.end is None else piece.end - start
         if end is not None and end <= 0:
             return
-        for block in blocks(iter(lambda: file.read(CHUNK), b""), end):
+        for block in blocks(_raw(file, piece.name), end):
             whole = block if end is None else _before(block, end)
             yield whole._replace(offset=whole.offset + start)
 
@@ -131,15 +147,44 @@ def _before(block: Block, end: int) -> Block:
     return block
 
 
-def _opened(piece: Piece) -> Iterator[bytes]:
-    if objects.is_url(piece.path):
-        yield from objects.opened(piece.path)
-    elif piece.member is not None:
-        with zipfile.ZipFile(piece.path) as archive, archive.open(piece.member) as member:
-            yield from iter(lambda: member.read(CHUNK), b"")
-    else:
-        with Path(piece.path).open("rb") as file:
-            yield from iter(lambda: file.read(CHUNK), b"")
+def _rest_of_line(file: BinaryIO) -> int:
+    """Its bytes, its end included; it is not held, however long it is."""
+    length = 0
+    while part := file.readline(CHUNK):
+        length += len(part)
+        if part.endswith(b"\n"):
+            break
+    return length
+
+
+@contextmanager
+def _member(file: BinaryIO, piece: Piece) -> Iterator[IO[bytes]]:
+    """What a piece is read from: the file, or its member where it is a zip. Raises InputError where that
+    cannot be unpacked."""
+    if piece.member is None:
+        yield file
+        return
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(piece.member) as member:
+            yield member
+    except (RuntimeError, NotImplementedError):
+        # So zipfile says that there is a password, or a way of packing that it does not know.
+        raise InputError(
+            f"{piece.name}: it has a password or is packed in an unusual way",
+            code="compressed",
+            hint="unpack it, or pack it as an ordinary zip",
+        ) from None
+    except (zipfile.BadZipFile, KeyError, zlib.error, EOFError):
+        hint = "fetch it again"
+        raise InputError(f"{piece.name}: broken within the zip", code="compressed", hint=hint) from None
+
+
+def _raw(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """The bytes as they lie there. Raises InputError where the disk or the network fails."""
+    try:
+        yield from iter(lambda: stream.read(CHUNK), b"")
+    except OSError as error:
+        raise _unreadable(name, error) from None
 
 
 def _unpacked(raw: Iterator[bytes], name: str) -> Iterator[bytes]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import msgspec
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk import objects
-from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain
-from fhir_bridge.intake.files import BESIDE
+from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, opened
+from fhir_bridge.intake.bulk.workers import alone
+from fhir_bridge.intake.files import BESIDE, listing
 
 PIECE, SMALLEST = 64 * 1024 * 1024, 1024 * 1024
 FEW, MANY = 16, 512
@@ -34,8 +38,8 @@ class Piece(msgspec.Struct, frozen=True):
     """A file, or the lines of it that begin from `start` to before `end` (bytes; None: to the end).
 
     `file` is its place among all files, in the order in which they are read. `member`: the file within the
-    zip at `path`. `is_lines`: it is NDJSON for sure; else that shows when it is opened. `is_context`: it only
-    informs, as `--context` does.
+    zip at `path`, of `zip_size` bytes. `is_lines`: it is NDJSON for sure; else that shows when it is opened.
+    `is_context`: it only informs, as `--context` does. `mark` tells this version of the file from others.
     """
 
     number: int
@@ -43,35 +47,35 @@ class Piece(msgspec.Struct, frozen=True):
     path: str
     size: int
     member: str | None = None
+    zip_size: int | None = None
     start: int = 0
     end: int | None = None
     is_lines: bool = False
     is_context: bool = False
+    mark: str | None = None
 
     @property
     def name(self) -> str:
         """What errors and lineage call it."""
         return self.path if self.member is None else f"{self.path}/{self.member}"
 
+    @property
+    def listed(self) -> objects.Listed:
+        """The file it is of, as it was when it was found."""
+        return objects.Listed(self.path, self.size if self.zip_size is None else self.zip_size, self.mark)
+
 
 @dataclass(slots=True)
 class Found:
-    """The pieces in their order, what there was none of, and the bytes of all files as they lie there and,
-    about, as they are unpacked."""
+    """The pieces in their order, what could not be looked at, and the bytes of all files as they lie there
+    and, about, as they are unpacked. `passed_over` are the files of other endings, counted."""
 
     pieces: list[Piece] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
     files: int = 0
     size: int = 0
     unpacked: int = 0
-
-    def marks(self) -> list[object]:
-        """What tells these files from others and from themselves when they are changed."""
-        stats = [None if objects.is_url(one.path) else os.stat(one.path) for one in self.pieces]  # noqa: PTH116
-        return [
-            (piece, None if stat is None else (stat.st_mtime_ns, stat.st_ino))
-            for piece, stat in zip(self.pieces, stats, strict=True)
-        ]
 
     @property
     def length(self) -> int:
@@ -94,87 +98,104 @@ class Found:
 
 def find(paths: Sequence[str], context: Sequence[str] = ()) -> Found:
     """Every file in these PATHs: a folder stands for the files below it, a zip for those within, an address
-    such as s3://bucket/folder/ for the objects there. Never raises: what is not there is a problem."""
+    such as s3://bucket/folder/ for the objects there. What is not there is a problem. Raises UsageError for
+    an address that cannot be asked at all."""
+    if any(map(objects.is_url, (*paths, *context))):
+        return alone(partial(_find, paths, context))  # its client has threads, which a fork would lose
+    return _find(paths, context)
+
+
+def _find(paths: Sequence[str], context: Sequence[str]) -> Found:
     found = Found()
     for is_context, group in ((False, paths), (True, context)):
         for path in group:
-            try:
-                for file in _files(path):
-                    _take(file, is_context, found)
-            except InputError as error:
-                found.problems.append(error)
+            with _told(found):
+                for file in _files(path, found):
+                    with _told(found):
+                        _take(file, is_context, found)
     return _cut(found)
 
 
-def _files(path: str) -> Iterator[tuple[str, int]]:
-    """Each file with its size. Raises InputError for a folder without any and a path that is not there."""
+@contextmanager
+def _told(found: Found) -> Iterator[None]:
+    """What cannot be read is a problem, and what comes after it is read."""
+    try:
+        yield
+    except InputError as error:
+        found.problems.append(error)
+
+
+def _files(path: str, found: Found) -> Iterator[objects.Listed]:
+    """The files of a PATH. Raises InputError where an object store cannot list them."""
     if objects.is_url(path):
-        yield from objects.listed(path, ENDINGS)
-        return
-    there = Path(path)
-    if not there.is_dir():
-        yield path, _size(there)
-        return
-    everything = (file for file in there.rglob("*") if file.is_file() and file.name not in BESIDE)
-    files = sorted(file for file in everything if file.suffix.lower() in ENDINGS)
-    if not files:
-        raise InputError(f"{path}: no .json, .ndjson, .gz or .zip file in this folder", code="empty-folder")
-    for file in files:
-        yield str(file), _size(file)
+        yield from _objects(path, found)
+    elif Path(path).is_dir():
+        below = listing(Path(path), ENDINGS)
+        found.problems += below.problems
+        found.passed_over += below.others
+        yield from map(_on_disk, map(str, below.files))
+    else:
+        yield _on_disk(path)
 
 
-def _size(file: Path) -> int:
+def _objects(url: str, found: Found) -> Iterator[objects.Listed]:
+    every = objects.listed(url)
+    wanted = [one for one in every if one.url.lower().endswith(ENDINGS) or one.url == url]
+    found.passed_over += Counter(PurePosixPath(one.url).suffix for one in every if one not in wanted)
+    if not wanted:
+        told = ", ".join(ENDINGS)
+        hint = "name the folder that the files are in, with / at its end"
+        raise InputError(f"{url}: no object there ends in {told}", code="empty-folder", hint=hint)
+    yield from wanted
+
+
+def _on_disk(path: str) -> objects.Listed:
+    """A file that cannot be looked at is found out when it is opened."""
     try:
-        return file.stat().st_size
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or 'cannot be read'}", code="no-file") from None
+        about = Path(path).stat()
+    except OSError:
+        return objects.Listed(path, 0, None)
+    return objects.Listed(path, about.st_size, f"{about.st_mtime_ns} {about.st_ino}")
 
 
-def _take(file: tuple[str, int], is_context: bool, found: Found) -> None:
-    path, size = file
-    is_object = objects.is_url(path)
-    try:
-        head = objects.head(path, HEAD) if is_object else _head(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or 'cannot be read'}", code="no-file") from None
-    if head.startswith(ZIP):
-        if is_object:
-            raise InputError(f"{path}: a zip cannot be read from there", code="compressed", hint="unpack it")
-        for member, length in _members(path):
-            _add(found, path, length, is_context, member)
+def _take(file: objects.Listed, is_context: bool, found: Found) -> None:
+    is_object = objects.is_url(file.url)
+    piece = Piece(0, found.files, file.url, file.size, mark=file.mark, is_context=is_context)
+    if is_object and not file.url.lower().endswith(".zip"):
+        _add(found, piece, is_packed=file.url.lower().endswith(".gz"))  # a request for each would take long
         return
-    is_packed = head.startswith(GZIP)
-    is_lines = not is_packed and not is_object and is_plain(head) and is_ndjson(head)
-    _add(found, path, size, is_context, None, is_lines, is_packed)
+    with opened(file) as stream:
+        head = stream.read(len(ZIP) if is_object else HEAD)
+        if not head.startswith(ZIP):
+            is_packed = head.startswith(GZIP)
+            is_lines = not is_packed and not is_object and is_plain(head) and is_ndjson(head)
+            _add(found, msgspec.structs.replace(piece, is_lines=is_lines), is_packed=is_packed)
+            return
+        for member, length in _members(stream, file.url):
+            within = {"size": length, "member": member, "zip_size": file.size}
+            _add(found, msgspec.structs.replace(piece, file=found.files, **within))
 
 
-def _head(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(HEAD)
-
-
-def _members(path: str) -> list[tuple[str, int]]:
-    """The files in a zip and their unpacked sizes."""
+def _members(stream: BinaryIO, name: str) -> list[tuple[str, int]]:
+    """The files in a zip and their unpacked sizes, without what exports and systems put beside the data."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return [(one.filename, one.file_size) for one in archive.infolist() if not one.is_dir()]
+        with zipfile.ZipFile(stream) as archive:
+            return [
+                (one.filename, one.file_size)
+                for one in archive.infolist()
+                if not one.is_dir()
+                and PurePosixPath(one.filename).name not in (*BESIDE, ".DS_Store")
+                and not one.filename.startswith("__MACOSX/")
+            ]
     except zipfile.BadZipFile:
-        raise InputError(f"{path}: not a whole zip file", code="compressed") from None
+        raise InputError(f"{name}: not a whole zip file", code="compressed", hint="fetch it again") from None
 
 
-def _add(
-    found: Found,
-    path: str,
-    size: int,
-    is_context: bool,
-    member: str | None,
-    is_lines: bool = False,
-    is_packed: bool = False,
-) -> None:
-    found.pieces.append(Piece(0, found.files, path, size, member, is_lines=is_lines, is_context=is_context))
+def _add(found: Found, piece: Piece, *, is_packed: bool = False) -> None:
+    found.pieces.append(piece)
     found.files += 1
-    found.size += size
-    found.unpacked += size * PACKED if is_packed else size
+    found.size += piece.size
+    found.unpacked += piece.size * PACKED if is_packed else piece.size
 
 
 def _cut(found: Found) -> Found:

@@ -72,15 +72,17 @@ class _Scanner:
     def _opened(self) -> None:
         """A file whose form shows only now: lines, or one JSON value, which is held whole."""
         stream = lines.chunks(self._piece)
-        held = [next(stream, b"")]
-        while len(held[0]) < HEAD and (chunk := next(stream, b"")):
-            held[0] += chunk
-        head = held[0]
-        is_lines = lines.is_ndjson(head) or (len(head) >= HEAD and lines.has_resource_lines(head))
-        if is_lines:
-            self._lines(lines.blocks(_chain(held, stream)))
-            return
-        self._keep(documents.read(b"".join(_chain(held, stream)), self._piece.name), 0)
+        held, broken = list[bytes](), None
+        try:
+            while sum(map(len, held)) < HEAD and (chunk := next(stream, b"")):
+                held.append(chunk)
+        except InputError as error:
+            broken = error
+        head = b"".join(held)
+        if lines.is_ndjson(head) or (len(head) >= HEAD and lines.has_resource_lines(head)):
+            self._lines(lines.blocks(_chain(held, stream, broken)))
+        else:
+            self._keep(documents.read(b"".join(_chain(held, stream, broken)), self._piece.name), 0)
 
     def _lines(self, found: Iterator[Block]) -> None:
         for block in found:
@@ -215,8 +217,10 @@ def _urns(message: list[Resource[View]]) -> Message:
     return {url: next(iter(names)) for url, names in named.items() if len(names) == 1}
 
 
-def _chain(held: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:
-    """What was looked at already, let go of as it is given, and the rest."""
+def _chain(held: list[bytes], stream: Iterator[bytes], broken: InputError | None) -> Iterator[bytes]:
+    """What was looked at already, let go of as it is given, and the rest; or at its end what broke it."""
     while held:
         yield held.pop(0)
+    if broken is not None:
+        raise broken
     yield from stream

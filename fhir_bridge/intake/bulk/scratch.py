@@ -34,7 +34,12 @@ def folder(within: Path | None, name: str) -> Iterator[Path]:
     """
     place = within or Path(tempfile.gettempdir()) / f"fhir-bridge-{os.getuid()}"
     path = place / f"migrate-{name}"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be made: {error.strerror}", hint="name another folder with --work"
+        ) from None
     for each in (path,) if within else (place, path):
         if each.stat().st_uid != os.getuid():
             raise UsageError(f"{each} belongs to somebody else", hint="name another folder with --work")
@@ -42,7 +47,11 @@ def folder(within: Path | None, name: str) -> Iterator[Path]:
     _remove_forgotten(place)
     with _locked(path) as is_ours:
         if not is_ours:
-            raise UsageError("another migration of these files runs on this machine")
+            raise UsageError(
+                "another migration of these files runs on this machine",
+                code="migration-running",
+                hint="wait until it ends, or stop it; what it has kept is not done twice",
+            )
         try:
             yield path
         finally:

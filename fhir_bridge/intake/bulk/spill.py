@@ -12,11 +12,14 @@ import struct
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from zlib import crc32
 
 import msgspec
+
+from fhir_bridge.errors import UsageError
 
 BUFFERED = 6 * 1024 * 1024
 """Bytes that a writer holds before it writes a block of each stream."""
@@ -101,13 +104,30 @@ class _Index(msgspec.Struct):
     blocks: list[tuple[int, int, int, int]]  # stream, partition, offset, length
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises UsageError for a disk that is full, or another that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path.parent}: scratch files cannot be written: {error.strerror}",
+            code="scratch",
+            hint="nothing was kept or sent; name another disk with --work, with as much room as the export",
+        ) from None
+
+
 class Writer:
-    """Writes one scratch file of so many partitions. What is added is on disk after `close`."""
+    """Writes one scratch file of so many partitions. What is added is on disk after `close`.
+
+    Raises UsageError where the disk cannot be written.
+    """
 
     def __init__(self, path: Path, partitions: int) -> None:
         self._path = path
         self._partitions = partitions
-        self._file = Path(f"{path}.tmp").open("wb")  # noqa: SIM115 - close() and abandon() do
+        with writing(path):
+            self._file = Path(f"{path}.tmp").open("wb")  # noqa: SIM115 - close() and abandon() do
         self._blocks: list[tuple[int, int, int, int]] = []
         self._at = 0
         self._size = 0
@@ -175,6 +195,10 @@ class Writer:
 
     def flush(self) -> None:
         """Writes what is held."""
+        with writing(self._path):
+            self._flush()
+
+    def _flush(self) -> None:
         for stream, places in self._records.items():
             for number, held in enumerate(places):
                 if held:
@@ -196,14 +220,16 @@ class Writer:
         """Writes the rest, what is known of each piece by its number, and gives the file its name."""
         self.flush()
         index = msgspec.msgpack.encode(_Index(abouts, self._blocks))
-        self._file.write(index)
-        self._file.write(_FOOTER.pack(_MAGIC, self._at, len(index), crc32(index)))
-        self._file.close()
-        Path(f"{self._path}.tmp").replace(self._path)
+        with writing(self._path):
+            self._file.write(index)
+            self._file.write(_FOOTER.pack(_MAGIC, self._at, len(index), crc32(index)))
+            self._file.close()
+            Path(f"{self._path}.tmp").replace(self._path)
 
     def abandon(self) -> None:
         """Removes what was begun."""
-        self._file.close()
+        with suppress(OSError):  # what is in its buffer does not fit on a full disk
+            self._file.close()
         Path(f"{self._path}.tmp").unlink(missing_ok=True)
 
 

@@ -32,6 +32,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def alone(work: Callable[[], Answer]) -> Answer:
+    """What comes of some work in a process of its own: for work that leaves threads behind, as a process
+    that has some may not fork. Raises what it raises."""
+    [(_, answer)] = _in_processes(lambda _: work(), [0], 1, lambda: None)
+    return answer
+
+
 def each(
     work: Callable[[Task], Answer],
     tasks: Sequence[Task],
@@ -49,6 +56,12 @@ def each(
             waiting()
             yield task, _uncollected(work, task)
         return
+    yield from _in_processes(work, tasks, processes, waiting)
+
+
+def _in_processes(
+    work: Callable[[Task], Answer], tasks: Sequence[Task], processes: int, waiting: Callable[[], None]
+) -> Iterator[tuple[Task, Answer]]:
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (work,))
     try:
