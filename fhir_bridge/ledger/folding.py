@@ -47,14 +47,15 @@ _KIND = {"call": State.READY, "skip": State.SKIPPED, "reject": State.REJECTED}
 class KnownIntent:
     """An intent while a batch is folded in.
 
-    `id` is None until it is written, `due_at` aware UTC, `held` the content it goes by as the ledger keeps
-    it.
+    `id` is None until it is written; of those, `number` says which was opened first. `due_at` is aware UTC,
+    `held` the content it goes by as the ledger keeps it.
     """
 
     key: str
     source: str
     loss: str
     id: int | None = None
+    number: int = 0
     state: State | None = None
     reason: str | None = None
     trigger: str = ""
@@ -87,6 +88,7 @@ class Known:
     moved: dict[tuple[str, str], KnownIntent] = field(default_factory=dict)
     joined: dict[tuple[str, str, str], KnownIntent] = field(default_factory=dict)
     merged: list[tuple[KnownIntent, KnownIntent]] = field(default_factory=list)
+    opened: int = 0
 
     def touched(self, arrival: Arrival) -> Iterator[KnownIntent]:
         """The intents that the arrival's trigger or any member of its chain belongs to, some
@@ -297,7 +299,7 @@ def _is_same_loss(known: str, lost: str) -> bool:
     return name == other and not (start and other_start)
 
 
-def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, float]:
+def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, bool, int]:
     """Losses first; then what was sent or an operator cancelled, for it must not be sent again; then the
     oldest.
     """
@@ -306,12 +308,17 @@ def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, float]:
         bool(intent.loss),
         at_most_once,
         intent.state is not State.CANCELLED,
-        -(intent.id or float("inf")),
+        # What is new is younger than what is written; of each the first to come is the oldest.
+        intent.id is not None,
+        -(intent.id or intent.number),
     )
 
 
 def _open(known: Known, arrival: Arrival) -> KnownIntent:
-    intent = KnownIntent(key_of(arrival), arrival.source, arrival.decision.subject.loss or "")
+    known.opened += 1
+    intent = KnownIntent(
+        key_of(arrival), arrival.source, arrival.decision.subject.loss or "", number=known.opened
+    )
     known.by_key[intent.key] = intent
     return intent
 
@@ -346,7 +353,7 @@ def _absorb(known: Known, other: KnownIntent, intent: KnownIntent, intake: Intak
     A Skip stays behind when a loss takes over: it speaks of the time before the loss, when all was booked.
     """
     same = other.loss == intent.loss
-    for label, standing in list(other.standings.items()):
+    for label, standing in sorted(other.standings.items()):
         if same or standing.decision != "skip":
             _move(known, (other.source, label), standing, intent, intake)
     if not same:

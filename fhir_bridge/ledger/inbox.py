@@ -21,6 +21,7 @@ from fhir_bridge.ledger import outdated
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.many import execute_many, insert_at_once
 from fhir_bridge.ledger.messages import (
+    Held,
     InboxLag,
     Message,
     MessageSelection,
@@ -28,6 +29,7 @@ from fhir_bridge.ledger.messages import (
     Received,
     Settled,
     Take,
+    TakenOverError,
 )
 from fhir_bridge.ledger.tables import destination, in_state, inbox
 
@@ -190,6 +192,20 @@ def _settling() -> Update:
             **_FREE,
         )
     )
+
+
+async def demand_held(connection: AsyncConnection, held: Held) -> None:
+    """Keep messages from being taken by another until the commit. Raises TakenOverError where one was."""
+    ours = select(inbox.c.id).where(_RECEIVED, inbox.c.lease_token == held.token, inbox.c.id.in_(held.ids))
+    found = (await connection.execute(ours.with_for_update())).all()
+    if len(found) < len(set(held.ids)):
+        raise TakenOverError
+
+
+async def renew(connection: AsyncConnection, token: str, until: datetime) -> int:
+    """Hold what was taken under this token, and not settled, until then; gives how many."""
+    statement = update(inbox).where(_RECEIVED, inbox.c.lease_token == token)
+    return (await connection.execute(statement.values(lease_until=until))).rowcount
 
 
 async def release(connection: AsyncConnection, token: str) -> int:

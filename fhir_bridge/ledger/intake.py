@@ -11,11 +11,13 @@ from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, folding, outdated, stopping
+from fhir_bridge.ledger import inbox as messages
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
 from fhir_bridge.ledger.known import known_of, with_standings
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.many import insert_many, new_ids, upsert_many
+from fhir_bridge.ledger.messages import Held
 from fhir_bridge.ledger.precedence import Standing
 from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
@@ -33,12 +35,16 @@ async def accept(
     intake: Intake,
     salt: bytes,
     heard: Sequence[Heard] = (),
+    held: Held | None = None,
 ) -> list[Accepted]:
     """Fold every arrival in, in order, and write what changed; one answer an arrival. What was `heard` of
-    persons counts first, for their other intents too.
+    persons counts first, for their other intents too. Raises TakenOverError where the messages that all this
+    comes of are `held` no more.
     """
     for source in sorted({arrival.source for arrival in arrivals} | {each.source for each in heard}):
         await hold(connection, Lock.INTAKE, source)
+    if held is not None:
+        await messages.demand_held(connection, held)
     turned = await stopping.take_in(connection, heard, intake.now)
     others = await stopping.intents_of(connection, turned)
     known = await known_of(connection, arrivals, others)
@@ -148,8 +154,8 @@ async def _write_intents(
     now: datetime,
     salt: bytes,
 ) -> None:
-    # Those that name the same columns one after the other, with ascending ids: the table grows at its end.
-    new = sorted((intent for intent in changed if intent.id is None), key=_kind)
+    # Ids as they came: later ones go by which intent is the oldest.
+    new = sorted((intent for intent in changed if intent.id is None), key=lambda intent: intent.number)
     for intent, intent_id in zip(new, await new_ids(connection, intents, len(new)), strict=True):
         intent.id = intent_id
     rows = [
@@ -167,10 +173,6 @@ async def _write_intents(
     again = [intent for intent in changed if id(intent) not in fresh]
     await _decide_again(connection, [i for i in again if i.decision], patient_ids, now, salt)
     await _update(connection, [i for i in again if not i.decision], now)
-
-
-def _kind(intent: KnownIntent) -> str:
-    return intent.decision.decision if intent.decision else ""
 
 
 def _row(intent: KnownIntent) -> Json:

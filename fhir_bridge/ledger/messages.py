@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.precedence import Version
 
 FETCHED = "FETCHED"
@@ -62,6 +64,21 @@ class Take:
     lease_until: datetime
     limit: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Messages that were taken under this token: what comes of them counts as long as it holds them."""
+
+    token: str
+    ids: Sequence[int]
+
+
+class TakenOverError(LedgerError):
+    """Another processor has taken the messages meanwhile: nothing that this one made of them counts."""
+
+    def __init__(self) -> None:
+        super().__init__("another processor has taken these messages over", code="taken-over")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.gate import Gate
-from fhir_bridge.ledger.messages import MessageSelection
+from fhir_bridge.ledger.messages import Held, MessageSelection
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -36,8 +36,10 @@ class Intakes(Protocol):
         hold: timedelta = ...,
         keep_skips: bool = ...,
         heard: Sequence[Heard] = ...,
+        held: Held | None = ...,
     ) -> list[Accepted]:
-        """Take decisions in, in one transaction; doing it again changes nothing.
+        """Take decisions in, in one transaction; doing it again changes nothing. Raises TakenOverError where
+        the messages they come of are `held` no more.
 
         New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row.
         What is `heard` of persons stops all their calls, and lets them go on when it is taken back.

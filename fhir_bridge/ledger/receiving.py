@@ -59,6 +59,11 @@ class Receiving:
         return await self._in_inbox(lambda connection: inbox.settle(connection, token, settled, now))
 
     @done_again
+    async def renew_messages(self: Transactions, token: str, until: datetime) -> int:
+        """Hold what was taken under this token, and not settled, until then; gives how many."""
+        return await self._in_inbox(lambda connection: inbox.renew(connection, token, until))
+
+    @done_again
     async def release_messages(self: Transactions, token: str) -> int:
         """Give back what was taken under this token and not settled."""
         return await self._in_inbox(lambda connection: inbox.release(connection, token))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, String, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,6 +22,16 @@ from fhir_bridge.ledger.upserts import upsert
 Place = tuple[str, str]
 """A source, and an identity or a record of it."""
 
+
+class _Said(NamedTuple):
+    """What a record last said of a person; the columns of its row."""
+
+    stop: str | None
+    version_id: str | None
+    last_updated: datetime | None
+    changed_at: datetime
+
+
 _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters."""
 
@@ -33,22 +43,25 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     does not tell its version takes back nothing that a told version said.
     """
     known = await _rows_of(connection, {(each.source, each.statement.record) for each in heard})
-    rows: list[dict[str, Any]] = []
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     turned: set[Place] = set()
     for each in heard:
-        before = known.get((each.source, each.statement.record), {})
+        record = (each.source, each.statement.record)
+        before = known[record]
         if _says_something_new(each, before):
-            stop = _stop_after(each, before)
+            said = _said_after(each, before, now)
             for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
-                rows.append(_row(each, identity, stop, now))
-                if stop != (before[identity].stop if identity in before else None):
+                rows[(*record, identity)] = _row(record, identity, said)
+                if said.stop != (before[identity].stop if identity in before else None):
                     turned.add((each.source, identity))
+                # The next of the batch is judged by this one.
+                before[identity] = said
     if rows:
-        await connection.execute(upsert(connection, statements), rows)
+        await connection.execute(upsert(connection, statements), list(rows.values()))
     return turned
 
 
-def _says_something_new(heard: Heard, before: dict[str, Any]) -> bool:
+def _says_something_new(heard: Heard, before: Mapping[str, _Said]) -> bool:
     statement = heard.statement
     if not before:
         return statement.stop is not None
@@ -61,39 +74,30 @@ def _says_something_new(heard: Heard, before: dict[str, Any]) -> bool:
     return age(told, known) is not Age.OLDER
 
 
-def _stop_after(heard: Heard, before: dict[str, Any]) -> str | None:
+def _said_after(heard: Heard, before: Mapping[str, _Said], now: datetime) -> _Said:
     """What the record says from now on. A version that contradicts itself takes nothing back, but the next
     one may: it is kept as the one that is known.
     """
     statement = heard.statement
-    last = next(iter(before.values()), None)
-    if last is None or statement.stop is not None or last.stop is None:
-        return statement.stop
-    told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
-    stop: str | None = last.stop if age(told, known) is Age.UNCLEAR else None
-    return stop
+    stop, last = statement.stop, next(iter(before.values()), None)
+    if stop is None and last is not None and last.stop is not None:
+        told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
+        stop = last.stop if age(told, known) is Age.UNCLEAR else None
+    return _Said(stop, statement.version_id, statement.last_updated, heard.said_at or now)
 
 
-def _row(heard: Heard, identity: str, stop: str | None, now: datetime) -> dict[str, Any]:
-    said = heard.statement
-    return {
-        "source": heard.source,
-        "record": said.record,
-        "identity": identity,
-        "stop": stop,
-        "version_id": said.version_id,
-        "last_updated": said.last_updated,
-        "changed_at": heard.said_at or now,
-    }
+def _row(record: Place, identity: str, said: _Said) -> dict[str, Any]:
+    return {"source": record[0], "record": record[1], "identity": identity, **said._asdict()}
 
 
-async def _rows_of(connection: AsyncConnection, records: Collection[Place]) -> dict[Place, dict[str, Any]]:
+async def _rows_of(connection: AsyncConnection, records: Collection[Place]) -> dict[Place, dict[str, _Said]]:
     """What was heard of these records, by record and by identity."""
-    found: dict[Place, dict[str, Any]] = defaultdict(dict)
+    found: dict[Place, dict[str, _Said]] = defaultdict(dict)
     for source, names in _by_source(records):
         statement = select(statements).where(statements.c.source == source, statements.c.record.in_(names))
         for row in await connection.execute(statement):
-            found[(source, row.record)][row.identity] = row
+            said = _Said(row.stop, row.version_id, row.last_updated, row.changed_at)
+            found[(source, row.record)][row.identity] = said
     return found
 
 

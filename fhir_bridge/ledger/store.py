@@ -43,6 +43,7 @@ from fhir_bridge.ledger.engine import (
 )
 from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
+from fhir_bridge.ledger.messages import Held
 from fhir_bridge.ledger.protection import Protection
 from fhir_bridge.ledger.receiving import Receiving
 from fhir_bridge.ledger.records import (
@@ -164,12 +165,13 @@ class SqlLedger(Receiving, Protection, Watching):
         hold: timedelta = NO_HOLD,
         keep_skips: bool = True,
         heard: Sequence[Heard] = (),
+        held: Held | None = None,
     ) -> list[Accepted]:
         """See port.Intakes."""
         taken = Intake(now, now + hold, keep_skips)
 
         async def accept(connection: AsyncConnection) -> list[Accepted]:
-            return await intake.accept(connection, arrivals, taken, self._salt, heard)
+            return await intake.accept(connection, arrivals, taken, self._salt, heard, held)
 
         return await self._in_line(accept)
 

@@ -1,14 +1,16 @@
 """Takes messages out of the inbox, has them understood, and writes down what became of each.
 
 A message may be processed twice, when its processor is killed between the two commits: it is folded into the
-same intent, so nothing comes of it the second time.
+same intent, so nothing comes of it the second time. Two processors never take in what comes of one message:
+its lease is renewed while somebody is at it, and who lost it all the same, for the machine stood still, is
+refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -19,7 +21,7 @@ import structlog
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.faults import location
-from fhir_bridge.ledger.messages import Message, MessageState, Settled, Take
+from fhir_bridge.ledger.messages import Held, Message, MessageState, Settled, Take, TakenOverError
 from fhir_bridge.ledger.port import Intakes
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.processing import reasons
@@ -38,6 +40,9 @@ GIVE_UP_AFTER = timedelta(hours=24)
 
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=5)
+PATIENCE = timedelta(minutes=10)
+"""How long one message may take, whatever it names: its source's others wait for it."""
+
 LEDGER_WAIT = 2.0
 """Seconds until a ledger that failed is tried again."""
 
@@ -54,6 +59,10 @@ class Inbox(Intakes, Protocol):
 
     async def settle_messages(self, token: str, settled: Sequence[Settled], now: datetime) -> int:
         """Write down what became of messages that this token still holds."""
+        ...
+
+    async def renew_messages(self, token: str, until: datetime) -> int:
+        """Hold what was taken and not settled until then."""
         ...
 
     async def release_messages(self, token: str) -> int:
@@ -108,19 +117,38 @@ class Processor:
         """Process the next messages that are due; gives how many there were. Raises LedgerError."""
         now = self.clock()
         taken = await self.ledger.take_messages(Take(self.token, now, now + self.lease, BATCH, BATCH_BYTES))
-        # No further message is begun after that: what is taken in when the lease has run out may be older
-        # than what another processor took in meanwhile.
+        # No further message is begun after that: other processors may have time for them.
         self._until = now + self.lease / 2
-        try:
-            for name, messages in groupby(sorted(taken, key=lambda m: m.source), key=lambda m: m.source):
-                if stop.is_set() or self.clock() >= self._until:
-                    break
-                await self._process(name, list(messages))
-        finally:
-            if taken:
-                with contextlib.suppress(LedgerError):
-                    await self.ledger.release_messages(self.token)
+        if taken:
+            async with self._holding():
+                for name, messages in groupby(sorted(taken, key=lambda m: m.source), key=lambda m: m.source):
+                    if stop.is_set() or self.clock() >= self._until:
+                        break
+                    await self._process(name, list(messages))
         return len(taken)
+
+    @contextlib.asynccontextmanager
+    async def _holding(self) -> AsyncIterator[None]:
+        """While messages are worked on, their lease is renewed; at the end the rest is given back."""
+        done = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(done))
+        try:
+            yield
+        except TakenOverError:
+            logger.warning("messages-taken-over")
+        finally:
+            done.set()
+            await renewing
+            with contextlib.suppress(LedgerError):
+                await self.ledger.release_messages(self.token)
+
+    async def _renew(self, done: asyncio.Event) -> None:
+        while not done.is_set():
+            await _wait(done, self.lease.total_seconds() / 4)
+            if not done.is_set():
+                # Where that fails, another may take them, and what is made of them here is refused.
+                with contextlib.suppress(LedgerError):
+                    await self.ledger.renew_messages(self.token, self.clock() + self.lease)
 
     async def _process(self, name: str, messages: Sequence[Message]) -> None:
         """The messages of one source, in their order. Where a processor ended over them before, each by
@@ -150,7 +178,7 @@ class Processor:
             understood.append(await self._understood(each, source, blocked))
         messages = messages[: len(understood)]
         try:
-            await self._take_in(source, understood)
+            await self._take_in(source, understood, Held(self.token, [each.id for each in messages]))
         except LedgerError as error:
             if error.code != "ledger-refused":
                 raise
@@ -165,18 +193,22 @@ class Processor:
 
     async def _understood(self, message: Message, source: ProcessedSource, blocked: Blocked) -> Understood:
         try:
-            return await understand(message, source, blocked, self.clock())
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                return await understand(message, source, blocked, self.clock())
         except LedgerError:
             raise
+        except TimeoutError:
+            return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True)
         except Exception as error:
             logger.error("message-fault", message=message.id, source=message.source, fault=location(error))
             return Understood(failure=reasons.FAULT)
 
-    async def _take_in(self, source: ProcessedSource, understood: Sequence[Understood]) -> None:
+    async def _take_in(self, source: ProcessedSource, understood: Sequence[Understood], held: Held) -> None:
         arrivals = [arrival for each in understood for arrival in each.arrivals]
         heard = [statement for each in understood for statement in each.heard]
         if arrivals or heard:
-            await self.ledger.accept(arrivals, now=self.clock(), hold=source.hold, heard=heard)
+            now = self.clock()
+            await self.ledger.accept(arrivals, now=now, hold=source.hold, heard=heard, held=held)
 
     def _settled(self, message: Message, understood: Understood) -> Settled:
         now = self.clock()
