@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.references import base_of
 from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.strict import says_the_same
 from fhir_bridge.fhir.views import View
 
 
@@ -33,7 +34,7 @@ def last_updated(resource: Resource[View]) -> datetime | None:
 
 def _same(one: Resource[View], other: Resource[View]) -> bool:
     """Whether two readings differ in nothing that the bridge reads."""
-    return (one.raw == other.raw or one.view == other.view) and not _are_strangers(one, other)
+    return (one.raw == other.raw or says_the_same(one.view, other.view)) and not _are_strangers(one, other)
 
 
 def _is_newer(one: Resource[View], other: Resource[View]) -> bool:

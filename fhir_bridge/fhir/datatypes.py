@@ -13,7 +13,11 @@ import msgspec
 
 
 class Datatype(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """The base of every view: camelCase on the wire, unknown elements ignored."""
+    """The base of every view: camelCase on the wire, unknown elements ignored.
+
+    A few small ones that say whom to call, or whether, refuse them (`forbid_unknown_fields`), so that their
+    resource is mended, where an unknown name is a misspelt one or ignored (mapping, section 16).
+    """
 
 
 def refused(name: str) -> Any:
@@ -32,7 +36,7 @@ class Coding(Datatype, frozen=True):
     user_selected: bool = False
 
 
-class Period(Datatype, frozen=True):
+class Period(Datatype, frozen=True, forbid_unknown_fields=True):
     """A start and an end as FHIR dateTime texts, both inclusive and optional."""
 
     start: str | None = None
@@ -73,7 +77,7 @@ class Identifier(Datatype, frozen=True):
     period: Period | None = None
 
 
-class Reference(Datatype, frozen=True):
+class Reference(Datatype, frozen=True, forbid_unknown_fields=True):
     """A reference by URL, by identifier, or by display alone (https://hl7.org/fhir/R4/references.html)."""
 
     reference: str | None = None
@@ -131,7 +135,7 @@ class HumanName(Datatype, frozen=True):
     extension: tuple[Extension, ...] = ()
 
 
-class ContactPoint(Datatype, frozen=True):
+class ContactPoint(Datatype, frozen=True, forbid_unknown_fields=True):
     """A phone number, mail address or the like, as it was written."""
 
     system: str | None = None

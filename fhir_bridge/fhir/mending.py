@@ -24,7 +24,9 @@ from fhir_bridge.fhir.datatypes import (
     Identifier,
     Reference,
 )
-from fhir_bridge.fhir.repeated import decoded
+from fhir_bridge.fhir.elements import ELEMENTS
+from fhir_bridge.fhir.misspelt import folded, meant
+from fhir_bridge.fhir.repeated import both, decoded
 
 V = TypeVar("V", bound=msgspec.Struct)
 
@@ -50,6 +52,11 @@ _NO = frozenset({"false", "no", "n", "0", "f"})
 _IN_DOUBT = {"doNotPerform": True, "active": False}
 """What these count as where something stands there that nobody can read: no typing error phones anybody."""
 
+_DENYING = {"Consent": {"status": "active", "decision": "deny"}, "ConsentProvision": {"type": "deny"}}
+"""Of what a Consent says twice, what denies: it must not be lost as what cannot be read is."""
+
+_DEATH = frozenset({"deceased", "deceasedBoolean", "deceasedDateTime", "_deceasedDateTime"})
+
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
@@ -71,15 +78,15 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
 
     `list-for-object`, `object-for-list`, `text-for-object`, `number-for-string`, `string-for-number`,
     `number-for-truth`, `null-dropped`, `blank-dropped`, `code-case` for codes and names in another case,
-    `deceased-unreadable`, `element-twice`, `concept-for-coding`, and `element-dropped` where an element could
-    not be read as anything. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what
-    is no JSON object.
+    `name-misspelt`, `deceased-unreadable`, `element-twice`, `concept-for-coding`, and `element-dropped` where
+    an element could not be read as anything. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or
+    `RecursionError` for what is no JSON object.
     """
     data = msgspec.json.decode(raw, type=dict[str, Any])
     mender = _Mender()
     kept, is_repeated = decoded(raw)
     if is_repeated:
-        data = _settle_denial(kept, resource_type)
+        data = kept
         mender.note("element-twice")
     fields = mender.fields(_settle_death(data, mender), view)
     fields["resourceType"] = resource_type
@@ -94,21 +101,6 @@ def mended_element(raw: bytes, kind: Any, absent: Any) -> Any:
     return absent if value is _ABSENT else msgspec.convert(value, kind)
 
 
-def _settle_denial(data: dict[str, Any], resource_type: str) -> dict[str, Any]:
-    """Of what a Consent says twice, what denies: it must not be lost as what cannot be read is."""
-    if resource_type != "Consent":
-        return data
-    said = {"status": "active", "decision": "deny", "type": "deny"}
-    told: dict[str, Any] = {}
-    for name, value in data.items():
-        strict = said.get(name)
-        if isinstance(value, dict) and name == "provision":
-            told[name] = _settle_denial(value, resource_type)
-        else:
-            told[name] = strict if isinstance(value, list) and strict in value else value
-    return told
-
-
 def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
     """A copy in which every way to say that somebody died is one that the view knows.
 
@@ -117,12 +109,13 @@ def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {}
     for name, value in data.items():
-        low = name.lower()
-        if low == "_deceaseddatetime" and value not in _EMPTY:
+        element = _of_death(name, value)
+        if element is None or value in _EMPTY:
+            plain.setdefault(name, value)
+            continue
+        if element == "_deceasedDateTime":
             # Why the date is absent, or more of it: somebody died, at whatever time.
             plain["deceasedBoolean"] = True
-        elif low not in {"deceased", "deceasedboolean", "deceaseddatetime"} or value in _EMPTY:
-            plain[name] = value
         elif isinstance(value, str) and re.match(r"\s*\d{4}", value):
             plain["deceasedDateTime"] = value
         elif isinstance(value, bool) or str(value).strip().lower() in _NO | {"true"}:
@@ -131,9 +124,23 @@ def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
         else:
             plain["deceasedBoolean"] = True
             mender.note("deceased-unreadable")
-        if low.startswith("deceased") and name not in {"deceasedBoolean", "deceasedDateTime"}:
-            mender.note("code-case")
+        if name not in _DEATH - {"deceased"}:
+            mender.note(_misspelling(name, element))
     return plain
+
+
+def _of_death(name: str, value: Any) -> str | None:
+    """The element of a death that a name was meant for; any that begins as they do counts."""
+    if name in _DEATH:
+        return name
+    if name.startswith("_") and not isinstance(value, dict | list | None):
+        return _of_death(name.lstrip("_"), value)
+    return meant(name, _DEATH) or ("deceased" if folded(name).startswith("deceased") else None)
+
+
+def _misspelling(name: str, element: str) -> str:
+    """The note for a name that stands for an element's."""
+    return "code-case" if name.lower() == element.lower() else "name-misspelt"
 
 
 class _Mender:
@@ -146,28 +153,33 @@ class _Mender:
         self.notes.setdefault(code)
 
     def fields(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-        """The elements the struct knows, mended; a name in another case counts where the right one is
-        missing."""
-        shapes, lower = _shapes(struct)
-        built = {}
-        for name, value in data.items():
-            known = name if name in shapes else lower.get(name.lower())
-            if known is None or (known != name and known in data):
-                continue
-            mend = self.value(value, shapes[known], known)
-            if (
-                mend is _ABSENT
-                and known in _IN_DOUBT
-                and value not in _EMPTY
-                and not (isinstance(value, str) and value.isspace())
-            ):
-                mend = _IN_DOUBT[known]
-            if mend is _ABSENT:
-                continue
-            if known != name:
-                self.note("code-case")
-            built[known] = mend
+        """The elements the struct knows, mended, also those under a misspelt name."""
+        shapes, built = _shapes(struct), {}
+        for name, value in self._named(data, struct).items():
+            denying = _DENYING.get(struct.__name__, {}).get(name)
+            if denying is not None and isinstance(value, list) and denying in map(_small, value):
+                value = denying
+            mend = self.value(value, shapes[name], name)
+            if mend is _ABSENT and name in _IN_DOUBT and value not in _EMPTY and _small(value) != "":
+                mend = _IN_DOUBT[name]
+            if mend is not _ABSENT:
+                built[name] = mend
         return built
+
+    def _named(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+        """What is read of an object, by the struct's own names."""
+        shapes = _shapes(struct)
+        named = {name: value for name, value in data.items() if name in shapes}
+        for name, value in data.items():
+            element = None if name in shapes else _element(name, value, struct)
+            if element is None:
+                continue
+            self.note(_misspelling(name, element))
+            if element in named and named[element] != value:
+                self.note("element-twice")
+                value = both(named[element], value, element)
+            named[element] = value
+        return named
 
     def value(self, value: Any, shape: _Shape, name: str) -> Any:
         """The value in a form the shape takes, or _ABSENT."""
@@ -278,13 +290,34 @@ class _Mender:
         return _ABSENT
 
 
+def _element(name: str, value: Any, struct: type[msgspec.Struct]) -> str | None:
+    """The element of a struct that a name was meant for which is none of its own. With an underscore in front
+    stands what is beside a primitive element, and never a plain value."""
+    read = _names(struct)
+    if name.startswith("_") and not isinstance(value, dict | list | None):
+        name = name.lstrip("_")
+    if name in read:
+        return name
+    every = ELEMENTS.get(struct.__name__)
+    if every is None:
+        return next((known for known in read if known.lower() == name.lower()), None)
+    return meant(name, read, every - read)
+
+
+def _small(value: Any) -> str | None:
+    return value.strip().lower() if isinstance(value, str) else None
+
+
 @cache
-def _shapes(struct: type[msgspec.Struct]) -> tuple[dict[str, _Shape], dict[str, str]]:
-    """The shape of each element of a struct by its name on the wire, and those names by their small
-    letters."""
+def _shapes(struct: type[msgspec.Struct]) -> dict[str, _Shape]:
+    """The shape of each element of a struct by its name on the wire."""
     known = [field for field in msgspec.structs.fields(struct) if not field.name.startswith("misspelt_")]
-    shapes = {field.encode_name: _shape(field.type) for field in known}
-    return shapes, {name.lower(): name for name in shapes}
+    return {field.encode_name: _shape(field.type) for field in known}
+
+
+@cache
+def _names(struct: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(_shapes(struct))
 
 
 def _shape(annotation: Any) -> _Shape:

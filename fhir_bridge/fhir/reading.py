@@ -3,7 +3,6 @@ not."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -11,9 +10,11 @@ import msgspec
 from stringzilla import count
 
 from fhir_bridge.errors import InputError
+from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.mending import mended
-from fhir_bridge.fhir.repeated import repeats
+from fhir_bridge.fhir.repeated import has_escaped_name, repeats
 from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.strict import checker, strict
 from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import (
     VIEWS,
@@ -25,6 +26,7 @@ from fhir_bridge.fhir.views import (
     Patient,
     ProcedureRequest,
     ReferralRequest,
+    RelatedPerson,
     ServiceRequest,
     View,
 )
@@ -34,22 +36,14 @@ _FRONT = 64
 """Bytes that hold `{"resourceType":"…"` where a resource begins with it: split, they give the type in a third
 of the time that a pattern takes."""
 
-_NOISE = (
-    *("Account", "AllergyIntolerance", "AuditEvent", "Binary", "CarePlan", "CareTeam", "ChargeItem", "Claim"),
-    *("ClaimResponse", "Communication", "Composition", "Device", "DeviceRequest", "DocumentReference"),
-    *(
-        "EpisodeOfCare",
-        "ExplanationOfBenefit",
-        "FamilyMemberHistory",
-        "Flag",
-        "Goal",
-        "Group",
-        "ImagingStudy",
-    ),
-    *("Immunization", "List", "Media", "Medication", "MedicationAdministration", "MedicationDispense"),
-    *("MedicationRequest", "MedicationStatement", "NutritionOrder", "Observation", "Procedure", "Provenance"),
-    *("QuestionnaireResponse", "RiskAssessment", "SupplyDelivery", "Task"),
-)
+_NOISE = """
+    Account AllergyIntolerance AuditEvent Binary CarePlan CareTeam ChargeItem Claim ClaimResponse
+    Communication Composition Device DeviceRequest DocumentReference EpisodeOfCare
+    ExplanationOfBenefit FamilyMemberHistory Flag Goal Group ImagingStudy Immunization List Media
+    Medication MedicationAdministration MedicationDispense MedicationRequest MedicationStatement
+    NutritionOrder Observation Procedure Provenance QuestionnaireResponse RiskAssessment
+    SupplyDelivery Task
+"""
 """Types that no view reads and exports are full of: the decoder names them in its one pass. Any other costs a
 second one."""
 
@@ -66,8 +60,16 @@ class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="resourceType"):
     """A resource of which only the type is told."""
 
 
-_passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in _NOISE]
-_decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*VIEWS.values(), *_passed)]).decode
+_passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in _NOISE.split()]
+
+_DECIDING: tuple[type[View], ...] = (
+    *(Appointment, Consent, Patient, ProcedureRequest, ReferralRequest, RelatedPerson, ServiceRequest),
+)
+"""What says whether anybody may be called: no name in these is passed over unless it is FHIR's."""
+
+_STRICT: dict[type[View], type[View]] = {view: strict(view) for view in _DECIDING}
+_READ_AS = [_STRICT.get(view, view) for view in VIEWS.values()]
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*_READ_AS, *_passed)]).decode
 
 
 def resource_type(raw: bytes) -> str | None:
@@ -146,9 +148,6 @@ def _read_slowly(
     return Resource(view, raw, origin, full_url, container, notes)
 
 
-_CAPITAL = re.compile(rb'"[A-Z]\w*"\s*:')
-"""The name of an element with a capital in front: FHIR has none."""
-
 _SETTLED = frozenset(
     {"booked", "arrived", "checked-in", "fulfilled", "entered-in-error", "completed", "revoked"}
 )
@@ -174,10 +173,10 @@ def _with_status(view: Any, raw: bytes) -> bool:
 
 def _stands_twice(raw: bytes, names: tuple[bytes, ...]) -> bool:
     """Whether an element that decides about a call may stand there more than once: the last would count."""
-    for name in names:  # noqa: SIM110 - called for every patient, and a generator takes as long as a count
+    for name in names:
         if count(raw, name) > 1:
             return True
-    return False
+    return has_escaped_name(raw)
 
 
 def _has_bare_label(view: Any) -> bool:
@@ -199,6 +198,9 @@ _ONCE = (
 )
 """What a trigger has once; a status each participant and the narrative have too."""
 
+_TIES = (b'"participant"', b'"basedOn"', b'"replaces"')
+"""What ties an Appointment to a patient and to others."""
+
 _ONCE_IN_PATIENT = (b'"deceased', b'"active"', b'"meta"', b'"security"')
 
 
@@ -207,37 +209,78 @@ def _has_second_status(view: Any, raw: bytes) -> bool:
     return more > 0 and more > (b'"div"' in raw)
 
 
-def _is_odd(view: Any, raw: bytes) -> bool:
-    """What may decide about a call is looked at whole: a capital may stand anywhere in it."""
-    return _with_status(view, raw) or _CAPITAL.search(raw) is not None or _has_bare_label(view)
+def _has_bare_extension(extensions: tuple[Extension, ...]) -> bool:
+    """Whether one has no address, or no value that is read: under another name one may stand there."""
+    for one in extensions:
+        if not one.url or (
+            _has_bare_extension(one.extension)
+            if one.extension
+            else one.value_code is None and one == Extension(one.url)
+        ):
+            return True
+    return False
 
 
-def _trigger(view: Any, raw: bytes) -> bool:
+def _has_odd_name(view: View, raw: bytes) -> bool:
+    """Whether a name within what it is made of is none of FHIR's."""
+    try:
+        _CHECKERS[type(view)](raw)
+    except msgspec.ValidationError:
+        return True
+    return False
+
+
+def _appointment(view: Any, raw: bytes) -> bool:
+    """One that is settled calls nobody, but may be why another does not."""
     if view.status in _SETTLED:
-        return False
-    if _is_odd(view, raw):
+        return _stands_twice(raw, _TIES) and repeats(raw)
+    return _open_trigger(view, raw)
+
+
+def _order(view: Any, raw: bytes) -> bool:
+    return view.status not in _SETTLED and _open_trigger(view, raw)
+
+
+def _open_trigger(view: Any, raw: bytes) -> bool:
+    if _with_status(view, raw) or _has_bare_label(view) or _has_odd_name(view, raw):
         return True
     return (_has_second_status(view, raw) or _stands_twice(raw, _ONCE)) and repeats(raw)
 
 
+def _related(view: Any, raw: bytes) -> bool:
+    """There are few, and each may be whom to call."""
+    return _has_odd_name(view, raw) or repeats(raw)
+
+
 def _consent(view: Any, raw: bytes) -> bool:
     """There are few, and each may deny."""
-    return _is_odd(view, raw) or repeats(raw)
+    return _with_status(view, raw) or _has_bare_label(view) or _has_odd_name(view, raw) or repeats(raw)
 
 
 def _patient(view: Any, raw: bytes) -> bool:
     """There are more of them than of open triggers, so only what keeps people out is looked for."""
-    return _has_bare_label(view) or (_stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw))
+    extensions = view.extension
+    for point in view.telecom:
+        extensions += point.extension
+    for contact in view.contact:
+        for point in contact.telecom:
+            extensions += point.extension
+    if _has_bare_label(view) or (_has_bare_extension(extensions) and _has_odd_name(view, raw)):
+        return True
+    return _stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw)
 
 
-_SUSPECT: dict[type[View], Suspect] = dict.fromkeys(VIEWS.values(), _trusted) | {
-    Appointment: _trigger,
-    Consent: _consent,
+_CHECKERS = {kind: checker(view) for view, kind in _STRICT.items()}
+
+_SUSPECT: dict[type[View], Suspect] = dict.fromkeys(_READ_AS, _trusted) | {
+    _STRICT[Appointment]: _appointment,
+    _STRICT[Consent]: _consent,
     Coverage: _with_status,
     Encounter: _with_status,
-    Patient: _patient,
-    ProcedureRequest: _trigger,
-    ReferralRequest: _trigger,
-    ServiceRequest: _trigger,
+    _STRICT[Patient]: _patient,
+    _STRICT[ProcedureRequest]: _order,
+    _STRICT[ReferralRequest]: _order,
+    _STRICT[RelatedPerson]: _related,
+    _STRICT[ServiceRequest]: _order,
 }
 """What in a view shows that its resource has to be mended, though it was not refused."""

@@ -8,10 +8,22 @@ takes, so that its reader finds it unreadable and not the one or the other.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+from stringzilla import find
 
 _WHOLE = frozenset({"resource"})
 """Objects that are never joined: two resources in one entry are two."""
+
+
+_ESCAPED_NAME = re.compile(rb'\\u00[2-7][0-9A-Fa-f](?:[^"\\]|\\.)*"\s*:')
+
+
+def has_escaped_name(raw: bytes) -> bool:
+    """Whether a name may hold a plain letter by its number (RFC 8259, section 7): whoever looks for a name in
+    the bytes does not see it then."""
+    return find(raw, rb"\u00") >= 0 and _ESCAPED_NAME.search(raw) is not None
 
 
 def decoded(raw: bytes) -> tuple[Any, bool]:
@@ -27,7 +39,7 @@ def decoded(raw: bytes) -> tuple[Any, bool]:
         for name, value in pairs:
             if name in built and built[name] != value:
                 repeats.append(name)
-                built[name] = _both(built[name], value, name)
+                built[name] = both(built[name], value, name)
             else:
                 built[name] = value
         return built
@@ -44,13 +56,14 @@ def repeats(raw: bytes) -> bool:
         return True
 
 
-def _both(one: Any, other: Any, name: str) -> Any:
+def both(one: Any, other: Any, name: str) -> Any:
+    """Two values of one element kept together: lists and objects joined, else a list that no reader takes."""
     if isinstance(one, list) or isinstance(other, list):
         return [*_listed(one), *_listed(other)]
     if isinstance(one, dict) and isinstance(other, dict) and name not in _WHOLE:
         shared = one.keys() & other.keys()
         both = {
-            key: one[key] if one[key] == other[key] else _both(one[key], other[key], key) for key in shared
+            key: one[key] if one[key] == other[key] else both(one[key], other[key], key) for key in shared
         }
         return {**one, **other, **both}
     return [one, other]

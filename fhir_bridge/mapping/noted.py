@@ -19,6 +19,7 @@ NOTES = {
     "what calls nobody counts.",
     "element-dropped": "An element has a form nothing can be made of, and was left out.",
     "list-for-object": "A list stands where one thing belongs; of one item, that item was read.",
+    "name-misspelt": "An element's name is misspelt; it was read as the one it was meant for.",
     "name-split": "First and last name were taken from the name's text, for its parts are missing.",
     "npi-invalid": "The NPI fails its check digit, and was left out.",
     "null-dropped": "A null stands where something belongs; it counts as absent.",

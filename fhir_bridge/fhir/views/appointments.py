@@ -12,16 +12,16 @@ from fhir_bridge.fhir.datatypes import (
     Extension,
     Period,
     Reference,
-    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
 
-class AppointmentParticipant(Datatype, frozen=True):
+class AppointmentParticipant(Datatype, frozen=True, forbid_unknown_fields=True):
     """Who or what takes part."""
 
     type: Concepts = ()
     actor: Reference | None = None
+    required: str | bool | None = None  # R5: true or false
     status: str | None = None
     period: tuple[Period, ...] | Period | None = None
 
@@ -76,8 +76,6 @@ class Appointment(View, frozen=True, kw_only=True):
     subject: Reference | None = None  # R5
     recurrence_template: tuple[RecurrenceTemplate, ...] = ()  # R5
     participant: tuple[AppointmentParticipant, ...] = ()
-    misspelt_1: None = refused("cancelationreason")
-    misspelt_2: None = refused("cancellationreason")
 
 
 class Slot(View, frozen=True, kw_only=True):

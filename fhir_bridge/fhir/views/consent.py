@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir_bridge.fhir.datatypes import CodeableConcept, Datatype, Period, Reference, refused
+from fhir_bridge.fhir.datatypes import CodeableConcept, Datatype, Period, Reference
 from fhir_bridge.fhir.views.view import Concepts, View
 
 
@@ -25,4 +25,3 @@ class Consent(View, frozen=True, kw_only=True):
     period: Period | None = None  # STU3, R5
     decision: str | None = None  # R5
     provision: ConsentProvision | tuple[ConsentProvision, ...] | None = None
-    misspelt_1: None = refused("policyrule")

@@ -12,7 +12,6 @@ from fhir_bridge.fhir.datatypes import (
     Period,
     Reference,
     Timing,
-    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
@@ -106,7 +105,6 @@ class ServiceRequest(View, frozen=True, kw_only=True):
     patient_instruction: str | tuple[Instruction, ...] | None = None  # R5: a list
     based_on: References = ()
     replaces: References = ()
-    misspelt_1: None = refused("donotperform")
 
 
 class ReferralRequest(ServiceRequest, frozen=True, kw_only=True):

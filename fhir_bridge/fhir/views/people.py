@@ -11,23 +11,24 @@ from fhir_bridge.fhir.datatypes import (
     HumanName,
     Period,
     Reference,
-    refused,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
 
 
-class PatientContact(Datatype, frozen=True):
+class PatientContact(Datatype, frozen=True, forbid_unknown_fields=True):
     """A person to contact for the patient."""
 
     relationship: Concepts = ()
     name: HumanName | None = None
     telecom: tuple[ContactPoint, ...] = ()
     address: Address | None = None
+    gender: str | None = None
+    organization: Reference | None = None
     period: Period | None = None
     extension: tuple[Extension, ...] = ()
 
 
-class PatientLink(Datatype, frozen=True):
+class PatientLink(Datatype, frozen=True, forbid_unknown_fields=True):
     """A link to another record of the same person."""
 
     other: Reference | None = None
@@ -56,23 +57,6 @@ class Patient(View, frozen=True, kw_only=True):
     communication: tuple[Communication, ...] = ()
     general_practitioner: References = ()
     link: tuple[PatientLink, ...] = ()
-    misspelt_1: None = refused("deceased")
-    misspelt_2: None = refused("Deceased")
-    misspelt_3: None = refused("DECEASED")
-    misspelt_4: None = refused("DeceasedBoolean")
-    misspelt_5: None = refused("deceasedboolean")
-    misspelt_6: None = refused("DECEASEDBOOLEAN")
-    misspelt_7: None = refused("DeceasedDateTime")
-    misspelt_8: None = refused("deceaseddatetime")
-    misspelt_9: None = refused("DECEASEDDATETIME")
-    misspelt_10: None = refused("_deceasedDateTime")
-    misspelt_11: None = refused("Active")
-    misspelt_12: None = refused("ACTIVE")
-    misspelt_13: None = refused("BirthDate")
-    misspelt_14: None = refused("birthdate")
-    misspelt_15: None = refused("Meta")
-    misspelt_16: None = refused("META")
-    misspelt_17: None = refused("Extension")
 
 
 class RelatedPerson(View, frozen=True, kw_only=True):
