@@ -85,6 +85,7 @@ class Reference(Datatype, frozen=True, forbid_unknown_fields=True):
     identifier: Identifier | None = None
     display: str | None = None
     extension: tuple[Extension, ...] = ()
+    id: str | None = None
 
 
 class CodeableReference(Datatype, frozen=True):
@@ -144,6 +145,7 @@ class ContactPoint(Datatype, frozen=True, forbid_unknown_fields=True):
     rank: int | None = None
     period: Period | None = None
     extension: tuple[Extension, ...] = ()
+    id: str | None = None
 
 
 class Address(Datatype, frozen=True):

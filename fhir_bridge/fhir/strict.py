@@ -22,6 +22,9 @@ _UNREAD = "unread_"
 _DEEPEST = 2
 """Extensions in extensions are looked into so far: no layer's marks lie deeper."""
 
+_COMMON = {"Patient": {"_birthDate", "_gender"}}
+"""What often stands beside primitive elements: the time of birth, what German law calls a sex."""
+
 Struct = type[msgspec.Struct]
 
 
@@ -30,7 +33,7 @@ def strict(view: type[View]) -> type[View]:
     reads as the view does, and keeps the rest as bytes.
 
     A name with an underscore in front, of what stands beside a primitive element, is refused too where it is
-    not read: it is rare, and to know one more costs every resource time.
+    neither read nor common: to know one more costs every resource time.
     """
     kind: type[View] = _strict(view, [("meta", _strict(Meta, []) | None, None)])
     return kind
@@ -98,7 +101,7 @@ def _skeleton_of(member: Any, depth: int) -> Any:
 
 
 def _unread(struct: Struct) -> list[tuple[str, Any, Any]]:
-    names = ELEMENTS[struct.__name__] - _read(struct).keys() - {"resourceType"}
+    names = (ELEMENTS[struct.__name__] | _COMMON.get(struct.__name__, set())) - _read(struct).keys()
     return [_field(name, msgspec.Raw) for name in sorted(names)]
 
 

@@ -24,6 +24,7 @@ class AppointmentParticipant(Datatype, frozen=True, forbid_unknown_fields=True):
     required: str | bool | None = None  # R5: true or false
     status: str | None = None
     period: tuple[Period, ...] | Period | None = None
+    id: str | None = None
 
 
 class VirtualService(Datatype, frozen=True):

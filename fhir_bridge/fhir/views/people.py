@@ -26,6 +26,7 @@ class PatientContact(Datatype, frozen=True, forbid_unknown_fields=True):
     organization: Reference | None = None
     period: Period | None = None
     extension: tuple[Extension, ...] = ()
+    id: str | None = None
 
 
 class PatientLink(Datatype, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,7 @@ class PatientLink(Datatype, frozen=True, forbid_unknown_fields=True):
 
     other: Reference | None = None
     type: str | None = None
+    id: str | None = None
 
 
 class Communication(Datatype, frozen=True):
