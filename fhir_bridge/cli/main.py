@@ -32,6 +32,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(f"fhir_bridge.cli.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first word. Raises click.NoSuchCommand with those it may have meant, for which
+        click looks only among the commands that are imported already."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=COMMANDS, ctx=ctx
+            ) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command. A reader of its output that went away, such as `head`, is no failure."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -71,9 +72,16 @@ def sandbox(
         require_address=strict,
         require_known_patient=strict,
     )
-    asyncio.run(serve_sandbox(settings, on_start=_say_where))
+    asyncio.run(serve_sandbox(settings, on_start=partial(_say_where, key=api_keys[0] if api_keys else "any")))
 
 
-def _say_where(url: str) -> None:
+def _say_where(url: str, key: str) -> None:
     click.echo(f"sandbox: the task API, emulated, at {url} (overview: {url}/_sandbox); Ctrl-C stops it")
-    click.echo(f"  in bridge.toml: [api] url = {json.dumps(url)}")
+    click.echo("  in bridge.toml:")
+    for line in ("[api]", *(f"{name} = {json.dumps(value)}" for name, value in _api(url, key).items())):
+        click.echo(f"    {line}")
+
+
+def _api(url: str, key: str) -> dict[str, str]:
+    """The settings by which the bridge finds it; to the sandbox one project is as good as another."""
+    return {"url": url, "key": key, "project_id": "00000000-0000-4000-8000-000000000001"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import click
@@ -18,8 +20,22 @@ from fhir_bridge.ledger.messages import MessageSelection
 from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Act, Selection
 
+
+class _Why(click.Option):
+    """Asked for where nobody gave it; in a script, where nobody answers, it is missing."""
+
+    def prompt_for_value(self, ctx: click.Context) -> Any:
+        try:
+            return super().prompt_for_value(ctx)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.MissingParameter(ctx=ctx, param=self) from None
+
+
 because = click.option(
     "--because",
+    cls=_Why,
     metavar="TEXT",
     prompt="Why (goes into the audit; no patient data)",
     help="Why; kept in the audit.",
@@ -41,7 +57,7 @@ def on_ledger(config_file: str | None, work: Callable[[Ledger], Awaitable[int]])
     return asyncio.run(run())
 
 
-@click.command()
+@click.command(no_args_is_help=True)
 @click.argument("intent", required=False)
 @selection_options
 @click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
@@ -89,7 +105,7 @@ def _retry_messages(
     return 0 if count else 1
 
 
-@click.command()
+@click.command(no_args_is_help=True)
 @click.argument("intent", required=False)
 @selection_options
 @because
@@ -106,7 +122,7 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
     return _told(count, "cancelled")
 
 
-@click.command()
+@click.command(no_args_is_help=True)
 @click.argument("intent", required=False)
 @selection_options
 @click.option("--sent", "task_id", metavar="TASK_ID", help="It arrived: the endpoint has it as this task.")

@@ -10,6 +10,22 @@ VENDOR_ID = "7c1e0000-0000-4000-8000-000000000001"
 BECAUSE = ("--because", "the vendor says so")
 
 
+@pytest.mark.parametrize("command", ["retry", "cancel", "resolve"])
+def test_a_decision_about_nothing_is_taught(bridge: Any, command: str) -> None:
+    """Its help, before anything is asked."""
+    ran = bridge(command)
+    assert ran.code == 2
+    assert "--because" in ran.out + ran.err
+    assert "Why (" not in ran.out
+
+
+def test_a_misspelt_command_is_named_as_it_is_spelt(bridge: Any) -> None:
+    """Though no command is imported before it is called."""
+    ran = bridge("worklst")
+    assert ran.code == 2
+    assert "'worklist'" in ran.err
+
+
 @pytest.fixture
 def refused(bridge: Any, hospital: Any, endpoint: Any) -> Any:
     """One intent sent, one refused for what the endpoint says, one rejected for its data."""
@@ -166,11 +182,12 @@ def test_an_act_needs_to_be_told_on_what(bridge: Any, refused: Any, command: str
 
 
 def test_an_act_asks_why_where_it_was_not_told(bridge: Any, refused: Any) -> None:
-    """The reason is kept in the audit; nobody to ask is an interruption, and nothing is done."""
+    """The reason is kept in the audit; where nobody answers it is missing, and nothing is done."""
     ran = bridge("retry", "Appointment/a1", stdin=b"number corrected\n")
     assert ran.code == 0
     assert "Why" in ran.out
-    assert bridge("cancel", "Appointment/a1", "--yes").code == 130
+    unanswered = bridge("cancel", "Appointment/a1", "--yes")
+    assert (unanswered.code, "'--because'" in unanswered.err) == (2, True)
     assert states(bridge) == {"sent": 1, "ready": 1, "rejected": 1}
 
 
