@@ -106,8 +106,11 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def patient_names(self) -> tuple[str, ...]:
-        """Every identity the patient has: also those of the records that were merged into theirs."""
-        return self.at_hand.patients.names_in(self.trigger)
+        """Every identity the patient has: also those of the records that were merged into theirs, and those
+        that theirs says are the same person."""
+        people = self.at_hand.patients
+        same = () if self.patient is None else people.same_as(self.patient)
+        return (*people.names_in(self.trigger), *same)
 
     @property
     def patient_notes(self) -> tuple[str, ...]:

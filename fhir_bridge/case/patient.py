@@ -101,6 +101,26 @@ class Patients:
         """Every identity of a patient: the record's own, first, and those of the records merged into it."""
         return tuple(dict.fromkeys((self._own_identity(patient), *self._merged_into.get(id(patient), ()))))
 
+    def same_as(self, patient: Resource[Patient]) -> tuple[str, ...]:
+        """Every identity of the person by what the record itself says: its own, those it links to, whatever
+        the link is for, and its identifiers, where it is linked or known by no more than them. Empty for a
+        record that nothing but its own id is known of, as nearly every one is.
+        """
+        label = names_something(patient.view.id) and patient.container is None
+        if label and not patient.view.link:
+            return ()
+        found = [*self.names_of(patient)]
+        with self._resolver.quietly():
+            for number, one in enumerate(patient.view.link):
+                other = self._link(patient, f"Patient.link[{number}].other", one.other or Reference())
+                if one.other is not None and self._may_be(other):
+                    found.append(self._identity(other, other.resource))
+        for identifier in patient.view.identifiers:
+            is_patients = self._resolver.rules.is_patient_system(identifier.system)
+            if identifier.value and (is_patients or (identifier.system and not label)):
+                found.append(self.identifier_key(identifier))
+        return tuple(dict.fromkeys(found))
+
     def names_in(self, resource: Resource[View]) -> tuple[str, ...]:
         """Every identity of the patient that the resource is about; none where it names none."""
         found = self.of(resource)
@@ -127,8 +147,9 @@ class Patients:
         for number, link in enumerate(patient.view.link):
             if (link.type or "").strip().lower() == "replaces" and link.other is not None:
                 path = f"Patient.link[{number}].other"
-                other = self._resolver.follow(patient, path, link.other, Patient)
-                names.setdefault(id(patient), []).append(self._identity(other, other.resource))
+                other = self._link(patient, path, link.other)
+                if self._may_be(other):
+                    names.setdefault(id(patient), []).append(self._identity(other, other.resource))
 
     def _own_identity(self, patient: Resource[Patient]) -> str:
         return self._identity(Link(patient, "", Reference(), patient), patient)

@@ -58,7 +58,8 @@ def add(config_file: str | None, whom: str, region: str | None, because: str) ->
 
     WHOM is a number (+12125550100, or as it is written with --region), a patient as SOURCE/IDENTITY (for
     instance ehr/Patient/p1), or - to read either from standard input, so that no shell remembers it. What
-    waits to be sent is skipped at once. What was sent goes on the work list: tell the vendor.
+    waits to be sent is skipped at once. What was sent goes on the work list: tell the vendor. A patient is
+    not called under any identity that a record says is the same person, whichever of them is named here.
 
     \b
     fhir-bridge block add ehr/Patient/p1 --because "asked us not to call"
@@ -80,8 +81,8 @@ def add(config_file: str | None, whom: str, region: str | None, because: str) ->
 def remove(config_file: str | None, whom: str, region: str | None, because: str) -> int:
     """Take a number or patient from the list.
 
-    What only the list held back before it was sent is decided again now. What was mapped meanwhile comes back
-    when it comes in again.
+    What only the list held back before it was sent is decided again now, under every identity of the same
+    person. What was mapped meanwhile comes back when it comes in again.
     """
     settings = loaded_settings(config_file, secrets=False).settings
     kind, value = _entry(_told(whom), region, settings)
@@ -108,7 +109,8 @@ def list_(config_file: str | None, as_json: bool) -> None:
     for entry in entries:
         number = f"number {entry.value[:SHOWN]}…"
         whom = number if entry.kind == "number" else entry.value.replace("|", "/", 1)
-        table.add_row(whom, instant(entry.since), entry.by, entry.why)
+        same = f" (the same person as {entry.via.replace('|', '/', 1)})" if entry.via else ""
+        table.add_row(whom + same, instant(entry.since), entry.by, entry.why)
     Console(highlight=False).print(table if entries else "nobody is blocked")
 
 

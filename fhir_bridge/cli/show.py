@@ -19,7 +19,7 @@ from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.settle import act
 from fhir_bridge.mapping.printed import instant
 
-APART = ("request", "lineage", "patient", "attempts", "triggers", "members", "outdated")
+APART = ("request", "lineage", "patient", "attempts", "triggers", "members", "outdated", "blocked")
 """What is shown below the intent's own row, each in a form of its own."""
 
 
@@ -53,6 +53,8 @@ def _print(found: dict[str, Any], console: Console) -> None:
         decided = " ".join(filter(None, (trigger["trigger"], trigger["decision"], trigger["reason"])))
         console.print(Text.assemble((f"{'trigger':<17}", "bold"), decided), soft_wrap=True)
     _print_section("patient", found["patient"] or {}, console)
+    for entry in found["blocked"]:
+        _print_section("not to be called", entry, console)
     for aside in found["outdated"]:
         _print_section("versions left aside, for a newer one was known", aside, console)
     for number, attempt in enumerate(found["attempts"], 1):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
+from fhir_bridge.ledger import aliases
+from fhir_bridge.ledger.aliases import Place
 from fhir_bridge.ledger.content import lane_of
 from fhir_bridge.ledger.folding import REVOKED_AFTER_SEND
 from fhir_bridge.ledger.records import Act, BlockedEntry, Refusal
@@ -56,7 +58,8 @@ def hidden(kind: str, value: str, salt: bytes) -> str:
 
 
 async def block(connection: AsyncConnection, entries: Collection[Entry], act: Act) -> int:
-    """Add to the list, as `hidden` has it; blocking twice keeps the newer reason.
+    """Add to the list, as `hidden` has it; blocking twice keeps the newer reason. A patient is blocked under
+    every identity that is known to be the same person.
 
     What waits for one of them is skipped at once, and what was sent or may have been goes on the work list:
     somebody must tell the vendor. Gives how many intents are skipped.
@@ -64,26 +67,75 @@ async def block(connection: AsyncConnection, entries: Collection[Entry], act: Ac
     skipped = 0
     for part in _parts(sorted(set(entries))):
         rows = [
-            {"kind": kind, "value": value, "since": act.at, "by": act.actor, "why": act.reason}
+            {"kind": kind, "value": value, "since": act.at, "by": act.actor, "why": act.reason, "via": None}
             for kind, value in part
         ]
         await connection.execute(upsert(connection, blocked), rows)
         skipped += await _skip(connection, part, act.at)
         await _alarm(connection, part, act.at)
+    people = [_place(value) for kind, value in entries if kind == "patient"]
+    return skipped + await follow(connection, people, act.at)
+
+
+async def follow(connection: AsyncConnection, places: Collection[Place], now: datetime) -> int:
+    """Have the list name every identity of whom it names under one of these; gives how many waiting intents
+    are skipped for it."""
+    new, _ = await _follow(connection, places)
+    skipped = 0
+    for part in _parts([("patient", value) for value in sorted(new)]):
+        skipped += await _skip(connection, part, now)
+        await _alarm(connection, part, now)
     return skipped
 
 
+async def _follow(connection: AsyncConnection, places: Collection[Place]) -> tuple[set[str], set[str]]:
+    """What is on the list now and was not, and the other way, of the persons of these places."""
+    new: set[str] = set()
+    gone: set[str] = set()
+    for person in await aliases.persons(connection, places):
+        values = {"|".join(place) for place in person}
+        named = and_(blocked.c.kind == "patient", blocked.c.value.in_(values))
+        rows = (await connection.execute(select(blocked).where(named).order_by(blocked.c.value))).all()
+        told = next((row for row in rows if row.via is None), None)
+        listed = {row.value for row in rows}
+        if told is None:
+            await connection.execute(delete(blocked).where(named))
+            gone |= listed
+            continue
+        others = [{**told._mapping, "value": value, "via": told.value} for value in sorted(values - listed)]
+        if others:
+            await connection.execute(insert(blocked), others)
+        stale = and_(named, blocked.c.via.is_not(None))
+        await connection.execute(update(blocked).where(stale).values(via=told.value))
+        new |= values - listed
+    return new, gone
+
+
 async def unblock(connection: AsyncConnection, kind: str, value: str) -> set[int] | None:
-    """Take from the list; None where it was not on it, else the intents that this list alone had skipped.
+    """Take from the list, and all that follows from it; None where it was not on it, else the intents that
+    this list alone had skipped. Raises UsageError for one that follows from another.
 
     Those that another entry still blocks are not among them.
     """
-    statement = delete(blocked).where(blocked.c.kind == kind, blocked.c.value == value)
-    if not (await connection.execute(statement)).rowcount:
+    this = and_(blocked.c.kind == kind, blocked.c.value == value)
+    row = (await connection.execute(select(blocked.c.via).where(this))).one_or_none()
+    if row is None:
         return None
+    if row.via is not None:
+        raise UsageError(
+            "this patient is blocked as the same person as another entry",
+            hint=f"Take that one from the list: {row.via.replace('|', '/', 1)}.",
+        )
+    await connection.execute(delete(blocked).where(this))
+    freed = {value}
+    if kind == "patient":
+        new, gone = await _follow(connection, [_place(value)])
+        freed = (freed | gone) - new
+    if not freed:
+        return set()
     calls = exists().where(triggers.c.intent_id == intents.c.id, triggers.c.decision == "call")
     waiting = select(intents.c.id).where(
-        *_of([(kind, value)]),
+        or_(*_of([(kind, each) for each in sorted(freed)])),
         in_state(intents, State.SKIPPED),
         intents.c.reason == Refusal.BLOCKED,
         intents.c.content.is_not(None),
@@ -108,7 +160,20 @@ async def do_not_call(connection: AsyncConnection, source: str, salt: bytes) -> 
 async def listed(connection: AsyncConnection) -> list[BlockedEntry]:
     """All that is on the list, the newest first; a number by the beginning of its hash."""
     rows = await connection.execute(select(blocked).order_by(blocked.c.since.desc(), blocked.c.value))
-    return [BlockedEntry(row.kind, row.value, row.since, row.by, row.why) for row in rows]
+    return [BlockedEntry(**row._mapping) for row in rows]
+
+
+async def listed_for(connection: AsyncConnection, intent_id: int) -> list[BlockedEntry]:
+    """What of the list keeps an intent from being called."""
+    person = select(patients.c.source + "|" + patients.c.identity).join(
+        intents, intents.c.patient_id == patients.c.id
+    )
+    lane = select(intents.c.lane).where(intents.c.id == intent_id)
+    number = and_(blocked.c.kind == "number", blocked.c.value == lane.scalar_subquery())
+    identity = person.where(intents.c.id == intent_id).scalar_subquery()
+    patient = and_(blocked.c.kind == "patient", blocked.c.value == identity)
+    rows = await connection.execute(select(blocked).where(or_(number, patient)).order_by(blocked.c.since))
+    return [BlockedEntry(**row._mapping) for row in rows]
 
 
 def is_blocked() -> ColumnElement[bool]:
@@ -143,6 +208,11 @@ def _of(entries: Sequence[Entry]) -> list[ColumnElement[bool]]:
     people = select(patients.c.id).where(tuple_(patients.c.source, patients.c.identity).in_(places))
     conditions = ((lanes, intents.c.lane.in_(lanes)), (places, intents.c.patient_id.in_(people)))
     return [condition for wanted, condition in conditions if wanted]
+
+
+def _place(value: str) -> Place:
+    source, _, identity = value.partition("|")
+    return source, identity
 
 
 def _parts(entries: Sequence[Any]) -> Iterator[Sequence[Any]]:

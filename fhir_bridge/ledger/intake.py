@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import crosswalk, folding, outdated, stopping
+from fhir_bridge.ledger import aliases, blocking, crosswalk, folding, outdated, stopping
 from fhir_bridge.ledger import inbox as messages
 from fhir_bridge.ledger.content import lane_of, standing_of
 from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
@@ -60,6 +60,8 @@ async def accept(
     await _write_intents(connection, changed, patient_ids, intake.now, salt)
     await _write_triggers(connection, known, changed, intake.now)
     await _write_members(connection, known)
+    if linked := await aliases.take_in(connection, heard):
+        await blocking.follow(connection, linked, intake.now)
     await crosswalk.park_behind(connection, intake.now)
     return accepted
 

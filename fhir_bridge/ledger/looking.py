@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import destination, outdated
+from fhir_bridge.ledger import blocking, destination, outdated
 from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.operations import intent_id
@@ -185,6 +186,7 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
         "triggers": [_plain(row) for row in standing],
         "members": sorted({*(await connection.execute(chain)).scalars(), *(row.trigger for row in standing)}),
         "patient": None if person is None else _plain(person),
+        "blocked": [asdict(entry) for entry in await blocking.listed_for(connection, row_id)],
         "outdated": [_plain(row) for row in aside],
         "attempts": [_plain(row) for row in await connection.execute(tried)],
     }

@@ -242,13 +242,15 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class BlockedEntry:
-    """An entry of the do-not-call list: a number's hash, or a patient as `source|identity`."""
+    """An entry of the do-not-call list: a number's hash, or a patient as `source|identity`. `via`: the entry
+    of the same person that it follows from, None where somebody made it."""
 
     kind: str
     value: str
     since: datetime
     by: str
     why: str
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     turned: set[Place] = set()
     for each in heard:
+        if not each.statement.names:
+            continue
         record = (each.source, each.statement.record)
         before = known[record]
         if _says_something_new(each, before):

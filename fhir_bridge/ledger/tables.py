@@ -38,7 +38,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -382,6 +382,16 @@ statements = Table(
     Index("ix_statements_source_identity", "source", "identity"),
 )
 
+# Identities that a record once said are one person: whom not to call is asked for all of them.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("record", String, primary_key=True),
+    Column("identity", String, primary_key=True),
+    Index("ix_aliases_source_identity", "source", "identity"),
+)
+
 attempts = Table(
     "attempts",
     metadata,
@@ -409,6 +419,7 @@ blocked = Table(
     Column("since", Instant, nullable=False),
     Column("by", String, nullable=False),
     Column("why", String, nullable=False),
+    Column("via", String),  # the entry of the same person that this one follows; none: somebody put it there
     CheckConstraint(one_of("kind", ("number", "patient")), name="kind"),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
+from msgspec import structs
 
 from fhir_bridge.case.people import PersonRecord
 from fhir_bridge.fhir.resource import Resource
@@ -26,7 +27,8 @@ class Statement(msgspec.Struct, frozen=True):
 
     `names` are the identities the person has, also those merged into them; `record` is the record's lasting
     name and the rest its version (aware UTC); `stop` is the reason of the Skip that it means for every call
-    of this person, None where it speaks against none.
+    of this person, None where it speaks against none. `same` are identities that it says are one person,
+    where they are several. Without `names` it says nothing else.
     """
 
     names: tuple[str, ...]
@@ -34,6 +36,7 @@ class Statement(msgspec.Struct, frozen=True):
     stop: str | None
     version_id: str | None = None
     last_updated: datetime | None = None
+    same: tuple[str, ...] = ()
 
 
 def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime) -> list[Statement]:
@@ -42,10 +45,14 @@ def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime)
     by_record: dict[str, Statement] = {}
     for record in records:
         resource, stop = record.resource, _stop(record, profile, now)
-        if record.name not in by_record or stop is not None:
+        before = by_record.get(record.name)
+        same = tuple(dict.fromkeys((*(before.same if before else ()), *record.same)))
+        if before is None or stop is not None:
             by_record[record.name] = Statement(
-                record.names, record.name, stop, resource.version, record.updated_at
+                record.names, record.name, stop, resource.version, record.updated_at, same
             )
+        elif same != before.same:
+            by_record[record.name] = structs.replace(before, same=same)
     return list(by_record.values())
 
 
@@ -57,6 +64,8 @@ def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
 
 def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:
     resource = record.resource
+    if not record.names:
+        return None
     if isinstance(resource.view, Patient):
         return patient_stop(resource, profile)
     if isinstance(resource.view, Consent):

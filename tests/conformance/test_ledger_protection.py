@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from fhir_bridge.errors import LedgerError
+from fhir_bridge.errors import LedgerError, UsageError
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.disclosures import Period
 from fhir_bridge.ledger.records import (
@@ -17,6 +17,7 @@ from fhir_bridge.ledger.records import (
     Claimed,
     Cleared,
     CrosswalkEntry,
+    Heard,
     Refusal,
     Selection,
     SettlePatient,
@@ -25,6 +26,7 @@ from fhir_bridge.ledger.records import (
     StartTask,
 )
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 MINUTE = timedelta(minutes=1)
@@ -161,6 +163,92 @@ async def test_unblocking_decides_again_what_the_list_alone_held_back(
     assert await standing(ledger, "Appointment/b") == ("skipped", "do-not-call")
     assert await standing(ledger, "Appointment/c") == ("skipped", "do-not-call")
     assert await ledger.unblock("number", NUMBER, act(monday)) is None
+
+
+def one_person(*identities: str, record: str = "Patient/p-a", source: str = "ehr") -> Heard:
+    """What a record says of who is the same person as it."""
+    return Heard(source, Statement((), record, None, same=identities))
+
+
+P_A, P_B = "ehr|Patient/p-a", "ehr|Patient/p-b"
+MERGE = one_person("Patient/p-a", "Patient/p-b")
+
+
+@pytest.mark.parametrize("whom", [P_A, P_B])
+@pytest.mark.parametrize("told", ["before", "after"])
+async def test_a_block_reaches_a_person_under_every_identity(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, whom: str, told: str
+) -> None:
+    """Whichever record of a merge is named, whether the merge is told before or after; to be seen, and taken
+    back at once."""
+    await ledger.accept([arrivals.call("Appointment/a"), arrivals.call("Appointment/b")], now=monday)
+    if told == "before":
+        await ledger.accept([], now=monday, heard=[MERGE])
+    assert await ledger.block("patient", whom, act(monday)) == (2 if told == "before" else 1)
+    if told == "after":
+        await ledger.accept([], now=monday, heard=[MERGE])
+    for trigger in ("Appointment/a", "Appointment/b"):
+        assert await standing(ledger, trigger) == ("skipped", "do-not-call")
+        (entry,) = (await ledger.show(trigger))["blocked"]
+        assert entry["via"] == (None if entry["value"] == whom else whom)
+    assert {entry.value: entry.via for entry in await ledger.blocked()} == {
+        value: None if value == whom else whom for value in (P_A, P_B)
+    }
+    assert (await ledger.do_not_call("ehr")).patients == {"Patient/p-a", "Patient/p-b"}
+    with pytest.raises(UsageError, match="same person"):
+        await ledger.unblock("patient", P_B if whom == P_A else P_A, act(monday))
+    assert await ledger.unblock("patient", whom, act(monday)) == 2
+    assert await ledger.blocked() == []
+    assert (await ledger.status(monday)).states == {"ready": 2}
+
+
+async def test_a_block_reaches_who_is_told_to_be_the_same_step_by_step(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Each record knows only the next; the last comes with the call that is not made for it. Nobody else."""
+    await ledger.block("patient", P_A, act(monday))
+    chained = [
+        one_person("Patient/p-b", "identifier:1", record="Patient/p-b"),
+        one_person("Patient/p-c", "identifier:1", record="Patient/p-c"),
+        one_person("Patient/p-a", "Patient/p-d", source="other"),
+    ]
+    await ledger.accept(
+        [arrivals.call("Appointment/c"), arrivals.call("Appointment/d")], now=monday, heard=chained
+    )
+    assert await standing(ledger, "Appointment/c") == ("ready", None)
+    await ledger.accept([arrivals.call("Appointment/b")], now=monday, heard=[MERGE])
+    for trigger in ("Appointment/b", "Appointment/c"):
+        assert await standing(ledger, trigger) == ("skipped", "do-not-call")
+    assert await standing(ledger, "Appointment/d") == ("ready", None)
+    await ledger.accept([], now=monday, heard=[MERGE])
+    assert len(await ledger.blocked()) == 4
+
+
+async def test_a_person_who_is_blocked_twice_stays_so_until_both_are_taken_back(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Under both records, before anybody knew that they are one."""
+    await ledger.accept([arrivals.call("Appointment/a"), arrivals.call("Appointment/b")], now=monday)
+    await ledger.block("patient", P_A, act(monday))
+    await ledger.block("patient", P_B, act(monday))
+    await ledger.accept([], now=monday, heard=[MERGE])
+    assert await ledger.unblock("patient", P_A, act(monday)) == 0
+    assert {entry.value: entry.via for entry in await ledger.blocked()} == {P_A: P_B, P_B: None}
+    assert await standing(ledger, "Appointment/a") == ("skipped", "do-not-call")
+    assert await ledger.unblock("patient", P_B, act(monday)) == 2
+    assert (await ledger.status(monday)).states == {"ready": 2}
+
+
+async def test_a_merge_that_comes_after_the_call_of_who_is_blocked_is_an_alarm(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """It went out for the other record of the person."""
+    await ledger.accept([arrivals.call("Appointment/b", phone=NUMBER, patient_id=known(1))], now=monday)
+    await send(ledger, monday, SENT)
+    await ledger.block("patient", P_A, act(monday))
+    await ledger.accept([], now=monday, heard=[MERGE])
+    shown = await ledger.show("Appointment/b")
+    assert (shown["alarm"], shown["alarm_reason"]) == ("revoked-after-send", "do-not-call")
 
 
 async def test_a_long_list_is_taken_in_whole(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:

@@ -46,15 +46,26 @@ def age(bridge: Any, days: int) -> None:
 
 @pytest.mark.parametrize(
     "whom",
-    [["+12125550101"], ["(212) 555-0101", "--region", "US"], ["default/Patient/p1"]],
+    [
+        ["+12125550101"],
+        ["(212) 555-0101", "--region", "US"],
+        ["default/Patient/p1"],
+        ["default/Patient/duplicate"],
+    ],
 )
 def test_who_is_blocked_is_skipped_by_submit(bridge: Any, hospital: Any, site: Any, whom: list[str]) -> None:
-    """By number or patient; a dry run says so too, and taking them from the list lets them be called."""
+    """By number or patient, under whichever record of the person; a dry run says so too, and taking them from
+    the list lets them be called."""
     assert bridge("block", "add", *whom, *BECAUSE).code == 0
-    file = hospital.proposed()
+    file = hospital.proposed(link=[{"type": "seealso", "other": {"reference": "Patient/duplicate"}}])
     assert bridge("submit", file, "--dry-run", "--json").json == {"would_send": []}
     ran = bridge("submit", file, "--json")
     assert ran.json == {"accepted": 1, "states": {"skipped": 1}, "reasons": {"do-not-call": 1}}
+    if whom == ["default/Patient/duplicate"]:
+        assert "the same person" in bridge("block", "list").out
+        told = {each["value"]: each["via"] for each in bridge("block", "list", "--json").json}
+        assert told["default|Patient/p1"] == "default|Patient/duplicate"
+        assert bridge("block", "remove", "default/Patient/p1", *BECAUSE).code == 2
     assert bridge("block", "remove", *whom, *BECAUSE).code == 0
     assert bridge("submit", file, "--json").json["states"] == {"sent": 1}
     assert site.stats["tasks"] == 1

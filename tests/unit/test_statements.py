@@ -53,7 +53,8 @@ def test_a_merged_record_says_nothing_and_lends_its_name(us: Profile, now: datet
     old["link"] = [{"type": "replaced-by", "other": {"reference": "Patient/marigold"}}]
     said = heard(us, now, {**marigold, "deceasedBoolean": True}, old)
     assert {name: (each.stop, each.names) for name, each in said.items()} == {
-        "Patient/marigold": ("patient-deceased", ("Patient/marigold", "Patient/old"))
+        "Patient/marigold": ("patient-deceased", ("Patient/marigold", "Patient/old")),
+        "Patient/old": (None, ()),
     }
 
 
@@ -62,6 +63,27 @@ def test_the_survivor_knows_whom_it_replaces(us: Profile, now: datetime, marigol
     link = [{"type": "replaces", "other": {"reference": "Patient/old"}}]
     (said,) = heard(us, now, {**marigold, "link": link}).values()
     assert said.names == ("Patient/marigold", "Patient/old")
+
+
+@pytest.mark.parametrize("kind", ["replaced-by", "replaces", "seealso", "refer"])
+def test_a_record_says_who_is_the_same_person(us: Profile, now: datetime, marigold: Json, kind: str) -> None:
+    """Whatever the link is for, and though the other record is not at hand; a relative's is another's."""
+    others = ({"reference": "Patient/other"}, {"reference": "RelatedPerson/r1"})
+    links = [{"type": kind, "other": other} for other in others]
+    (said,) = heard(us, now, {**marigold, "link": links}).values()
+    assert set(said.same) == {"Patient/marigold", "Patient/other"}
+
+
+def test_a_record_that_is_known_by_identifiers_says_all_of_them(
+    us: Profile, now: datetime, marigold: Json
+) -> None:
+    """One with an id of its own, linked to nothing, says nothing of the kind."""
+    named = [{"system": "urn:oid:1.2.3", "value": "7"}, {"system": "urn:oid:1.2.4", "value": "8"}]
+    record = {**marigold, "identifier": named}
+    (said,) = heard(us, now, record).values()
+    assert said.same == ()
+    (said,) = heard(us, now, {name: value for name, value in record.items() if name != "id"}).values()
+    assert len(said.same) == 2 and set(said.names) <= set(said.same)
 
 
 @pytest.mark.parametrize(("status", "stop"), [("active", "consent-denied"), ("inactive", None)])

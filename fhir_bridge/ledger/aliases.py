@@ -1,0 +1,74 @@
+"""Which identities are one person, as records told: what was told once stays, for a merge that is taken back
+must not have somebody called who asked not to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Select, String, and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.given import as_given, given
+from fhir_bridge.ledger.many import execute_many, run
+from fhir_bridge.ledger.records import Heard
+from fhir_bridge.ledger.tables import aliases
+from fhir_bridge.ledger.upserts import inserting
+
+Place = tuple[str, str]
+"""A source, and an identity there."""
+
+
+async def take_in(connection: AsyncConnection, heard: Sequence[Heard]) -> set[Place]:
+    """Keep what records say of who is one person; gives all of whom one did."""
+    rows: list[dict[str, Any]] = []
+    for each in heard:
+        record = {"source": each.source, "record": each.statement.record}
+        if len(each.statement.same) > 1:
+            rows += ({**record, "identity": identity} for identity in each.statement.same)
+    if rows:
+        await execute_many(connection, _keeping(connection.dialect.name), rows)
+    return {(row["source"], row["identity"]) for row in rows}
+
+
+@lru_cache
+def _keeping(dialect: str) -> Any:
+    return inserting(dialect, aliases).on_conflict_do_nothing()
+
+
+async def persons(connection: AsyncConnection, places: Iterable[Place]) -> list[set[Place]]:
+    """The persons of those of these identities that are not the only one, each with all that are theirs,
+    however many records led from one to the other.
+    """
+    left = set(places)
+    left &= await _told_with(connection, left)
+    found: list[set[Place]] = []
+    while left:
+        person = {left.pop()}
+        new = set(person)
+        while new:
+            new = await _told_with(connection, new) - person
+            person |= new
+        left -= person
+        found.append(person)
+    return found
+
+
+async def _told_with(connection: AsyncConnection, places: Collection[Place]) -> set[Place]:
+    rows = await run(connection, _others(connection.dialect.name), given=as_given(places))
+    return {(row.source, row.identity) for row in rows}
+
+
+@lru_cache
+def _others(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, identity=String)
+    one, other = aliases.alias("one"), aliases.alias("other")
+    same_record = and_(one.c.source == other.c.source, one.c.record == other.c.record)
+    return (
+        select(other.c.source, other.c.identity)
+        .join_from(one, other, same_record)
+        .where(one.c.source == of["source"], one.c.identity == of["identity"])
+        .distinct()
+    )
