@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
@@ -179,9 +190,14 @@ async def listed_for(connection: AsyncConnection, intent_id: int) -> list[Blocke
 def is_blocked() -> ColumnElement[bool]:
     """Whether the number or the patient of an intent is on the list."""
     person = patients.alias("person")
+    return exists().where(person.c.id == intents.c.patient_id, is_listed(person))
+
+
+def is_listed(person: FromClause) -> ColumnElement[bool]:
+    """The same in a statement that has the intent's patient at hand."""
     number = and_(blocked.c.kind == "number", blocked.c.value == intents.c.lane)
     identity = and_(blocked.c.kind == "patient", blocked.c.value == person.c.source + "|" + person.c.identity)
-    return exists().where(person.c.id == intents.c.patient_id, or_(number, identity))
+    return exists().where(or_(number, identity)).correlate(intents, person)
 
 
 async def _skip(connection: AsyncConnection, entries: Sequence[Entry], now: datetime) -> int:

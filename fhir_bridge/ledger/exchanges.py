@@ -7,15 +7,17 @@ newer data took meanwhile is left alone. All of a batch is written in one transa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination, settling, starting
 from fhir_bridge.ledger.gate import Breaker, Gate, after
+from fhir_bridge.ledger.given import as_given, given_values
 from fhir_bridge.ledger.locks import Lock, hold, locks_rows
+from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.records import (
     Defer,
     Park,
@@ -66,8 +68,14 @@ async def _take_turn(connection: AsyncConnection, batch: Sequence[Write]) -> Non
     people = {i.claimed.patient.id for i in batch if isinstance(i, StartPatient | SettlePatient)}
     for table, ids in ((intents, {item.claimed.id for item in batch}), (patients, people)):
         if ids:
-            rows = select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id).with_for_update()
-            await connection.execute(rows)
+            await run(connection, _locking(connection.dialect.name, table), given=as_given((i,) for i in ids))
+
+
+@lru_cache
+def _locking(dialect: str, table: Table) -> Select[Any]:
+    """Locks the given rows; they are counted, for to fetch them would take as long again."""
+    rows = select(table.c.id).where(table.c.id.in_(given_values(dialect)))
+    return select(func.count()).select_from(rows.order_by(table.c.id).with_for_update().subquery())
 
 
 async def _note_outcomes(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -29,13 +28,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.blocking import is_blocked
-from fhir_bridge.ledger.given import as_given, gathered, given, given_values, read_gathered
+from fhir_bridge.ledger.blocking import is_blocked, is_listed
+from fhir_bridge.ledger.given import as_given, gathered, given, read_gathered
 from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
-from fhir_bridge.ledger.stopping import is_stopped
+from fhir_bridge.ledger.stopping import is_stopped, speaks_against
 from fhir_bridge.ledger.tables import Instant, attempts, intents, patients, pauses
 
 LOST = Written(done=False, refusal=Refusal.LOST)
@@ -63,55 +62,18 @@ async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) 
 
 async def _begin_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> dict[int, int]:
     """The intents whose attempt is committed, each with its number."""
-    dialect = connection.dialect.name
     numbers: dict[int, int] = {}
     for token, ours in _by_token(starts).items():
-        at = max(start.at for start in ours)
-        ids = as_given((start.claimed.id,) for start in ours)
-        begun = await run(
-            connection,
-            _begin_task(dialect),
-            given=ids,
-            token=token,
-            at=at,
-            until=max(start.lease_until for start in ours),
-            gap_since=min(start.gap_since for start in ours),
-        )
-        numbers |= await _note_attempts(connection, _TASK, begun.rowcount, given=ids, token=token, at=at)
+        gap_since = min(start.gap_since for start in ours)
+        numbers |= await _begin(connection, _TASK, ours, token=token, gap_since=gap_since)
     return numbers
-
-
-@lru_cache
-def _begin_task(dialect: str) -> Update:
-    is_created = exists().where(
-        patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED
-    )
-    return (
-        update(intents)
-        .where(intents.c.id.in_(given_values(dialect)), _still_ours())
-        .where(~is_blocked(), ~is_stopped(), ~_is_paused(), ~_called_since(), is_created)
-        .values(
-            state=State.SENDING,
-            reason=None,
-            lease_until=_UNTIL,
-            tries=intents.c.tries + 1,
-            first_attempt_at=func.coalesce(intents.c.first_attempt_at, _AT),
-            called_at=_AT,
-            changed_at=_AT,
-        )
-    )
 
 
 async def start_patients(connection: AsyncConnection, starts: Sequence[StartPatient]) -> list[Written]:
     """Make each patient `creating` if still new, and their intent still ours and callable."""
-    dialect = connection.dialect.name
     numbers: dict[int, int] = {}
     for token, ours in _by_token(starts).items():
-        at = max(start.at for start in ours)
-        ids = as_given((start.claimed.patient.id, start.claimed.id) for start in ours)
-        until = max(start.lease_until for start in ours)
-        begun = await run(connection, _begin_patient(dialect), given=ids, token=token, at=at, until=until)
-        numbers |= await _note_attempts(connection, _PATIENT, begun.rowcount, given=ids, token=token, at=at)
+        numbers |= await _begin(connection, _PATIENT, ours, token=token)
     refusals = await _why_not(connection, [s for s in starts if s.claimed.patient.id not in numbers])
     answers = []
     for start in starts:
@@ -128,21 +90,60 @@ def _by_token(starts: Iterable[Start]) -> dict[str, list[Start]]:
     return grouped
 
 
+async def _begin(
+    connection: AsyncConnection, call: _Call, starts: Sequence[Start], *, token: str, **values: Any
+) -> dict[int, int]:
+    """Begin what may be begun and write its attempts down; gives the number of each by the row's id.
+
+    Where as many rows were begun as were given, all were; only otherwise the ledger is asked which. Raises
+    LedgerError where it names others than were begun, for then nobody knows.
+    """
+    dialect = connection.dialect.name
+    rows = [call.given(start) for start in starts]
+    numbers = {row_id: tries + 1 for row_id, tries, *_ in rows}
+    at = max(start.at for start in starts)
+    until = max(start.lease_until for start in starts)
+    asked = {"given": as_given(rows), "token": token, "at": at, "until": until, **values}
+    begun = (await run(connection, call.begin(dialect), **asked)).rowcount
+    if begun < len(rows):
+        found = (await run(connection, _begun(dialect, call), given=asked["given"], token=token)).scalar()
+        numbers = dict(read_gathered(found))
+    if begun != len(numbers):
+        raise LedgerError("attempts were begun that nobody asked for", code="ledger-refused")
+    if numbers:
+        await run(connection, _note(dialect, call), given=as_given(numbers.items()), at=at)
+    return numbers
+
+
+@lru_cache
+def _begin_task(dialect: str) -> Update:
+    of = given(dialect, id=BigInteger, tries=BigInteger)
+    return (
+        update(intents)
+        .where(intents.c.id == of["id"], intents.c.tries == of["tries"], _still_ours(), ~_is_paused())
+        .where(patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED)
+        .where(~is_listed(patients), ~speaks_against(patients), ~_called_since())
+        .values(
+            state=State.SENDING,
+            reason=None,
+            lease_until=_UNTIL,
+            tries=intents.c.tries + 1,
+            first_attempt_at=func.coalesce(intents.c.first_attempt_at, _AT),
+            called_at=_AT,
+            changed_at=_AT,
+        )
+    )
+
+
 @lru_cache
 def _begin_patient(dialect: str) -> Update:
-    of = given(dialect, patient=BigInteger, intent=BigInteger)
-    callable_intent = exists().where(
-        intents.c.patient_id == patients.c.id,
-        intents.c.id.in_(select(of["intent"])),
-        _still_ours(),
-        ~is_blocked(),
-        ~is_stopped(),
-        ~_is_paused(),
-    )
+    of = given(dialect, patient=BigInteger, tries=BigInteger, intent=BigInteger)
     return (
         update(patients)
-        .where(patients.c.id.in_(select(of["patient"])))
-        .where(patients.c.state == PatientState.NEW, callable_intent)
+        .where(patients.c.id == of["patient"], patients.c.tries == of["tries"])
+        .where(patients.c.state == PatientState.NEW)
+        .where(intents.c.id == of["intent"], intents.c.patient_id == patients.c.id, _still_ours())
+        .where(~is_listed(patients), ~speaks_against(patients), ~_is_paused())
         .values(
             state=PatientState.CREATING,
             tries=patients.c.tries + 1,
@@ -172,52 +173,43 @@ def _called_since() -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A kind of call: whose row is `begun` by it, and in which column an attempt names that row."""
+    """A kind of call: what is given of each to `begin` it (its row, and how many attempts that had when it
+    was claimed), what the row is then, and in which column an attempt names it.
+    """
 
     name: str
     table: Table
+    given: Callable[[Any], tuple[int, ...]]
+    begin: Callable[[str], Update]
     begun: State | PatientState
     of: str
 
 
-_TASK = _Call("create_task", intents, State.SENDING, "intent_id")
-_PATIENT = _Call("create_patient", patients, PatientState.CREATING, "patient_id")
+def _of_task(start: StartTask) -> tuple[int, ...]:
+    return start.claimed.id, start.claimed.tries
 
 
-async def _note_attempts(
-    connection: AsyncConnection, call: _Call, begun: int, *, given: str, token: str, at: datetime
-) -> dict[int, int]:
-    """Write down so many attempts as were begun; gives the number of each by the row's id.
+def _of_patient(start: StartPatient) -> tuple[int, ...]:
+    return start.claimed.patient.id, start.claimed.patient.tries, start.claimed.id
 
-    Those rows are begun, and ours, that were given and were not before: none is given that was begun already.
-    Raises LedgerError where there are more of them, for then nobody knows which.
-    """
-    if not begun:
-        return {}
-    dialect = connection.dialect.name
-    noted = await run(connection, _note(dialect, call), given=given, token=token, at=at)
-    numbers = await run(connection, _numbers(dialect, call), given=given, token=token)
-    found = dict(read_gathered(numbers.scalar()))
-    if not begun == noted.rowcount == len(found):
-        raise LedgerError("attempts were begun that nobody asked for", code="ledger-refused")
-    return found
+
+_TASK = _Call("create_task", intents, _of_task, _begin_task, State.SENDING, "intent_id")
+_PATIENT = _Call("create_patient", patients, _of_patient, _begin_patient, PatientState.CREATING, "patient_id")
 
 
 @lru_cache
 def _note(dialect: str, call: _Call) -> Insert:
-    begun = _begun(dialect, call, call.table.c.id, literal(call.name), call.table.c.tries, _AT)
-    return insert(attempts).from_select([call.of, "call", "number", "started_at"], begun)
+    of = given(dialect, id=BigInteger, number=BigInteger)
+    attempt = select(of["id"], literal(call.name), of["number"], _AT)
+    return insert(attempts).from_select([call.of, "call", "number", "started_at"], attempt)
 
 
 @lru_cache
-def _numbers(dialect: str, call: _Call) -> Select[Any]:
-    return _begun(dialect, call, gathered(dialect, call.table.c.id, call.table.c.tries))
-
-
-def _begun(dialect: str, call: _Call, *columns: Any) -> Select[Any]:
-    of = call.table.c
-    return select(*columns).where(
-        of.id.in_(given_values(dialect)), of.state == call.begun, of.lease_token == _TOKEN
+def _begun(dialect: str, call: _Call) -> Select[Any]:
+    """Those of the given rows that are begun by now, and ours; each with its attempt's number."""
+    of, row = given(dialect, id=BigInteger, tries=BigInteger), call.table.c
+    return select(gathered(dialect, row.id, row.tries)).where(
+        row.id == of["id"], row.tries == of["tries"] + 1, row.state == call.begun, row.lease_token == _TOKEN
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, and_, exists, select
+from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.given import as_given, given
@@ -141,12 +141,17 @@ async def intents_of(connection: AsyncConnection, places: Collection[Place]) -> 
 def is_stopped() -> ColumnElement[bool]:
     """Whether a record speaks against calling the person of an intent."""
     person = patients.alias("stopped_person")
+    return exists().where(person.c.id == intents.c.patient_id, speaks_against(person))
+
+
+def speaks_against(person: FromClause) -> ColumnElement[bool]:
+    """The same in a statement that has the intent's patient at hand."""
     against = and_(
         statements.c.source == person.c.source,
         statements.c.identity == person.c.identity,
         statements.c.stop.is_not(None),
     )
-    return exists().where(person.c.id == intents.c.patient_id, against)
+    return exists().where(against).correlate(person)
 
 
 def _by_source(places: Collection[Place]) -> Iterator[tuple[str, list[str]]]:
