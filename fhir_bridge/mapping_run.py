@@ -102,6 +102,7 @@ class MappingRun:
                 source=self.profile.source.name,
                 history_complete=patient is not None and patient.identity in histories,
                 chain_complete=bool(chains) and trigger.label in chains,
+                unanswered=inputs.unanswered.get(trigger.label, ()),
             )
 
     def over(

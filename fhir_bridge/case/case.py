@@ -43,7 +43,8 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     `reported_at` is when the source told us (aware UTC), `first_cancelled_at` when the ledger first saw the
     Appointment cancelled (aware UTC). `history_complete` and `chain_complete` say that a search or an export
-    was known to bring all of the patient's visits, all of the chain.
+    was known to bring all of the patient's visits, all of the chain. `unanswered` is what the source was
+    asked that may speak against a call, and did not tell.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
     first_cancelled_at: datetime | None = None
     history_complete: bool = False
     chain_complete: bool = False
+    unanswered: tuple[str, ...] = ()
 
     @property
     def is_order(self) -> bool:

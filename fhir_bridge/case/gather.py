@@ -36,6 +36,7 @@ def gather(
     first_cancelled_at: datetime | None = None,
     history_complete: bool = False,
     chain_complete: bool = False,
+    unanswered: tuple[str, ...] = (),
 ) -> Case:
     """The case of a trigger: see `Case` for what the arguments mean. Nothing is resolved before it is
     asked for."""
@@ -47,4 +48,5 @@ def gather(
         first_cancelled_at=first_cancelled_at,
         history_complete=history_complete,
         chain_complete=chain_complete,
+        unanswered=unanswered,
     )

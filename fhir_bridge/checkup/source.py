@@ -34,11 +34,11 @@ ESSENTIAL = ("Patient", "Appointment")
 
 MEANING = {
     "encounters": "previous visits",
-    "appointments": "whether something else is booked already",
+    "appointments": "whether something else is booked already, and nobody is called unknowing",
     "chain": "the appointments of an order",
     "related_persons": "whom to call for a minor",
     "coverages": "insurance",
-    "consents": "who denies calls",
+    "consents": "who denies calls, and nobody is called unknowing unless the server has no Consent",
     "roles": "where a practitioner works",
 }
 

@@ -7,6 +7,7 @@ and it is made again (mapping, section 15). A trigger that is rightly skipped co
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,8 @@ from fhir_bridge.case import editions
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.wanted import Missing, Wanted
 from fhir_bridge.errors import FhirServerError, InputError
-from fhir_bridge.fetching.searching import Found, Searcher
+from fhir_bridge.fetching.searching import DECIDING, TYPES, Found, Searcher
+from fhir_bridge.fetching.unanswered import Search, unanswered
 from fhir_bridge.fhir import documents
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -48,9 +50,6 @@ SEARCHES: dict[type[View], str] = {
 }
 """What is asked for of a patient → the search that brings it."""
 
-DECIDING = frozenset({"appointments", "chain", "consents"})
-"""The searches that may bring why nobody is to be called; the others only inform a call."""
-
 OPEN_SKIPS = frozenset({"consent-missing"})
 """Skips that what is fetched may turn; every other one stands by what is at hand."""
 
@@ -63,10 +62,10 @@ MOST_FETCHED = 100
 PATIENCE = 120.0
 """Seconds that the completing of one message may take in all."""
 
-_ORDER = re.compile(r"(?:ServiceRequest|ReferralRequest|ProcedureRequest)/[A-Za-z0-9\-.]+")
+_UNKNOWN = frozenset({"not-found", "foreign-link", "bad-reference"})
+"""Of a reference: the server says that it leads to nothing, or it leads to another one."""
 
-Search = tuple[str, str]
-"""The key of a search and whom or what it is about, as `Type/id`."""
+_ORDER = re.compile(r"(?:ServiceRequest|ReferralRequest|ProcedureRequest)/[A-Za-z0-9\-.]+")
 
 
 class Completion:
@@ -92,7 +91,8 @@ class Completion:
         one that is gone is `deleted`. Everything else joins the context. Each thing is asked for once.
         Raises FhirServerError where the server does not answer, does not know us or takes too long (then
         nothing may be decided: it may know why nobody must be called), and for a trigger it does not know.
-        What it merely has not, or does not give us, is in `gaps`. `patience`: seconds for all of it. With
+        What it merely has not, or does not give us, is in `gaps`; where that may say that nobody is to be
+        called, the trigger is `unanswered`. `patience`: seconds for all of it. With
         `only_deciding` just that is asked for which may say that nobody is to be called: no request can be
         made of it.
         """
@@ -138,6 +138,7 @@ class _Completing:
         self._asked: set[Missing | Search] = set()
         self._found: dict[Search, Found] = {}
         self._gaps: dict[str, None] = {}
+        self._lost: dict[str, str] = {}
 
     async def whole(self, triggers: Sequence[str]) -> Inputs:
         """See Completion.complete."""
@@ -153,8 +154,17 @@ class _Completing:
             self._inputs,
             whole_histories=self._inputs.whole_histories | set(self._whole_histories()),
             whole_chains=self._inputs.whole_chains | {c async for c in self._whole_chains(cases)},
+            unanswered={**self._inputs.unanswered, **self._unanswered(cases)},
             gaps=(*self._inputs.gaps, *self._gaps),
         )
+
+    def _unanswered(self, cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
+        without = self._run.profile.searches.do_without
+        asked = {
+            case.trigger.label: unanswered(case, tuple(_orders(case)), self._found, self._lost, without)
+            for case in cases
+        }
+        return {label: open_ for label, open_ in asked.items() if open_}
 
     # -- what is asked for --
 
@@ -204,7 +214,16 @@ class _Completing:
         for practitioner in wanted.roles:
             yield "roles", practitioner
         for case in cases:
-            yield from (("chain", order) for order in _orders(case))
+            for order in _orders(case):
+                yield "chain", order
+                of_order = self._found.get(("chain", order))
+                # Where it cannot be asked for those of an order, they are among the patient's.
+                if of_order is not None and not of_order.pages and self._is_at_server(case):
+                    yield "appointments", case.patient_identity or ""
+
+    @staticmethod
+    def _is_at_server(case: Case) -> bool:
+        return (case.patient_identity or "").startswith("Patient/")
 
     # -- fetching --
 
@@ -221,7 +240,7 @@ class _Completing:
                     raise
                 self._inputs.deleted[label] = None
             else:
-                read = self._read(body, f"{self._server.base_url}/{label}")
+                read, _ = self._read(body, f"{self._server.base_url}/{label}")
                 self._inputs.resources += read
                 self._known |= {one.label: one for one in read}
 
@@ -232,11 +251,11 @@ class _Completing:
         others = [each for each in references if each not in own or _version(each)]
         singly = await together(self._fetch_one(each) for each in others)
         for (kind, id_), answer in answers.items():
-            self._keep(answer, f"{self._server.base_url}/{kind}/{id_}", f"{kind} by reference")
+            self._keep_one(f"{kind}/{id_}", answer, f"{self._server.base_url}/{kind}/{id_}")
         for each, answer in zip(others, singly, strict=True):
             url = each.target.url if each not in own else None
             url = url or f"{self._server.base_url}/{each.target.label}"
-            self._keep(answer, url, f"{each.target.type} by reference")
+            self._keep_one(each.target.label or "", answer, url)
 
     def _own(self, missing: Missing) -> tuple[str, str] | None:
         """Type and id on the source's own server; None for a reference to another one."""
@@ -267,8 +286,10 @@ class _Completing:
         for search, each in zip(searches, found, strict=True):
             self._found[search] = each
             self._gaps |= dict.fromkeys(each.gaps)
-            for page in each.pages:
-                self._keep(page, None, f"search {search[0]}")
+            what = f"search of {TYPES[search[0]]}"
+            kept = [self._keep(page, None, what) for page in each.pages]
+            if not all(kept):
+                self._found[search] = dataclasses.replace(each, lacking=(f"{what}: a match cannot be read",))
 
     async def _searched(self, name: str, about: str) -> Found:
         id_ = about.rpartition("/")[2]
@@ -277,30 +298,43 @@ class _Completing:
 
     # -- keeping --
 
-    def _keep(self, answer: bytes | FhirServerError, url: str | None, what: str) -> None:
-        """What came joins the context, unless it is at hand already in a version that is not older."""
+    def _keep_one(self, label: str, answer: bytes | FhirServerError, url: str) -> None:
+        """What was read by reference. That the server does not know it is an answer."""
+        what = f"{label.partition('/')[0]} by reference"
+        is_whole = self._keep(answer, url, what)
+        if not is_whole and not (isinstance(answer, FhirServerError) and answer.code in _UNKNOWN):
+            code = answer.code if isinstance(answer, FhirServerError) else "unreadable"
+            self._lost[label] = f"{what}: {code}"
+
+    def _keep(self, answer: bytes | FhirServerError, url: str | None, what: str) -> bool:
+        """What came joins the context, unless it is at hand already in a version that is not older. False
+        where not all of it could be had."""
         if isinstance(answer, FhirServerError):
             self._gaps[f"{what}: {answer.code}"] = None
-            return
-        for resource in self._read(answer, url):
+            return False
+        read, is_whole = self._read(answer, url)
+        for resource in read:
             there = self._known.get(resource.label)
             if there is None or editions.newest((there, resource)) == (resource,):
                 self._inputs.context.append(resource)
                 self._known[resource.label] = resource
+        return is_whole
 
-    def _read(self, body: bytes, url: str | None) -> list[Resource[View]]:
-        """The resources of one answer, each under its address on the server that gave it."""
+    def _read(self, body: bytes, url: str | None) -> tuple[list[Resource[View]], bool]:
+        """The resources of one answer, each under its address on the server that gave it, and whether all of
+        it could be read."""
         try:
             document = documents.read(body, self._server.base_url)
         except InputError as error:
             self._gaps[f"unreadable: {error.code}"] = None
-            return []
+            return [], False
         self._gaps |= dict.fromkeys(f"unreadable: {problem.code}" for problem in document.problems)
         base = self._server.base_url
-        return [
+        read = [
             structs.replace(one, full_url=url or f"{base}/{one.label}") if one.view.id else one
             for one in document.resources
         ]
+        return read, not document.problems
 
     # -- what is known to be all there is --
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client.capabilities import Capabilities
-from fhir_bridge.fhir_client.pages import page_of
+from fhir_bridge.fhir_client.pages import page_of, says_error
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Ways
@@ -27,6 +27,14 @@ TYPES = {
 MOST_MATCHES = 200
 """Of one search: more than this of one patient are no help to a call."""
 
+DECIDING = frozenset({"appointments", "chain", "consents"})
+"""The searches that may bring why nobody is to be called; the others only inform a call."""
+
+MOST_DECIDING = 1_000
+"""Of one of those: who comes three times a week, for years ahead, is to be called all the same."""
+
+_NO_SUCH_SEARCH = frozenset({404, 405, 501})
+
 _ANOTHER_WAY = frozenset({400, 403, 404, 405, 406, 414, 422, 500, 501})
 """Answers after which the next way is tried: servers differ in how they refuse what they do not know. After
 403 there is none: it is the type that we may not see."""
@@ -34,19 +42,28 @@ _ANOTHER_WAY = frozenset({400, 403, 404, 405, 406, 414, 422, 500, 501})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search brought: its pages, and whether that is all there is. `refused`: what the server said,
-    without values, to the ways that were tried before; to all of them where there are no pages."""
+    """What a search brought: its pages, and whether that is known to be all there is. `refused`: what the
+    server said, without values, to the ways that were tried before; to all of them where there are no pages.
+    `lacking`: what is known to be left out of the pages, in words without values. `has_none`: the server says
+    that it has nothing of the kind to be searched for."""
 
     pages: tuple[bytes, ...] = ()
     is_whole: bool = False
     refused: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    has_none: bool = False
+
+    @property
+    def open(self) -> str | None:
+        """Why the question is not answered; None where it is, or was not asked."""
+        return next(iter(self.lacking if self.pages else self.refused[-1:]), None)
 
     @property
     def gaps(self) -> tuple[str, ...]:
         """The same for people: what is missing, or was asked for in another way."""
         if not self.pages:
             return self.refused
-        return tuple(f"{words}; asked in another way" for words in self.refused)
+        return (*(f"{words}; asked in another way" for words in self.refused), *self.lacking)
 
 
 class Searcher:
@@ -67,31 +84,33 @@ class Searcher:
         if not ways:
             return Found()
         if said.lacks(kind, "search-type"):
-            return Found(refused=(f"search of {kind}: not supported",))
+            return Found(refused=(f"search of {kind}: not supported",), has_none=True)
         filled = self._values(now, said) | values
         refused: list[str] = []
+        statuses: set[int | None] = set()
         for at in range(self._taken.get(name, 0), len(ways)):
             way = ways[at]
             try:
-                pages, is_whole = await self._asked(name, (way,) if isinstance(way, str) else way, filled)
+                found = await self._asked(name, (way,) if isinstance(way, str) else way, filled)
             except FhirServerError as error:
                 is_last = at + 1 == len(ways)
                 if error.status not in _ANOTHER_WAY or (error.status == 500 and is_last):
                     raise
                 refused.append(str(error))
+                statuses.add(error.status)
                 if error.status == 403:
                     break
             else:
                 self._taken[name] = at
-                return Found(pages, is_whole, tuple(refused))
-        return Found(refused=tuple(refused))
+                return replace(found, refused=tuple(refused))
+        return Found(refused=tuple(refused), has_none=statuses <= _NO_SUCH_SEARCH)
 
-    async def _asked(
-        self, name: str, queries: tuple[str, ...], values: Mapping[str, str]
-    ) -> tuple[tuple[bytes, ...], bool]:
-        """The pages of every query of one way, and whether they are all there are."""
+    async def _asked(self, name: str, queries: tuple[str, ...], values: Mapping[str, str]) -> Found:
+        """The pages of every query of one way."""
         limit = self._profile.searches.newest if name == "encounters" else MOST_MATCHES
+        limit = MOST_DECIDING if name in DECIDING else limit
         pages: list[bytes] = []
+        lacking: list[str] = []
         is_whole = True
         for query in queries:
             parameters = filled("&".join((query, *self._profile.searches.always)), values)
@@ -101,7 +120,11 @@ class Searcher:
             last = page_of(page)
             # What a server could not do, or left out, it says in an OperationOutcome among the matches.
             is_whole &= last is not None and last.next is None and b'"OperationOutcome"' not in page
-        return tuple(pages), is_whole
+            if last is not None and last.next is not None:
+                lacking.append(f"search of {TYPES[name]}: more than {limit} matches")
+        if any(map(says_error, pages)):
+            lacking.append(f"search of {TYPES[name]}: its answer says that it failed in part")
+        return Found(tuple(pages), is_whole, lacking=tuple(lacking))
 
     def _ways(self, name: str) -> Ways:
         ways: Ways = getattr(self._profile.searches, name)

@@ -48,3 +48,36 @@ def page_of(body: bytes) -> Page | None:
     beside = ("include", "outcome")
     matches = sum(not (entry.search and entry.search.mode in beside) for entry in page.entry)
     return Page(matches, next((link.url for link in page.link if link.relation == "next" and link.url), None))
+
+
+class _Issue(msgspec.Struct):
+    severity: str | None = None
+
+
+class _Outcome(msgspec.Struct, rename="camel"):
+    resource_type: str | None = None
+    issue: list[_Issue] = []
+
+
+class _Told(msgspec.Struct):
+    resource: _Outcome | None = None
+
+
+class _Outcomes(msgspec.Struct):
+    entry: list[_Told] = []
+
+
+_outcomes = msgspec.json.Decoder(_Outcomes).decode
+
+
+def says_error(body: bytes) -> bool:
+    """Whether an OperationOutcome among the matches speaks of an error, or cannot be read. Warnings come with
+    every page of some servers (https://hl7.org/fhir/R4/search.html#errors)."""
+    if b'"OperationOutcome"' not in body:
+        return False
+    try:
+        told = [each.resource for each in _outcomes(body).entry if each.resource is not None]
+    except msgspec.ValidationError:
+        return True
+    outcomes = (each for each in told if each.resource_type == "OperationOutcome")
+    return any(issue.severity in ("error", "fatal") for each in outcomes for issue in each.issue)

@@ -35,7 +35,9 @@ class Inputs:
     `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1); `others` counts the
     resources of types that no view reads; `deleted` are those a history says are gone, and when.
     `whole_histories` are the patients (`Case.patient_identity`) of whom all visits are known to be here,
-    `whole_chains` the triggers (labels) of which all of the chain is; `gaps` what could not be fetched.
+    `whole_chains` the triggers (labels) of which all of the chain is; `gaps` what could not be fetched;
+    `unanswered` the triggers (labels) of which the source did not tell what may speak against a call, with
+    what was asked.
     """
 
     resources: list[Resource[View]] = field(default_factory=list)
@@ -48,6 +50,7 @@ class Inputs:
     whole_histories: frozenset[str] = frozenset()
     whole_chains: frozenset[str] = frozenset()
     gaps: tuple[str, ...] = ()
+    unanswered: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: int = 0
 
     @property

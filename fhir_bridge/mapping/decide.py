@@ -51,6 +51,9 @@ def decide(
     admitted = admit(look, blocked)
     if isinstance(admitted, Verdict):
         return _ended(subject, admitted, "gate", recorder)
+    if case.unanswered:
+        verdict = Verdict("source-incomplete", ((case.trigger, ""),), "; ".join(case.unanswered), wanted=True)
+        return _ended(subject, verdict, "gate", recorder)
     return _call(subject, admitted, look)
 
 

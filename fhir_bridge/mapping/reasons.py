@@ -93,6 +93,9 @@ _GATES = (
            "Complete the name."),
     Reason("address-incomplete", "reject", "section 4", "The patient's address lacks a part.",
            "Complete it, or set incomplete_address = omit to send none."),
+    Reason("source-incomplete", "reject", "section 4",
+           "The source's server did not tell what may speak against the call: `seen` says what was asked.",
+           "Have it grant the scope or mend what it gives, or name it in `searches.do_without` of the site."),
     Reason("not-conformant", "reject", "section 16", "The trigger is not valid FHIR; its source is strict.",
            "Have the sender correct it, or set validation = warn."),
 )  # fmt: skip

@@ -365,6 +365,7 @@ class Searches(Section, frozen=True):
     consents: Ways
     roles: Ways
     changed: Ways
+    do_without: frozenset[Literal["appointments", "consents", "orders"]]
     always: tuple[str, ...]
     newest: Annotated[int, msgspec.Meta(ge=1)]
     days_ahead: Count

@@ -265,3 +265,12 @@ async def test_a_source_without_a_client_is_not_read_again(tmp_path: Path, site:
     bare = load_settings(environ={}, working_folder=tmp_path)
     async with dispatcher_of(bare.settings, site.ledger) as dispatcher:
         assert dispatcher.rereading is None
+
+
+async def test_what_may_speak_against_the_call_and_is_not_told_any_more_stops_it(site: Site) -> None:
+    """Our rights were taken away since: a person has to look, and nobody is called meanwhile."""
+    await site.take_in()
+    site.ehr.faults.append(Fault("GET Appointment\\?", 403, times=None))
+    await site.work()
+    states, reasons, tasks = await site.outcome()
+    assert (states, reasons, tasks) == ({"rejected": 1}, {"source-incomplete": 1}, 0)
