@@ -7,13 +7,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 from sqlalchemy import ColumnElement, Select, String, and_, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.folding import KnownIntent
 from fhir_bridge.ledger.given import GIVEN, as_given, given
 from fhir_bridge.ledger.many import insert_many, new_ids, run
+from fhir_bridge.ledger.sameness import fingerprint, is_another
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import in_state, intents, patients
 
@@ -35,7 +35,7 @@ def identity_of(intent: KnownIntent) -> str:
 
 
 async def take_in(
-    connection: AsyncConnection, changed: Sequence[KnownIntent], now: datetime
+    connection: AsyncConnection, changed: Sequence[KnownIntent], now: datetime, salt: bytes
 ) -> dict[Place, int]:
     """The row of every patient that a changed intent calls, made or brought up to date; their
     ids by place.
@@ -53,7 +53,7 @@ async def take_in(
             row["id"] = ids[(row["source"], row["identity"])] = row_id
         await insert_many(connection, patients, new)
     for place, row in known.items():
-        await _bring_up_to_date(connection, row, wanted[place], now)
+        await _bring_up_to_date(connection, row, wanted[place], now, salt)
     return ids
 
 
@@ -84,48 +84,28 @@ def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]
 
 
 async def _bring_up_to_date(
-    connection: AsyncConnection, row: Any, intent: KnownIntent, now: datetime
+    connection: AsyncConnection, row: Any, intent: KnownIntent, now: datetime, salt: bytes
 ) -> None:
     """The site's own id settles everything; a mended request is tried again where the last one
-    was refused. Somebody else under the identity is for a person to look at: no call in another's name.
+    was refused. Somebody else under the identity is for a person to look at: no call in another's name, also
+    where retention has cleared the request. Of a patient who was imported, the first to be called is the one.
     """
     assert intent.content is not None
     request, api_id = bytes(intent.content.patient), intent.content.api_id
     statement = update(patients).where(patients.c.id == row.id, patients.c.state == row.state)
     if api_id and api_id != row.api_id:
         values: dict[str, Any] = {**_SETTLED_BY_SITE, "api_id": api_id}
-    elif not api_id and is_another(row.request, request):
+    elif not api_id and is_another(row.request, row.person, request, salt):
         values = {"request": request, "state": PatientState.IN_DOUBT, "error": CHANGED}
     elif row.state == PatientState.NEW and request != row.request:
         values = {"request": request}
     elif row.state == PatientState.REFUSED and request != row.request:
         values = {"request": request, "state": PatientState.NEW, "error": None, "answer": None}
+    elif not row.request and not row.person:
+        values = {"person": fingerprint(request, salt)}
     else:
         return
     await connection.execute(statement.values(**values, changed_at=now))
-
-
-class _Person(msgspec.Struct):
-    first_name: str = ""
-    last_name: str = ""
-    date_of_birth: str | None = None
-
-
-def is_another(known: bytes | None, told: bytes) -> bool:
-    """Whether two drafts of a patient cannot be one person's: of last name, first name and birth date two
-    differ. One alone is a marriage, another spelling, or a date put right; what is not known differs in
-    nothing.
-    """
-    if not known or known == told:
-        return False
-    one, other = (msgspec.json.decode(draft, type=_Person) for draft in (known, told))
-    dates = (one.date_of_birth, other.date_of_birth)
-    differ = (
-        one.last_name.casefold() != other.last_name.casefold(),
-        one.first_name.casefold().split()[:1] != other.first_name.casefold().split()[:1],
-        None not in dates and dates[0] != dates[1],
-    )
-    return sum(map(bool, differ)) > 1
 
 
 async def park_behind(connection: AsyncConnection, now: datetime) -> None:

@@ -56,7 +56,7 @@ async def accept(
     await outdated.note(connection, zip(arrivals, accepted, strict=True), intake.now)
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
     changed = _intents_of(known)
-    patient_ids = await crosswalk.take_in(connection, changed, intake.now)
+    patient_ids = await crosswalk.take_in(connection, changed, intake.now, salt)
     await _write_intents(connection, changed, patient_ids, intake.now, salt)
     await _write_triggers(connection, known, changed, intake.now)
     await _write_members(connection, known)
@@ -114,7 +114,7 @@ async def _write_decided(
     salt: bytes,
     trusted: Mapping[tuple[str, str], KnownIntent] | None = None,
 ) -> None:
-    patient_ids = await crosswalk.take_in(connection, decided, now)
+    patient_ids = await crosswalk.take_in(connection, decided, now, salt)
     await _write_intents(connection, decided, patient_ids, now, salt)
     await _write_triggers(connection, Known(moved=dict(trusted or {})), decided, now)
     await crosswalk.park_behind(connection, now)

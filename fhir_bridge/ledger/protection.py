@@ -126,8 +126,11 @@ class Protection:
             async with self._writing() as connection:
                 part, after = await retention.clear_intents(connection, now, keep, after)
             count, unfinished = count + part.intents, unfinished + part.unfinished
-        async with self._writing() as connection:
-            people = await retention.clear_patients(connection, now, keep)
+        people, part_of = 0, retention.ROWS_AT_ONCE
+        while part_of == retention.ROWS_AT_ONCE:
+            async with self._writing() as connection:
+                part_of = await retention.clear_patients(connection, now, keep, self._salt)
+            people += part_of
         async with self._writing() as connection:
             messages = await retention.clear_messages(connection, now, keep)
         if count or people or messages:

@@ -5,12 +5,29 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, literal, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger.many import execute_many
 from fhir_bridge.ledger.records import Cleared
+from fhir_bridge.ledger.sameness import fingerprint
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import Instant, in_state, inbox, intents, patients, triggers
 
@@ -105,19 +122,34 @@ async def _clear_triggers(connection: AsyncConnection, ids: set[int]) -> None:
         await connection.execute(update(triggers).where(triggers.c.intent_id.in_(ids)).values(content=None))
 
 
-async def clear_patients(connection: AsyncConnection, now: datetime, keep: timedelta) -> int:
-    """Clear what patients were created with, when they are created or nobody's intent needs them; gives how
-    many.
+async def clear_patients(connection: AsyncConnection, now: datetime, keep: timedelta, salt: bytes) -> int:
+    """Clear what the next patients were created with, when they are created or nobody's intent needs them;
+    gives how many. Whom a request named can be told from somebody else afterwards, and not read.
     """
     needed = exists().where(intents.c.patient_id == patients.c.id, intents.c.content.is_not(None))
     over = or_(in_state(patients, PatientState.CREATED), ~needed)
-    statement = (
-        update(patients)
+    found = (
+        select(patients.c.id, patients.c.request, patients.c.person)
         .where(or_(patients.c.request.is_not(None), patients.c.answer.is_not(None)))
         .where(patients.c.changed_at <= now - keep, over)
-        .values(request=None, answer=None)
+        .order_by(patients.c.id)
+        .limit(ROWS_AT_ONCE)
+        .with_for_update()
     )
-    return (await connection.execute(statement)).rowcount
+    rows = [
+        {"of_id": row.id, "person": fingerprint(row.request, salt) if row.request else row.person}
+        for row in await connection.execute(found)
+    ]
+    return await execute_many(connection, _clearing(), rows) if rows else 0
+
+
+@cache
+def _clearing() -> Update:
+    return (
+        update(patients)
+        .where(patients.c.id == bindparam("of_id"))
+        .values(request=None, answer=None, person=bindparam("person", type_=String))
+    )
 
 
 async def clear_messages(connection: AsyncConnection, now: datetime, keep: timedelta) -> int:

@@ -38,7 +38,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -217,6 +217,7 @@ patients = Table(
     Column("state", String, nullable=False),
     Column("api_id", String),
     Column("request", Payload),
+    Column("person", String),  # whom the request named, by keyed digests, once it is cleared
     Column("answer", Payload),
     Column("error", String),
     Column("tries", Integer, nullable=False, server_default="0"),

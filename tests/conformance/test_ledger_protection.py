@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from fhir_bridge.errors import LedgerError, UsageError
@@ -415,6 +417,38 @@ async def test_payloads_of_what_is_over_are_cleared_and_states_stay(
     assert (await ledger.status(monday)).states == states
     assert (await ledger.show("Appointment/refused"))["request"] is None
     assert await ledger.clear_payloads(monday + MONTH, MONTH) == Cleared()
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+@pytest.mark.parametrize("imported", [True, False])
+async def test_somebody_else_under_an_identity_is_known_by_what_is_kept(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, imported: bool, cleared: bool
+) -> None:
+    """Nobody is called in another's name, though retention has cleared whom the patient was created as, and
+    though they came by an import of the crosswalk and were called since."""
+    if imported:
+        await ledger.import_patients([CrosswalkEntry("ehr", "Patient/p", known(2), 2)], act(monday))
+    first = arrivals.call("Appointment/1", patient="Patient/p")
+    await ledger.accept([first], now=monday)
+    for one in await claim(ledger, monday):
+        if not imported:
+            (begun,) = await ledger.write([StartPatient(one, monday, monday + MINUTE)])
+            created = Outcome(OutcomeClass.ACCEPTED, 201, id=known(2))
+            await ledger.write([SettlePatient(one, begun.number, created, monday, monday)])
+    await ledger.release("worker")
+    await ledger.cancel(Selection(key="Appointment/1"), act(monday))
+    later = monday + 2 * MONTH
+    if cleared:
+        await ledger.clear_payloads(later, MONTH)
+        assert (await kept(ledger)).get("patients.request") is None
+    same = arrivals.call("Appointment/2", patient="Patient/p", phone="+12125550102")
+    call = arrivals.call("Appointment/3", patient="Patient/p", phone="+12125550103").decision
+    somebody = call.patient.model_copy(update={"first_name": "Otto", "last_name": "Other"})
+    other = replace(first, decision=structs.replace(call, patient=somebody))
+    await ledger.accept([same], now=later)
+    assert await standing(ledger, "Appointment/2") == ("ready", None)
+    await ledger.accept([other], now=later)
+    assert await standing(ledger, "Appointment/3") == ("parked", "patient-changed")
 
 
 async def test_what_was_cleared_is_still_recognised(

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.ledger.crosswalk import is_another
+from fhir_bridge.ledger.sameness import fingerprint, is_another
 
+SALT = b"salt" * 16
 KNOWN = {"first_name": "Juniper Rae", "last_name": "Sample", "date_of_birth": "1980-01-01"}
+
+
+def differs(known: bytes, told: bytes) -> bool:
+    """Whether they are two people's; the same once the known one is cleared."""
+    found = is_another(known, None, told, SALT)
+    assert is_another(None, fingerprint(known, SALT), told, SALT) is found
+    return found
 
 
 def draft(**told: Any) -> bytes:
@@ -31,7 +39,7 @@ def draft(**told: Any) -> bytes:
 )
 def test_one_difference_is_a_correction(told: dict[str, Any]) -> None:
     """A marriage, a date put right, another spelling; what is not known differs in nothing."""
-    assert not is_another(draft(), draft(**told))
+    assert not differs(draft(), draft(**told))
 
 
 @pytest.mark.parametrize(
@@ -45,9 +53,16 @@ def test_one_difference_is_a_correction(told: dict[str, Any]) -> None:
 )
 def test_two_differences_are_another_person(told: dict[str, Any]) -> None:
     """Two of last name, first name and birth date."""
-    assert is_another(draft(), draft(**told))
+    assert differs(draft(), draft(**told))
 
 
-def test_a_draft_that_retention_cleared_tells_nothing() -> None:
-    """Nor one that an import of the crosswalk never had."""
-    assert not is_another(None, draft())
+def test_of_whom_nothing_is_kept_nobody_is_another() -> None:
+    """Such as one whom an import of the crosswalk brought."""
+    assert not is_another(None, None, draft(), SALT)
+
+
+def test_a_fingerprint_shows_nobody() -> None:
+    """It is keyed by the ledger's salt: who has a list of names cannot try them."""
+    found = fingerprint(draft(), SALT)
+    assert not any(part in found for part in ("juniper", "sample", "1980"))
+    assert found != fingerprint(draft(), b"other" * 16)
