@@ -1,19 +1,23 @@
-"""A migration killed with -9 while it reads, decides, loads or sends, and run again."""
+"""A migration killed with -9 while it reads, decides, loads or sends, and run again, on both databases."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from fhir_bridge.cli.main import run
 from fhir_bridge.intake.bulk import partitioning, pieces
+from tests.conftest import SETTINGS, Bridge, EndpointThread, Hospital
 from tests.integration.tangled import Tangle
 
 PEOPLE = 30
@@ -54,116 +58,132 @@ POINTS = {
 """What a migration comes to again and again in each of its stages."""
 
 
-def summary(ledger: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that a ledger says, but for ids and times."""
-    with closing(sqlite3.connect(ledger)) as database:
-        told = {
-            "intents": "SELECT key, source, trigger, reason, identity FROM intents",
-            "states": "SELECT key, state FROM intents",
-            "triggers": "SELECT source, trigger, decision, reason FROM triggers",
-            "members": "SELECT member, members.loss, key FROM members JOIN intents ON intents.id = intent_id",
-            "inbox": "SELECT source, trigger, body FROM inbox",
-        }
-        return {name: sorted(database.execute(query)) for name, query in told.items()}
+Summary = dict[str, list[tuple[Any, ...]]]
+
+TOLD = {
+    "intents": "SELECT key, source, trigger, reason, identity FROM intents",
+    "states": "SELECT key, state FROM intents",
+    "triggers": "SELECT source, trigger, decision, reason FROM triggers",
+    "members": "SELECT member, members.loss, key FROM members JOIN intents ON intents.id = intent_id",
+    "inbox": "SELECT source, trigger, body FROM inbox",
+}
+"""All that a ledger says, but for ids and times."""
 
 
-@pytest.fixture
-def export(bridge: Any, hospital: Any) -> None:
+def summary(ledger: str) -> Summary:
+    """What a ledger says, at a file or a URL."""
+    connect = psycopg.connect if ledger.startswith("postgresql") else sqlite3.connect
+    with closing(connect(ledger)) as database:  # type: ignore[operator]  # either will do
+        return {name: sorted(map(tuple, database.execute(query))) for name, query in TOLD.items()}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tangled export among thirty people of today, each with a number of their own."""
-    Tangle(20, 4, ties=20).write(bridge.folder / "export")
-    people = [hospital.patient(number, id=f"h{number}") for number in range(1, PEOPLE + 1)]
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Tangle(20, 4, ties=20).write(folder / "export")
+    hospital, numbers = Hospital(folder), range(1, PEOPLE + 1)
+    people = [hospital.patient(number, id=f"h{number}") for number in numbers]
     wanted = [
         hospital.appointment(
             number, id=f"h{number}", participant=[{"actor": {"reference": f"Patient/h{number}"}}]
         )
-        for number in range(1, PEOPLE + 1)
+        for number in numbers
     ]
     lines = "".join(json.dumps(one) + "\n" for one in (*wanted, *people))
-    (bridge.folder / "export" / "z.ndjson").write_text(lines)
+    (folder / "export" / "z.ndjson").write_text(lines)
+    return folder / "export"
 
 
-@pytest.fixture
-def site(bridge: Any, export: None, endpoint: Any) -> Any:
-    """An endpoint and the settings for it; gives the endpoint."""
+@pytest.fixture(scope="module")
+def undisturbed(export: Path) -> Summary:
+    """What a ledger says after a run that nobody disturbs: the same decisions by the way of other machines,
+    to another endpoint, and on SQLite."""
+    (export.parent / "bridge.toml").write_text(
+        SETTINGS.format(url="http://127.0.0.1:1", key="k", timeout="1s")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(export.parent)
+        assert run(["migrate", "export", "--out", "all", "--format", "arrivals", "--processes", "1"]) in (
+            0,
+            1,
+        )
+        assert run(["ledger", "load", "all"]) == 0
+    return summary(str(export.parent / "fhir-bridge.db"))
+
+
+@dataclass
+class Site:
+    """A folder with the export and settings, where its ledger is, and the endpoint."""
+
+    bridge: Bridge
+    ledger: str
+    endpoint: EndpointThread
+
+    def killed(self, stage: str, nth: int) -> None:
+        """The migration in a process of its own, which kills itself where it was nth times at a point."""
+        process = self.bridge.process(*ARGUMENTS, program=KILLED.format(nth=nth, point=POINTS[stage]))
+        _, errors = process.communicate(timeout=90)  # its processes hold its standard output too
+        assert process.returncode == -signal.SIGKILL, errors
+
+    def run_again(self) -> None:
+        """In this process, and so without others."""
+        ran = self.bridge(*ARGUMENTS[:5], "1", *ARGUMENTS[6:])
+        assert ran.code in (0, 1), ran.err
+
+    @property
+    def scratch(self) -> list[Path]:
+        """What lies there."""
+        return list((self.bridge.folder / "scratch").glob("*/*"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, bridge: Bridge, export: Path, endpoint: Any) -> Site:
+    """A site on each database."""
+    shutil.copytree(export, bridge.folder / "export")
     bridge.patch.setattr(pieces, "SMALLEST", SMALL)
     bridge.patch.setattr(partitioning, "_SMALL", SMALL)
     running = endpoint()
-    bridge.settings(running.url, 'min_gap = "0s"\nlease = "3s"\n', timeout="2s")
-    return running
+    on_disk = request.param == "sqlite"
+    ledger: str = str(bridge.folder / "l.db") if on_disk else request.getfixturevalue("postgres_database")()
+    more = f'max_in_flight = 4\nmin_gap = "0s"\nlease = "3s"\n[ledger]\nurl = "{ledger}"\n'
+    bridge.settings(running.url, more, timeout="2s")
+    return Site(bridge, ledger, running)
 
 
-def undisturbed(bridge: Any) -> dict[str, list[tuple[Any, ...]]]:
-    """What a ledger says after a run that nobody disturbs, to another endpoint's pause: nothing is sent."""
-    (bridge.folder / "other.toml").write_text(
-        (bridge.folder / "bridge.toml").read_text() + '[ledger]\nurl = "undisturbed.db"\n'
-    )
-    load(bridge, "--config", "other.toml")
-    return summary(bridge.folder / "undisturbed.db")
+def test_killed_before_all_is_kept(site: Site, undisturbed: Summary) -> None:
+    """Proves: killed while it reads, again while it decides, again while it loads, then run to its end, it
+    makes the ledger of an undisturbed run and its tasks; nothing is sent before all is in, nor read twice."""
+    site.killed("reading", 1)
+    read = {path.name: path.stat().st_mtime_ns for path in site.scratch if path.name.startswith("read-")}
+    assert read
+    site.killed("deciding", 3)
+    still = {path.name: path.stat().st_mtime_ns for path in site.scratch if path.name in read}
+    assert still.items() <= read.items()
+    site.killed("loading", 9)
+    assert 0 < len(summary(site.ledger)["intents"]) < len(undisturbed["intents"])
+    assert site.endpoint.stats["tasks"] == 0
+    site.run_again()
+    ours = summary(site.ledger)
+    assert {**ours, "states": None} == {**undisturbed, "states": None}
+    became = [(key, "sent" if state == "ready" else state) for key, state in undisturbed["states"]]
+    assert ours["states"] == became
+    assert site.endpoint.stats["tasks"] == sum(state == "ready" for _, state in undisturbed["states"])
+    assert not site.scratch
 
 
-def load(bridge: Any, *config: str) -> None:
-    """The same decisions by the way of other machines."""
-    ran = bridge(*config, "migrate", "export", "--out", "all.nd", "--format", "arrivals", "--processes", "1")
-    assert ran.code in (0, 1), ran.err
-    assert bridge(*config, "ledger", "load", "all.nd").code == 0
-
-
-def killed(bridge: Any, stage: str, nth: int) -> None:
-    """The migration in a process of its own, which kills itself where it comes to a point the nth time."""
-    process = bridge.process(*ARGUMENTS, program=KILLED.format(nth=nth, point=POINTS[stage]))
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == -signal.SIGKILL, errors
-
-
-def run_again(bridge: Any) -> None:
-    """In this process, and so without others."""
-    ran = bridge(*ARGUMENTS[:5], "1", *ARGUMENTS[6:])
-    assert ran.code in (0, 1), ran.err
-
-
-@pytest.mark.parametrize(("stage", "nth"), [("reading", 1), ("deciding", 3)])
-def test_killed_before_anything_is_kept(bridge: Any, site: Any, stage: str, nth: int) -> None:
-    """Proves: run again it makes of the scratch that was left the ledger of an undisturbed run."""
-    killed(bridge, stage, nth)
-    assert any((bridge.folder / "scratch").glob("*/*"))
-    assert not (bridge.folder / "fhir-bridge.db").exists() or site.stats["tasks"] == 0
-    run_again(bridge)
-    ours, theirs = summary(bridge.folder / "fhir-bridge.db"), undisturbed(bridge)
-    assert {**ours, "states": None} == {**theirs, "states": None}
-    assert ours["states"] == [(key, "sent" if state == "ready" else state) for key, state in theirs["states"]]
-    assert site.stats["tasks"] == sum(state == "ready" for _, state in theirs["states"])
-    assert not any((bridge.folder / "scratch").iterdir())
-
-
-@pytest.mark.parametrize("nth", [3])
-def test_killed_while_it_loads(bridge: Any, site: Any, nth: int) -> None:
-    """Proves: what was in is not taken in twice, what was not comes in; nothing is sent before all is in."""
-    killed(bridge, "loading", nth)
-    assert site.stats["tasks"] == 0
-    run_again(bridge)
-    ours, theirs = summary(bridge.folder / "fhir-bridge.db"), undisturbed(bridge)
-    assert {**ours, "states": None} == {**theirs, "states": None}
-    assert site.stats["tasks"] == sum(state == "ready" for _, state in theirs["states"])
-
-
-def test_killed_while_it_sends(bridge: Any, site: Any) -> None:
+def test_killed_while_it_sends(site: Site, undisturbed: Summary) -> None:
     """Proves: what was on its way is in doubt, all else is sent, and nobody is phoned twice."""
-    killed(bridge, "sending", 7)
+    site.killed("sending", 7)
     time.sleep(3.2)  # its leases
-    run_again(bridge)
-    ours, theirs = summary(bridge.folder / "fhir-bridge.db"), undisturbed(bridge)
-    assert [row[:3] for row in ours["intents"]] == [row[:3] for row in theirs["intents"]]
-    assert ours["triggers"] == theirs["triggers"]
+    site.run_again()
+    ours = summary(site.ledger)
+    assert [row[:3] for row in ours["intents"]] == [row[:3] for row in undisturbed["intents"]]
+    assert ours["triggers"] == undisturbed["triggers"]
     became = dict(ours["states"])
-    calls = [key for key, state in theirs["states"] if state == "ready"]
+    calls = [key for key, state in undisturbed["states"] if state == "ready"]
     assert {became[key] for key in calls} <= {"sent", "in_doubt", "parked"}
     sent = sum(became[key] == "sent" for key in calls)
-    assert 7 <= sent <= site.stats["tasks"] <= len(calls)
-
-
-def test_processes_of_a_killed_migration_end(bridge: Any, site: Any) -> None:
-    """Proves: none waits for a parent that is gone, holding patient data."""
-    program = KILLED.format(nth=2, point=POINTS["deciding"])
-    process: subprocess.Popen[str] = bridge.process(*ARGUMENTS, program=program)
-    process.communicate(timeout=90)  # its processes hold its standard output too
-    assert process.returncode == -signal.SIGKILL
+    assert len(calls) - 4 <= sent <= site.endpoint.stats["tasks"] <= len(calls), "4 are in flight at once"
+    numbers = [task["phone_number"] for task in site.endpoint.tasks if "+12125550" in task["phone_number"]]
+    assert len(numbers) == len(set(numbers)) >= PEOPLE - 8
