@@ -36,6 +36,8 @@ REASON = {
     "not-read-again": "a fault of fhir-bridge kept it from being read again before the call: "
     "report what the log says",
     "mapped-again": "its source said something new before the call; a worker goes on by that",
+    "inbox-behind": "messages of its source are not processed yet, and may call it off: does a worker "
+    "or `serve` run?",
     "source-older": "its source showed an older version before the call, which calls nobody: a copy that "
     "lags behind, or a server that numbers anew; a worker asks on",
     "versions-disagree": "its versionId and lastUpdated say opposite things, and it would call: look "

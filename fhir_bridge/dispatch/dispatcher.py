@@ -20,6 +20,7 @@ from fhir_bridge.dispatch.polling import Poller
 from fhir_bridge.dispatch.rate import RateLimit
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.sender import Sender
+from fhir_bridge.dispatch.unread import Unread
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.claims import Claim
@@ -97,6 +98,7 @@ class Dispatcher:
                 self.poll_every,
                 self.breaker,
                 self.rereading,
+                Unread(self.ledger, self.rereading.readers if self.rereading else ()),
             )
             await _Run(self, sender, stop, until).work()
         writes.raise_failure()

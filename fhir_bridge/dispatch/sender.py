@@ -20,6 +20,7 @@ from fhir_bridge.dispatch.endpoint import Endpoint
 from fhir_bridge.dispatch.rate import RateLimit
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.retry import next_try
+from fhir_bridge.dispatch.unread import Unread
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after
 from fhir_bridge.ledger.port import Dispatches
@@ -64,6 +65,7 @@ class Sender:
     poll_every: timedelta
     breaker: Breaker = BREAKER
     rereading: Rereading | None = None
+    unread: Unread | None = None
     gate: Gate = field(default_factory=Gate)
     _closing: asyncio.Future[Written] | None = None
     # Bound once: structlog's lazy logger would be put together anew for every task.
@@ -97,6 +99,9 @@ class Sender:
     async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
         """Asked before a turn is waited for and after it: a pause or the evening may have come meanwhile."""
         if await self._held_back(claimed, phone_number):
+            return False
+        if self.unread and (behind := await self.unread.look(claimed, self.clock())):
+            await self.writes.put(behind)
             return False
         if self.rereading and (moved := await self.rereading.look(claimed, self.clock())):
             await self.writes.put(moved)

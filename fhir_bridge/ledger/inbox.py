@@ -232,6 +232,15 @@ async def lag(connection: AsyncConnection, source: str | None = None) -> InboxLa
     return InboxLag(count, (await connection.execute(failed)).scalar_one(), oldest, left)
 
 
+async def is_unread(connection: AsyncConnection, source: str, before: datetime) -> bool:
+    """Whether a message of the source that came before waits to be processed for the first time. One that is
+    tried again, since its source's server does not answer, holds nothing up."""
+    waits = select(literal(1)).where(
+        _RECEIVED, inbox.c.source == source, inbox.c.error.is_(None), inbox.c.received_at <= before
+    )
+    return (await connection.execute(waits.limit(1))).first() is not None
+
+
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When the next message may be processed, taken up or not; None when none waits."""
     found: datetime | None = (

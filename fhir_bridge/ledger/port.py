@@ -70,6 +70,10 @@ class Dispatches(Protocol):
         """When the next ready intent is due."""
         ...
 
+    async def is_unread(self, source: str, before: datetime) -> bool:
+        """Whether a message of the source that came before waits to be processed for the first time."""
+        ...
+
     async def gate(self) -> Gate:
         """What holds requests back."""
         ...

@@ -77,6 +77,11 @@ class Receiving:
         async with self._reading() as connection:
             return await inbox.lag(connection, source)
 
+    async def is_unread(self: Transactions, source: str, before: datetime) -> bool:
+        """Whether a message of the source that came before waits to be processed for the first time."""
+        async with self._reading() as connection:
+            return await inbox.is_unread(connection, source, before)
+
     async def next_message_due(self: Transactions) -> datetime | None:
         """When the next message may be processed; None when none waits."""
         async with self._reading() as connection:

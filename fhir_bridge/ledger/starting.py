@@ -206,10 +206,17 @@ def _note(dialect: str, call: _Call) -> Insert:
 
 @lru_cache
 def _begun(dialect: str, call: _Call) -> Select[Any]:
-    """Those of the given rows that are begun by now, and ours; each with its attempt's number."""
+    """Those of the given rows that are begun by now, and ours, and whose attempt is not written down yet;
+    each with its attempt's number. A patient whom another of our intents has created has it written down.
+    """
     of, row = given(dialect, id=BigInteger, tries=BigInteger), call.table.c
+    noted = exists().where(attempts.c[call.of] == row.id, attempts.c.number == row.tries)
     return select(gathered(dialect, row.id, row.tries)).where(
-        row.id == of["id"], row.tries == of["tries"] + 1, row.state == call.begun, row.lease_token == _TOKEN
+        row.id == of["id"],
+        row.tries == of["tries"] + 1,
+        row.state == call.begun,
+        row.lease_token == _TOKEN,
+        ~noted,
     )
 
 

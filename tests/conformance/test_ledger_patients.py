@@ -60,6 +60,23 @@ async def test_patients_are_created_again_by_source_or_reason(
     assert await stuck.verify_audit() is None
 
 
+async def test_a_patient_who_is_being_created_is_begun_by_no_second_call(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Both were claimed while the patient was new, one after the other: the second is given back, and what is
+    begun with it is begun."""
+    calls = [
+        arrivals.call(f"Appointment/{n}", patient="Patient/p", phone=f"+1212555000{n}") for n in range(2)
+    ]
+    await ledger.accept([*calls, arrivals.call("Appointment/other", phone="+12125550009")], now=monday)
+    claimed = [each for _ in range(3) for each in await ledger.claim(Claim("w", monday, monday + MINUTE, 1))]
+    starts = {each.trigger: StartPatient(each, monday, monday + MINUTE) for each in claimed}
+    (first,) = await ledger.write([starts["Appointment/0"]])
+    (alone,) = await ledger.write([starts["Appointment/1"]])
+    second, other = await ledger.write([starts["Appointment/1"], starts["Appointment/other"]])
+    assert (first.done, alone.done, second.done, other.done) == (True, False, False, True)
+
+
 async def test_a_filter_is_asked_for(stuck: SqlLedger) -> None:
     """Nothing at all is no filter, and neither are intents' keys and states."""
     for selection in (Selection(), Selection(key="x"), Selection(source="ehr", state=State.PARKED)):

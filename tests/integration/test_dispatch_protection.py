@@ -15,6 +15,7 @@ from fhir_bridge.dispatch.dispatcher import Dispatcher
 from fhir_bridge.dispatch.housekeeping import Housekeeper, keeping_house
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.errors import FhirServerError
+from fhir_bridge.ledger.messages import MessageState, Received, Settled, Take
 from fhir_bridge.ledger.records import Act, Arrival, Heard
 from fhir_bridge.settings import calling_hours
 
@@ -142,6 +143,45 @@ async def test_a_fault_over_one_call_holds_up_no_other(delivery: Any, arrivals: 
         await running.drain(1)
         assert await running.states() == {"ready": 1, "sent": 1}
         assert await running.reasons() == {"not-read-again": 1}
+
+
+async def test_nobody_is_called_while_messages_of_their_source_lie_unread(
+    delivery: Any, arrivals: Any, clock: Clock
+) -> None:
+    """One of them may call it off. What came just now is being processed, what is tried again may take a
+    day."""
+    other = type(arrivals)("other")
+    async with delivery(clock=clock) as running:
+        ledger, rules = running.ledger, running.dispatcher.rules
+        rules.sources["other"] = rules.sources["ehr"]  # type: ignore[index]
+        received = [
+            Received("ehr", b"{}", clock() - timedelta(seconds=10)),
+            Received("other", b"{}", clock()),
+        ]
+        await ledger.receive(received)
+        calls = [arrivals.call("Appointment/a"), other.call("Appointment/b", phone=phone(2))]
+        await ledger.accept(calls, now=clock())
+        await running.drain(1)
+        assert await running.states() == {"ready": 1, "sent": 1}
+        assert await running.reasons() == {"inbox-behind": 1}
+        now = clock()
+        messages = await ledger.take_messages(Take("me", now, now + timedelta(minutes=1), 9, 1 << 20))
+        assert await ledger.is_unread("ehr", now - timedelta(seconds=5))
+        waits = Settled(messages[0].id, MessageState.RECEIVED, "source-unreachable", now)
+        await ledger.settle_messages("me", [waits], now)
+        assert not await ledger.is_unread("ehr", now - timedelta(seconds=5))
+
+
+async def test_a_source_that_is_read_again_need_not_be_waited_for(
+    delivery: Any, arrivals: Any, clock: Clock
+) -> None:
+    """It says itself whether anybody is wanted."""
+    async with delivery(clock=clock) as running:
+        running.dispatcher.rereading = Rereading(running.ledger, {"ehr": Hospital({"Appointment/a": None})})
+        await running.ledger.receive([Received("ehr", b"{}", clock() - timedelta(seconds=10))])
+        await running.ledger.accept([arrivals.call("Appointment/a")], now=clock())
+        await running.drain(1)
+        assert await running.states() == {"sent": 1}
 
 
 async def test_a_source_that_does_not_answer_is_waited_for(
