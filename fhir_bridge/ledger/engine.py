@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -25,6 +25,11 @@ WRITES = {"ledger_writes": True}
 
 READS = {"postgresql_readonly": True}
 """The same of one that must not: the database refuses it a lock as well."""
+
+
+def alone(dialect: Dialect) -> dict[str, Any]:
+    """The same of one that runs one statement, which the database commits when it is done with it."""
+    return {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {"ledger_alone": True}
 
 
 def ledger_url(location: str | Path) -> URL:
@@ -74,7 +79,9 @@ def open_engine(url: URL) -> AsyncEngine:
     """An engine whose writing transactions begin IMMEDIATE on SQLite, so that no read-then-write is lost."""
     if url.get_backend_name() != "sqlite":
         postgres.require_driver()
-        return create_async_engine(url, pool_pre_ping=True, **postgres.arguments(url))
+        found = create_async_engine(url, **postgres.arguments(url))
+        postgres.ping_after_rest(found.sync_engine)
+        return found
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
     _prepared(engine.sync_engine)
     return engine
@@ -85,7 +92,8 @@ def direct_engine(engine: AsyncEngine) -> Engine | None:
     memory.
     """
     if engine.dialect.name == "postgresql":
-        beside = create_engine(engine.url, pool_pre_ping=True, **postgres.arguments(engine.url))
+        beside = create_engine(engine.url, **postgres.arguments(engine.url))
+        postgres.ping_after_rest(beside)
     elif engine.url.database in (None, "", ":memory:"):
         return None
     else:
@@ -154,6 +162,9 @@ def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    """BEGIN IMMEDIATE where the transaction may write: a deferred one reads first and then cannot upgrade."""
-    writes = connection.get_execution_options().get("ledger_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """BEGIN IMMEDIATE where the transaction may write: a deferred one reads first and then cannot upgrade.
+    One statement alone is begun and committed by the database itself.
+    """
+    options = connection.get_execution_options()
+    if not options.get("ledger_alone", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("ledger_writes", False) else "BEGIN")

@@ -41,6 +41,11 @@ _RECEIVED = in_state(inbox, MessageState.RECEIVED)
 _IS_MESSAGE = inbox.c.method.is_not(None)
 
 
+def asks_nothing(batch: Sequence[Received]) -> bool:
+    """Whether no delivery of a batch may be known already: then `store` is one statement."""
+    return all(message.delivery_id is None for message in batch)
+
+
 async def store(connection: AsyncConnection, batch: Sequence[Received], salt: bytes) -> list[bool]:
     """Keep every message; one answer each, False where it is a delivery that is kept already."""
     digests = [_digest(message.body, salt) for message in batch]
@@ -70,7 +75,7 @@ def _row(message: Received, digest: bytes) -> dict[str, Any]:
         "body": message.body,
         "received_at": message.received_at,
         "due_at": message.received_at,
-        "state": MessageState.RECEIVED,
+        "state": MessageState.RECEIVED.value,
         "method": message.method,
         "path": message.path,
         "deleted": message.deleted,
@@ -82,9 +87,9 @@ async def _deliveries(
     connection: AsyncConnection, batch: Sequence[Received]
 ) -> set[tuple[str, str | None, bytes]]:
     """Which of these deliveries are known, by source, delivery id and digest."""
-    named = [message for message in batch if message.delivery_id is not None]
-    if not named:
+    if asks_nothing(batch):
         return set()
+    named = [message for message in batch if message.delivery_id is not None]
     since = min(message.received_at for message in named) - SAME_DELIVERY
     statement = select(inbox.c.source, inbox.c.delivery_id, inbox.c.digest).where(
         inbox.c.source.in_({message.source for message in named}),

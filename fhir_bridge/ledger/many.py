@@ -7,10 +7,9 @@ without a value is not named at all: sqlite3 takes seven times as long over a No
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -37,6 +37,7 @@ from fhir_bridge.ledger.upserts import upsert_on
 
 Row = Mapping[str, Any]
 _Process = Callable[[Any], Any]
+_POSTGRES: Dialect = cast(Any, PGDialect)()
 
 
 async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -48,12 +49,18 @@ async def insert_at_once(connection: AsyncConnection, table: Table, rows: Sequen
     """Insert rows that all name the same columns, in one statement and in their order; a few hundred at most.
 
     SQLite gives the interpreter's lock away for every row of `executemany`; beside a busy event loop each row
-    would wait for its turn to get it back.
+    would wait for its turn to get it back. PostgreSQL is sent one list for each column, in binary: the words
+    of the statement are the same for any number of rows, so it is prepared once.
     """
-    if rows:
-        compiled = _compiled_for(connection, _insert(table), tuple(rows[0]))
-        parameters = compiled.flat(rows, cipher_of(connection.dialect))
-        await connection.exec_driver_sql(compiled.text_of(len(rows)), parameters)
+    if not rows:
+        return
+    compiled = _compiled_for(connection, _insert(table), tuple(rows[0]))
+    cipher = cipher_of(connection.dialect)
+    if connection.dialect.name == "postgresql":
+        lists = tuple(list(column) for column in compiled.columns(rows, cipher))
+        await connection.exec_driver_sql(compiled.text_of_lists, lists)
+    else:
+        await connection.exec_driver_sql(compiled.text_of(len(rows)), compiled.flat(rows, cipher))
 
 
 async def upsert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -121,6 +128,7 @@ class _Compiled:
         order = compiled.positiontup if compiled.positional else list(compiled.params)
         assert order is not None and not compiled.post_compile_params | compiled.literal_execute_params
         self._order, self._constants, self._positional = order, constants, compiled.positional
+        self._types = [compiled.binds[name].type for name in order]
         self._payloads = [at for at, name in enumerate(order) if _is(compiled, name, Payload)]
         self._process: list[tuple[int, _Process]] = []
         for at, name in enumerate(order):
@@ -129,24 +137,33 @@ class _Compiled:
 
     def text_of(self, rows: int) -> str:
         """The text for so many rows at once: of an INSERT of plain values."""
-        head, _, values = self.text.partition(" VALUES ")
-        # PostgreSQL's has casts around its named parameters, and they stay.
-        row = re.sub(r"%\(\w+\)s", "%s", values)
+        head, _, row = self.text.partition(" VALUES ")
         return f"{head} VALUES {', '.join([row] * rows)}"
 
+    @cached_property
+    def text_of_lists(self) -> str:
+        """PostgreSQL's text for any number of rows, each column given as one list."""
+        head, _, _ = self.text.partition(" VALUES ")
+        lists = [f"%b::{each.compile(_POSTGRES)}[]" for each in self._types]
+        return f"{head} SELECT * FROM unnest({', '.join(lists)})"
+
     def flat(self, rows: Sequence[Row], cipher: Cipher) -> tuple[Any, ...]:
-        """All values of all rows, in their order."""
-        each = self.parameters(rows, cipher)
-        if self._positional:
-            return tuple(value for row in each for value in row)
-        return tuple(row[name] for row in each for name in self._order)
+        """All values of all rows, in their order, for a driver that knows parameters by their place."""
+        return tuple(value for row in self.parameters(rows, cipher) for value in row)
 
     def parameters(self, rows: Sequence[Row], cipher: Cipher) -> list[Any]:
         """What the driver takes for each row: a tuple, or a mapping where it knows parameters by name."""
-        if self._constants:
-            rows = [{**row, **self._constants} for row in rows]
         if not self._order:
             return [()] * len(rows)
+        values = zip(*self.columns(rows, cipher), strict=True)
+        if self._positional:
+            return list(values)
+        return [dict(zip(self._order, row, strict=True)) for row in values]
+
+    def columns(self, rows: Sequence[Row], cipher: Cipher) -> list[Iterable[Any]]:
+        """The values of each parameter in turn, of one row after the other."""
+        if self._constants:
+            rows = [{**row, **self._constants} for row in rows]
         pick = itemgetter(*self._order) if len(self._order) > 1 else lambda row: (row[self._order[0]],)
         columns: list[Any] = list(zip(*map(pick, rows), strict=True))
         for at, process in self._process:
@@ -154,10 +171,7 @@ class _Compiled:
         if cipher is not PLAIN:
             for at in self._payloads:
                 columns[at] = [None if value is None else cipher.encrypt(value) for value in columns[at]]
-        values = zip(*columns, strict=True)
-        if self._positional:
-            return list(values)
-        return [dict(zip(self._order, row, strict=True)) for row in values]
+        return columns
 
 
 def _is(compiled: SQLCompiler, name: str, kind: type[Any]) -> bool:

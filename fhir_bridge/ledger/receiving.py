@@ -28,7 +28,7 @@ class Transactions(Protocol):
 
     def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
-    async def _in_inbox(self, body: Body[Answer]) -> Answer: ...
+    async def _in_inbox(self, body: Body[Answer], *, is_one_statement: bool = False) -> Answer: ...
 
     async def _in_line(self, body: Body[Answer]) -> Answer: ...
 
@@ -44,7 +44,10 @@ class Receiving:
     async def receive(self: Transactions, batch: Sequence[Received]) -> list[bool]:
         """Keep messages; one answer each, False where it is a delivery that is kept already. Their senders
         may be answered when this returns."""
-        return await self._in_inbox(lambda connection: inbox.store(connection, batch, self._salt))
+        return await self._in_inbox(
+            lambda connection: inbox.store(connection, batch, self._salt),
+            is_one_statement=inbox.asks_nothing(batch),
+        )
 
     @done_again
     async def take_messages(self: Transactions, asked: Take) -> list[Message]:

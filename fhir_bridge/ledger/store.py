@@ -35,6 +35,7 @@ from fhir_bridge.ledger.encryption import use
 from fhir_bridge.ledger.engine import (
     READS,
     WRITES,
+    alone,
     demand_privacy,
     direct_engine,
     ledger_url,
@@ -86,6 +87,7 @@ class SqlLedger(Receiving, Protection, Watching):
         self._given_audit_key = audit_key
         # SQLite has one writer: waiting here costs nothing, waiting in its busy handler blocks a thread.
         self._writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._alone = alone(engine.dialect)
         beside = direct_engine(engine)
         self._direct = DirectTransactions(beside, _told_errors) if beside is not None else None
         # A thread of its own, for who looks need not wait until something is committed.
@@ -130,11 +132,11 @@ class SqlLedger(Receiving, Protection, Watching):
         """
         return await self._in_thread(self._direct, body)
 
-    async def _in_inbox(self, body: Body[Answer]) -> Answer:
+    async def _in_inbox(self, body: Body[Answer], *, is_one_statement: bool = False) -> Answer:
         """The same for messages: neither they nor attempts wait for one another where there are more writers
-        than one.
+        than one. One statement is a transaction by itself, which nobody need begin and commit.
         """
-        return await self._in_thread(self._inbox, body)
+        return await self._in_thread(self._inbox, body, self._alone if is_one_statement else WRITES)
 
     async def _in_line(self, body: Body[Answer]) -> Answer:
         """The same for what may have to wait for another process, on PostgreSQL: then nothing waits behind
@@ -145,14 +147,16 @@ class SqlLedger(Receiving, Protection, Watching):
         async with self._writing() as connection:
             return await body(connection)
 
-    async def _in_thread(self, thread: DirectTransactions | None, body: Body[Answer]) -> Answer:
+    async def _in_thread(
+        self, thread: DirectTransactions | None, body: Body[Answer], options: dict[str, Any] = WRITES
+    ) -> Answer:
         if thread is None:
             async with self._writing() as connection:
                 return await body(connection)
         if self._writer is None:
-            return await thread.run(body, WRITES)
+            return await thread.run(body, options)
         async with self._writer:
-            return await thread.run(body, WRITES)
+            return await thread.run(body, options)
 
     # -- intake --
 

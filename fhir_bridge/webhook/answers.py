@@ -39,12 +39,15 @@ def outcome(severity: str, issue: str, diagnostics: str) -> bytes:
     return msgspec.json.encode({"resourceType": "OperationOutcome", "issue": [found]})
 
 
-_TAKEN = outcome("information", "informational", "kept; it is processed afterwards")
+# Made once: a Response keeps nothing of the request that it answers.
+_TAKEN = Response(
+    outcome("information", "informational", "kept; it is processed afterwards"), media_type=FHIR_JSON
+)
 
 
 def taken() -> Response:
     """200: what came is committed."""
-    return Response(_TAKEN, 200, media_type=FHIR_JSON)
+    return _TAKEN
 
 
 def refused(error: RefusedError) -> Response:

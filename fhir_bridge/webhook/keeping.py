@@ -70,7 +70,6 @@ class InboxWriter:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         self._unanswered.append((loop.time() + ANSWER_WITHIN, future))
-        future.add_done_callback(_seen)
         self._waiting.append((message, future))
         self._something.set()
         return future
@@ -91,8 +90,7 @@ class InboxWriter:
                 self._unanswered[0][1].done() or self._unanswered[0][0] <= loop.time()
             ):
                 _, future = self._unanswered.popleft()
-                if not future.done():
-                    future.set_exception(TimeoutError())
+                _fail(future, TimeoutError())
 
     def _next_batch(self) -> list[tuple[Received, asyncio.Future[bool]]]:
         size = count = 0
@@ -109,8 +107,7 @@ class InboxWriter:
             answers = await self._inbox.receive([message for message, _ in batch])
         except Exception as failure:
             for _, future in batch:
-                if not future.done():
-                    future.set_exception(failure)
+                _fail(future, failure)
             return
         for (_, future), is_new in zip(batch, answers, strict=True):
             if not future.done():
@@ -118,7 +115,7 @@ class InboxWriter:
         self._kept(sum(answers))
 
 
-def _seen(future: asyncio.Future[bool]) -> None:
-    """A sender that went away does not ask how it ended."""
-    if not future.cancelled():
-        future.exception()
+def _fail(future: asyncio.Future[bool], failure: Exception) -> None:
+    if not future.done():
+        future.set_exception(failure)
+        future.exception()  # a sender that went away does not ask how it ended: asyncio need not complain

@@ -50,6 +50,30 @@ async def test_a_message_is_kept_as_it_came(ledger: SqlLedger, monday: datetime)
     assert (kept.state, kept.error, kept.tries) == (MessageState.RECEIVED, None, 0)
 
 
+@pytest.mark.parametrize("delivery", [None, "d1"])
+async def test_a_batch_keeps_its_order_and_is_kept_whole_or_not_at_all(
+    ledger: SqlLedger, monday: datetime, delivery: str | None
+) -> None:
+    """Whether it is one statement, or asks first which deliveries are known."""
+    batch = [
+        message(
+            monday,
+            b"%d" % number,
+            path=f"Appointment/a{number}" if number % 2 else None,
+            delivery_id=delivery,
+        )
+        for number in range(70)
+    ]
+    assert await ledger.receive(batch) == [True] * 70
+    nobodys: Any = message(monday, b"70", source=None, delivery_id=delivery)  # type: ignore[arg-type]
+    with pytest.raises(LedgerError):
+        await ledger.receive([message(monday, b"71", delivery_id=delivery), nobodys])
+    kept = await all_of(ledger)
+    assert bodies(kept) == [each.body for each in batch]
+    assert [each.path for each in kept] == [each.path for each in batch]
+    assert await ledger.receive([message(monday, b"71")]) == [True]
+
+
 async def test_the_same_delivery_is_kept_once(ledger: SqlLedger, monday: datetime) -> None:
     """Same id and same body, within one batch or a later one; another body, another source, no id: each is
     kept."""

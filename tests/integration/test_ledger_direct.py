@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.messages import Received
 from fhir_bridge.ledger.records import Written
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.ledger.tables import destination, pauses
@@ -74,6 +77,21 @@ async def test_both_kinds_of_transaction_at_once_lose_no_update(tmp_path: Path, 
         both = [work for _ in range(100) for work in (ledger._at_once(one_more), through_the_loop(ledger))]
         await asyncio.gather(*both)
         assert (await ledger.gate()).failures == 200
+
+
+async def test_a_connection_that_was_cut_while_it_rested_is_replaced(
+    postgres_database: Callable[[], str], monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was started anew costs no message, in the ledger's threads nor in the event loop."""
+    location = postgres_database()
+    monkeypatch.setattr("fhir_bridge.ledger.postgres._PINGED_AFTER", 0.0)
+    async with await open_ledger(location, now=monday, **DESTINATION) as ledger:
+        for number in range(2):
+            assert await ledger.receive([Received("ehr", b"{}", monday)]) == [True]
+            assert (await ledger.inbox_lag()).received == number + 1
+            with psycopg.connect(location, autocommit=True) as other:
+                others = "datname = current_database() AND pid <> pg_backend_pid()"
+                other.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
 
 
 async def test_a_commit_holds_only_so_many_writes_and_keeps_their_order() -> None:
