@@ -206,6 +206,9 @@ async def _measured() -> dict[str, list[Load]]:
 def rows() -> Iterator[Row]:
     """Of each database, by the round with the median ratio: rate, 99th percentile and processor time over the
     echo's."""
+    from fhir_bridge.cli.serve import let_threads_in
+
+    let_threads_in()
     found = _run(_measured())
     for name in ("sqlite", "postgresql"):
         pairs = list(zip(found[name], found["echo"], strict=True))

@@ -62,6 +62,7 @@ def serve(
     if not no_worker:
         loaded.settings.endpoint()
     _allow_connections()
+    let_threads_in()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(loaded, Listening(host, port, tls_cert, tls_key), insecure, not no_worker))
 
@@ -128,6 +129,12 @@ def _allow_connections() -> None:
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def let_threads_in() -> None:
+    """Ask the event loop for the interpreter after half a millisecond, not five: the ledger's thread has to
+    have it back after each call into the database, and senders wait for what it commits."""
+    sys.setswitchinterval(0.0005)
 
 
 def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
