@@ -132,7 +132,8 @@ def require_newest(connection: Connection) -> None:
 
 def unreachable(url: URL, error: OperationalError) -> LedgerError:
     """What to say of a database that does not answer or lets nobody in; never a password."""
-    said = str(error.orig).strip().splitlines()[-1:]
+    # Of several addresses the last that was tried; the driver's own advice stands indented below it.
+    said = [line for line in str(error.orig).strip().splitlines() if not line[:1].isspace()][-1:]
     return LedgerError(
         f"the ledger's database {url.database} at {url.host or 'the local socket'} cannot be reached: "
         + "".join(said),

@@ -108,6 +108,7 @@ def test_a_database_out_of_reach_is_named_without_its_password(bridge: Any, unus
         ran = bridge(*arguments)
         assert ran.code == 6
         assert "127.0.0.1" in ran.err
+        assert "Connection refused" in ran.err
         assert "hush" not in ran.err
 
 
