@@ -26,10 +26,17 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
     LedgerError where it cannot be opened.
     """
     settings = chosen.settings
-    api = settings.api
-    audit_key = settings.ledger.audit_key
+    api, audit_key = settings.api, settings.ledger.audit_key
+    location = ledger_url_of(chosen)
+    if not (api.url and api.project_id) and not _has_ledger(chosen):
+        # Nor is an empty one left behind by somebody who only looked.
+        raise SettingsError(
+            f"there is no ledger yet: {settings.ledger_url().partition(':///')[2]}",
+            code="no-ledger",
+            hint="is this the folder of your bridge.toml? One is made once api.url and api.project_id are set",
+        )
     async with ledger_at(
-        ledger_url_of(chosen),
+        location,
         api.url,
         api.project_id,
         breaker_of(settings),

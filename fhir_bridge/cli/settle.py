@@ -89,7 +89,7 @@ def retry(
         return _retry_messages(config_file, intent, selection, message, because)
     chosen = _chosen(intent, selection)
     count = on_ledger(config_file, lambda ledger: ledger.retry(chosen, act(because)))
-    return _told(count, "to be sent again")
+    return _told(count, "decided anew")
 
 
 def _retry_messages(

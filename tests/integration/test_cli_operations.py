@@ -155,7 +155,7 @@ def test_show_of_what_is_not_there_is_usage(bridge: Any, refused: Any) -> None:
 def test_retry_sends_what_was_refused_once_more(bridge: Any, hospital: Any, refused: Any) -> None:
     """One by its trigger, with the reason kept; a worker sends it."""
     ran = bridge("retry", "Appointment/a1", *BECAUSE)
-    assert (ran.code, ran.out) == (0, "1 intent to be sent again\n")
+    assert (ran.code, ran.out) == (0, "1 intent decided anew\n")
     assert states(bridge) == {"sent": 1, "ready": 1, "rejected": 1}
     assert bridge("worker", "--drain").code == 1
     assert states(bridge) == {"sent": 2, "rejected": 1}
@@ -164,9 +164,9 @@ def test_retry_sends_what_was_refused_once_more(bridge: Any, hospital: Any, refu
 
 def test_retry_by_filter(bridge: Any, refused: Any) -> None:
     """All that fit; none is exit code 1 and says that nothing changed."""
-    assert bridge("retry", "--state", "refused", *BECAUSE).out == "1 intent to be sent again\n"
+    assert bridge("retry", "--state", "refused", *BECAUSE).out == "1 intent decided anew\n"
     ran = bridge("retry", "--state", "parked", *BECAUSE)
-    assert (ran.code, ran.out) == (1, "0 intents to be sent again\n")
+    assert (ran.code, ran.out) == (1, "0 intents decided anew\n")
     assert "nothing changed" in ran.err
 
 

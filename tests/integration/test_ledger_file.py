@@ -161,3 +161,12 @@ def test_another_kind_of_database_is_refused(location: str) -> None:
     with pytest.raises(SettingsError) as refused:
         ledger_url(location)
     assert location not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", [["status"], ["worklist"], ["sources"], ["show", "x"], ["replay"]])
+def test_who_looks_where_there_is_no_ledger_makes_none(bridge: Any, command: list[str]) -> None:
+    """Exit code 3 and where it was looked for: an empty one would stand in the way of `migrate`."""
+    ran = bridge(*command)
+    assert ran.code == 3
+    assert "fhir-bridge.db" in ran.err
+    assert not list(bridge.folder.iterdir())
