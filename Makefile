@@ -1,6 +1,6 @@
 # Everyday commands. Each sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster chaos lint format bench scaling docs wheel clean
+.PHONY: help demo test test-cluster test-server chaos lint format bench scaling docs wheel clean
 
 # Where it is set, every process that is started compiles every module anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,6 +30,12 @@ chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; w
 test-cluster: $(VENV)-cluster/.ready ## the same decisions on Apache Spark, its processes killed meanwhile (PySpark is 450 MB)
 	@$(VENV)-cluster/bin/pytest --timeout 900 -W ignore::pytest.PytestUnraisableExceptionWarning tests/cluster $(ARGS)
 
+test-server: $(VENV)/.ready ## against a FHIR server that we did not write, Medplum's router (with npm; 116 MB)
+	@command -v npm >/dev/null || { echo "this needs Node.js 20 or newer with npm, and there is none"; exit 1; }
+	@test tests/server/node_modules -nt tests/server/package-lock.json || \
+		{ npm ci --prefix tests/server --no-audit --no-fund --loglevel=error && touch tests/server/node_modules; }
+	@$(RUN)/pytest tests/server $(ARGS)
+
 lint: $(VENV)/.ready ## style, formatting and types
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
@@ -52,7 +58,7 @@ wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here, the virtual environment too
-	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz benchmarks/out
+	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz benchmarks/out tests/server/node_modules
 
 $(VENV)/.ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup $(VENV)
