@@ -33,7 +33,7 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
         raise SettingsError(
             f"there is no ledger yet: {settings.ledger_url().partition(':///')[2]}",
             code="no-ledger",
-            hint="is this the folder of your bridge.toml? One is made once api.url and api.project_id are set",
+            hint="is this the folder of your bridge.toml? With api.url and api.project_id one is made",
         )
     async with ledger_at(
         location,
