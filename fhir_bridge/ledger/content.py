@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from fhir_bridge.ledger.packing import packed, unpacked
 from fhir_bridge.ledger.precedence import Standing, Version
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import DELETED, Call, Decision, Lineage, Note, Reject, Skip
@@ -68,7 +69,7 @@ def content_of(decision: Decision) -> Content:
 
 def read_content(stored: bytes) -> Content:
     """The content out of the ledger."""
-    return _content.decode(stored)
+    return _content.decode(unpacked(stored))
 
 
 def standing_of(arrival: Arrival, salt: bytes) -> Standing:
@@ -78,8 +79,8 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
     kind = "call" if isinstance(decision, Call) else "reject" if isinstance(decision, Reject) else "skip"
     reason: str | None = getattr(decision, "reason", None)
     content = content_of(decision)
-    stored = _encoder.encode(content)
-    seen = hashlib.blake2b(stored, key=salt[:64], digest_size=16)
+    told = _encoder.encode(content)
+    seen = hashlib.blake2b(told, key=salt[:64], digest_size=16)
     seen.update(f"{kind} {reason} {subject.intent}".encode())
     return Standing(
         trigger=subject.trigger,
@@ -88,7 +89,7 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
         decision=kind,
         reason=reason,
         fingerprint=seen.hexdigest(),
-        content=stored,
+        content=packed(told),
         read=content,
         said_at=arrival.said_at,
         deleted=reason == "entered-in-error" and content.detail == DELETED,

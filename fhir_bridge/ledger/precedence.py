@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fhir_bridge.ledger.packing import unpacked
+
 if TYPE_CHECKING:
     from fhir_bridge.ledger.content import Content
 
@@ -196,7 +198,9 @@ def is_withdrawn(order: Standing) -> bool:
     if order.decision != "skip" or order.reason != "not-active":
         return order.decision == "skip" and order.reason in ("entered-in-error", "do-not-perform")
     # The detail of `not-active` is the status; where retention has cleared it, nobody is called.
-    return not order.content or msgspec.json.decode(order.content, type=_Detail).detail in WITHDRAWN
+    if not order.content:
+        return True
+    return msgspec.json.decode(unpacked(order.content), type=_Detail).detail in WITHDRAWN
 
 
 def _rank(standing: Standing) -> tuple[bool, bool, bool, int, float, str]:

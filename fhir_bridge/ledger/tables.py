@@ -38,7 +38,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -80,6 +80,7 @@ HOMES = {
     "httptools": {"task_api"},
     "httpx": {"cli", "fhir_client", "sandbox", "task_api"},
     "joserfc": {"fhir_client"},
+    "lz4": {"ledger"},
     "obstore": {"intake"},
     "psycopg": {"ledger"},
     "pyarrow": {"cluster", "migration"},
