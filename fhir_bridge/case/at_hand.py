@@ -12,6 +12,7 @@ from fhir_bridge.case.links import Link
 from fhir_bridge.case.parties import Parties
 from fhir_bridge.case.patient import Patients
 from fhir_bridge.case.resolution import Resolver
+from fhir_bridge.case.same_person import SamePerson
 from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
@@ -41,6 +42,7 @@ class AtHand:
         self.wanted = wanted
         self.resolver = Resolver(self.index, wanted)
         self.patients = Patients(self.resolver)
+        self.same_person = SamePerson(self.resolver)
         self.chains = Chains(self.resolver, self.patients)
         self.parties: Parties = Parties(self.resolver, shared.parties if shared else None, wanted)
 

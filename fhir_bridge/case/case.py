@@ -120,6 +120,17 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self._subject.notes if self._subject else ()
 
     @property
+    def copies_of_patient(self) -> tuple[Resource[Patient], ...]:
+        """Other records at hand that are the patient's by their id, or share an identifier with one that is
+        contained or has no id."""
+        return tuple(self.at_hand.same_person.copies(self.patient)) if self.patient else ()
+
+    @property
+    def linked_with_patient(self) -> tuple[Resource[Patient], ...]:
+        """Other records at hand that are linked with the patient's as of the same person."""
+        return self.at_hand.same_person.linked(self.patient) if self.patient else ()
+
+    @property
     def related_persons(self) -> tuple[Resource[RelatedPerson], ...]:
         """The RelatedPersons at hand of this patient."""
         return self.at_hand.of_patient(RelatedPerson, self.patient_identity)

@@ -137,7 +137,7 @@ class Chains:
     def _is_strangers(self, label: str, identity: str | None) -> bool:
         for node in self._nodes.get(label, ()):
             patient = self._patients.of(node)
-            if patient is not None and identity is not None and patient.identity != identity:
+            if patient is not None and identity is not None and identity not in self._patients.names_in(node):
                 return True
         return False
 

@@ -14,6 +14,7 @@ from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import reading
 from fhir_bridge.fhir.references import base_of
 from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.strict import says_the_same
 from fhir_bridge.fhir.views import View
 
 V = TypeVar("V", bound=View)
@@ -136,7 +137,8 @@ class Index:
         return own if self._shared is None else own + self._shared.identified(system, value)
 
     def contained(self, root: Resource[View]) -> Mapping[str, Resource[View]]:
-        """The resources contained in one, by id; what cannot be read among them is left out."""
+        """The resources contained in one, by id. What cannot be read among them is left out, and what shares
+        an id with other contents."""
         if not root.view.contained:
             return {}
         if id(root) not in self._contained:
@@ -225,11 +227,15 @@ def _normal(url: str) -> str:
 
 def _contained(root: Resource[View]) -> dict[str, Resource[View]]:
     found: dict[str, Resource[View]] = {}
+    unclear: set[str] = set()
     for raw in root.view.contained:
         try:
             resource = reading.read(bytes(raw), root.origin, container=root)
         except InputError:
             continue
         if resource.view.id:
-            found.setdefault(resource.view.id.removeprefix("#"), resource)
-    return found
+            id_ = resource.view.id.removeprefix("#")
+            first = found.setdefault(id_, resource)
+            if not says_the_same(first.view, resource.view):
+                unclear.add(id_)
+    return {id_: one for id_, one in found.items() if id_ not in unclear}

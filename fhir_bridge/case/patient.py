@@ -13,6 +13,7 @@ from fhir_bridge.case.links import Link
 from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Identifier, Reference
+from fhir_bridge.fhir.misspelt import folded
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
 
@@ -22,6 +23,10 @@ MERGE_FOLLOWED = "patient-merge-followed"
 SEVERAL = "patients-several"
 
 _UNASKED: Any = object()
+
+_NO_REPLACEMENT = frozenset({"replaces", "refer", "seealso"})
+"""The types of a link by which the record is still in use (FHIR's LinkType). By any other, and by one that
+nobody can read, it may have been merged."""
 
 _ELEMENTS = ("subject", "patient", "beneficiary")
 """Where resources other than Appointments name their patient, DSTU2 to R5."""
@@ -81,14 +86,16 @@ class Patients:
 
     def _names_for(self, resource: Resource[View]) -> Iterator[str]:
         """Under whom a resource is found. A Consent also by Type/id, whatever server it names: that somebody
-        is wrongly kept from being called can be mended."""
+        is wrongly kept from being called can be mended. An Appointment too where nobody knows the source's
+        own base, as chains are joined."""
         patient = self.of(resource)
         if patient is None:
             return
         yield patient.identity
-        if patient.patient is None and isinstance(resource.view, Consent):
+        if patient.patient is None and isinstance(resource.view, Consent | Appointment):
             target = references.parse(patient.link.reference.reference)
-            if target is not None and target.label:
+            is_meant = isinstance(resource.view, Consent) or (target and self._resolver.may_be_own(target))
+            if target is not None and target.label and is_meant:
                 yield target.label
 
     def survivor(self, patient: Resource[Patient]) -> Resource[Patient] | None:
@@ -145,7 +152,7 @@ class Patients:
         if survivor is not None and survivor is not patient:
             names.setdefault(id(survivor), []).append(self._own_identity(patient))
         for number, link in enumerate(patient.view.link):
-            if (link.type or "").strip().lower() == "replaces" and link.other is not None:
+            if folded(link.type or "") == "replaces" and link.other is not None:
                 path = f"Patient.link[{number}].other"
                 other = self._link(patient, path, link.other)
                 if self._may_be(other):
@@ -164,7 +171,7 @@ class Patients:
         if link.resource is None:
             return CasePatient(link, None, False, self._identity(link, None), notes)
         patient = cast("Resource[Patient]", link.resource)
-        if not patient.view.link:
+        if not patient.view.link and id(patient) not in self._replacing:
             return CasePatient(link, patient, False, self._identity(link, patient), notes)
         patient, whole = self._merged(patient)
         if patient is not link.resource:
@@ -232,8 +239,9 @@ class Patients:
         """The record that took the place of this one, step by step, and whether every step could be
         followed."""
         seen = {id(patient)}
-        while patient.view.link:
+        while patient.view.link or id(patient) in self._replacing:
             following = {id(link.resource): link.resource for link in self._replaced_by(patient)}
+            following |= {id(other): other for other in self._replacing.get(id(patient), ())}
             if not following:
                 return patient, True
             found = next(iter(following.values()))
@@ -245,9 +253,23 @@ class Patients:
 
     def _replaced_by(self, patient: Resource[Patient]) -> Iterator[Link[Patient]]:
         for number, link in enumerate(patient.view.link):
-            if (link.type or "").strip().lower() in {"replaced-by", "replace"}:  # DSTU2: `replace`
+            if folded(link.type or "") not in _NO_REPLACEMENT:
                 path = f"Patient.link[{number}].other"
                 yield self._resolver.follow(patient, path, link.other or Reference(), Patient)
+
+    @cached_property
+    def _replacing(self) -> dict[int, list[Resource[Patient]]]:
+        """The records that say of another that they took its place."""
+        found: dict[int, list[Resource[Patient]]] = {}
+        with self._resolver.quietly():
+            for patient in self._resolver.index.of(Patient):
+                for number, link in enumerate(patient.view.link):
+                    if folded(link.type or "") == "replaces" and link.other is not None:
+                        path = f"Patient.link[{number}].other"
+                        other = self._resolver.follow(patient, path, link.other, Patient).resource
+                        if other is not None and other is not patient:
+                            found.setdefault(id(other), []).append(patient)
+        return found
 
     def _identity(self, link: Link[View], patient: Resource[View] | None) -> str:
         """Who this is, the same in every message: the record's Type/id, else a patient's identifier, else

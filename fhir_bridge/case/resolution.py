@@ -141,7 +141,7 @@ class Resolver:
             return tuple(one for one in found if own and (base(one) in (None, target.base) or bases))
         if len(found) > 1:
             home = base(holder.container or holder)
-            return tuple(one for one in found if base(one) == home) or found
+            return tuple(one for one in found if home is not None and base(one) == home) or found
         return found
 
     def _of_version(

@@ -57,10 +57,19 @@ def parse(text: str | None) -> Target | None:
         return Target(
             type=type_named(search["type"]), system=unquote(search["system"]), value=unquote(search["value"])
         )
-    literal = _LITERAL.fullmatch(text)
+    literal = _LITERAL.fullmatch(text) or _LITERAL.fullmatch(_mended(text))
     if literal is not None:
         return _literal(literal)
     return Target(id=text) if re.fullmatch(r"[A-Za-z0-9\-._]{1,64}", text) else None
+
+
+def _mended(text: str) -> str:
+    """The text without what goes wrong where paths are put together: slashes the wrong way, twice or at the
+    end, `./` in front, a query or fragment behind, characters by their numbers."""
+    scheme, colon, path = text.rpartition("://")
+    path = re.split(r"[?#]", unquote(path).replace("\\", "/"))[0]
+    path = re.sub(r"/{2,}", "/", path).removeprefix("./").rstrip("/ ")
+    return f"{scheme}{colon}{path}"
 
 
 def _literal(match: re.Match[str]) -> Target:

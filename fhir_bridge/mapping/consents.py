@@ -21,9 +21,20 @@ OPT_OUT_URI = "/opt-out"
 """How STU3's policies end that deny: http://hl7.org/fhir/ConsentPolicy/opt-out"""
 
 
+_NOT_IN_FORCE = frozenset(
+    {"draft", "proposed", "rejected", "inactive", "entered-in-error", "not-done", "unknown"}
+)
+"""FHIR's other statuses, STU3 to R5 (http://hl7.org/fhir/consent-state-codes)."""
+
+
 def in_force(view: Consent, now: datetime, zone: tzinfo) -> bool:
     """Whether the Consent is active and `now` (aware) lies in its period; `zone` is the source's."""
     return code(view.status) == "active" and all(current(each, now, zone) for each in _periods(view))
+
+
+def may_be_in_force(view: Consent, now: datetime, zone: tzinfo) -> bool:
+    """Whether nothing says that it is not: a status that is missing, or none of FHIR's, may mean active."""
+    return code(view.status) not in _NOT_IN_FORCE and all(current(one, now, zone) for one in _periods(view))
 
 
 def denial(view: Consent) -> str | None:

@@ -11,12 +11,12 @@ import msgspec
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
-from fhir_bridge.mapping.consents import denial, in_force
+from fhir_bridge.mapping.consents import denial, in_force, may_be_in_force
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
-from fhir_bridge.mapping.record_gates import RECORD_GATES
+from fhir_bridge.mapping.record_gates import RECORD_GATES, deceased
 from fhir_bridge.mapping.scope import Scope
 from fhir_bridge.mapping.site_gates import site_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -69,6 +69,8 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look.profile, patient, case.trigger):
             return verdict
+    if verdict := _other_record(look):
+        return verdict
     callee = callee_of(case, patient, look.profile, look.now)
     scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
     person = _Person(look, patient, callee, blocked, scope)
@@ -81,6 +83,16 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
     return _address_incomplete(look, patient) or Admitted(patient, person.callee, named, scope)
+
+
+def _other_record(look: Look) -> Verdict | None:
+    """What another record at hand of the same person says: a copy, whatever a record may say; one that is
+    linked, whether the person died."""
+    for record in look.case.copies_of_patient:
+        for gate in RECORD_GATES:
+            if verdict := gate(look.profile, record):
+                return verdict
+    return next(filter(None, (deceased(look.profile, one) for one in look.case.linked_with_patient)), None)
 
 
 def _unknown(look: Look) -> Verdict:
@@ -130,12 +142,12 @@ def _names(look: Look, patient: Resource[Patient]) -> Iterator[str]:
 def _consent(person: _Person) -> Verdict | None:
     look, patient = person.look, person.patient
     zone = look.profile.source.zone
-    active = [consent for consent in look.case.consents if in_force(consent.view, look.now, zone)]
-    for consent in active:
-        if path := denial(consent.view):
+    for consent in look.case.consents:
+        if may_be_in_force(consent.view, look.now, zone) and (path := denial(consent.view)):
             return Verdict("consent-denied", ((consent, path),))
     rules = look.profile.gates
-    if rules.consent != "opt-in" or active or marked(patient.view.extension, rules.consent_marks):
+    is_there = any(in_force(consent.view, look.now, zone) for consent in look.case.consents)
+    if rules.consent != "opt-in" or is_there or marked(patient.view.extension, rules.consent_marks):
         return None
     return Verdict("consent-missing", ((patient, ""),), layer=_layer(look, "consent"))
 

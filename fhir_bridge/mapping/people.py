@@ -16,7 +16,7 @@ from fhir_bridge.mapping.addresses import address_country, ordered_addresses
 from fhir_bridge.mapping.concepts import concept_words, mapped_words
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.names import full_name
-from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.periods import surely_current
 from fhir_bridge.mapping.phones import Phone, numbers, read_phone
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
@@ -136,13 +136,13 @@ def _guardians(case: Case, patient: Resource[Patient], profile: Profile, now: da
     for related in case.related_persons:
         view = related.view
         concepts = _relationships(view)
-        if view.active is False or not current(view.period, now, zone):
+        if view.active is False or not surely_current(view.period, now, zone):
             continue
         if _is_guardian(concepts, view.extension, profile):
             yield _Person(related, "", view.telecom, view.name, view.address, concepts)
     for i, contact in enumerate(patient.view.contact):
         concepts = contact.relationship
-        if current(contact.period, now, zone) and _is_guardian(concepts, contact.extension, profile):
+        if surely_current(contact.period, now, zone) and _is_guardian(concepts, contact.extension, profile):
             yield _Person(patient, f"contact[{i}].", contact.telecom, *_contact_parts(contact), concepts)
 
 

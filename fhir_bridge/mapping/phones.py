@@ -12,7 +12,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
 
 from fhir_bridge.fhir.datatypes import ContactPoint
-from fhir_bridge.mapping.periods import current
+from fhir_bridge.mapping.periods import surely_current
 from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import code, said
 
@@ -76,7 +76,7 @@ def _numbers(
         if code(point.system) in rules.systems
         and (code(point.use) or "") in rules.uses
         and said(point.value) is not None
-        and current(point.period, now, profile.source.zone)
+        and surely_current(point.period, now, profile.source.zone)
     ]
     if len(kept) > 1:
         kept.sort(key=lambda pair: _order(pair[1], profile))

@@ -20,7 +20,8 @@ _NO_DEATH = frozenset({None, "null", "none", "undefined", "n/a"})
 """What stands for no date of death. A mask, or a date that is unknown, is one of somebody who died."""
 
 
-def _deceased(profile: Profile, patient: Resource[Patient], *others: Resource[View]) -> Verdict | None:
+def deceased(profile: Profile, patient: Resource[Patient], *others: Resource[View]) -> Verdict | None:
+    """Whether the record says that the patient has died."""
     if patient.view.deceased_boolean:
         return Verdict("patient-deceased", ((patient, "deceasedBoolean"),))
     if code(patient.view.deceased_date_time) not in _NO_DEATH:
@@ -51,7 +52,7 @@ def _restricted(profile: Profile, patient: Resource[Patient], *others: Resource[
     return None
 
 
-RECORD_GATES: tuple[RecordGate, ...] = (_deceased, _inactive, _test, _restricted)
+RECORD_GATES: tuple[RecordGate, ...] = (deceased, _inactive, _test, _restricted)
 
 
 def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | None:
@@ -61,10 +62,12 @@ def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | 
     lists = {"security": meta.security, "tag": meta.tag if tags else ()}
     for name, codings in lists.items():
         for index, coding in enumerate(codings):
-            if any((code(each.code) or "").upper() in codes for each in _codings(coding)):
+            if _said(coding) in codes:
                 return f"meta.{name}[{index}]"
     return None
 
 
-def _codings(label: Coding) -> tuple[Coding, ...]:
-    return (label,)
+def _said(label: Coding) -> str:
+    """The code of a label, also where its system stands before it (`system|code`); without one its words."""
+    written = code(label.code) or code(label.display) or ""
+    return written.rpartition("|")[2].upper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 _TEMPLATE = re.compile(r"\$\{|\{\{|\}\}|^<[^<>]*>$")
@@ -34,7 +35,7 @@ def code(written: str | None) -> str | None:
     """
     if not written or _TEMPLATE.search(written):
         return None
-    return written.strip().lower() or None
+    return unicodedata.normalize("NFKC", written).strip().lower() or None
 
 
 def _is_mask(words: str) -> bool:

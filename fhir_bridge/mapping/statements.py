@@ -15,7 +15,7 @@ from msgspec import structs
 from fhir_bridge.case.people import PersonRecord
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Consent, Patient
-from fhir_bridge.mapping.consents import denial, in_force
+from fhir_bridge.mapping.consents import denial, may_be_in_force
 from fhir_bridge.mapping.losses import loss_class
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.record_gates import RECORD_GATES
@@ -70,7 +70,7 @@ def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:
         return patient_stop(resource, profile)
     if isinstance(resource.view, Consent):
         consent = resource.view
-        denies = in_force(consent, now, profile.source.zone) and denial(consent) is not None
+        denies = may_be_in_force(consent, now, profile.source.zone) and denial(consent) is not None
         return "consent-denied" if denies else None
     return _death(resource, profile)
 
