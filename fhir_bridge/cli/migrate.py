@@ -333,7 +333,8 @@ def _exit_code(report: Report) -> int:
 
 @contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM ends a migration as Ctrl-C does: at once, with its processes, exit code 130."""
+    """SIGTERM ends a migration as Ctrl-C does: at once, with its processes, exit code 130. What to do next is
+    said."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -341,5 +342,8 @@ def _terminated_is_interrupted() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo("stopped before anything was sent; the same command begins again, or goes on", err=True)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -34,7 +34,8 @@ def confirmed(data: dict[str, Any]) -> bool:
     if not sys.stdin.isatty():
         return True
     calls = screen.counted(data["calls"], "call")
-    return click.confirm(f"Keep all decisions in the ledger and make {calls}?", err=True)
+    errors = f" ({screen.counted(data['errors'], 'error')}: see above)" if data["errors"] else ""
+    return click.confirm(f"Keep all decisions in the ledger and make {calls}{errors}?", err=True)
 
 
 async def send(
@@ -65,7 +66,10 @@ async def send(
         click.echo(json_text({**data, **told}))
     else:
         print_status(status, Console(highlight=False))
-    return INTERRUPTED if stopped else advice.exit_code(status)
+    if stopped:
+        click.echo("what waits goes on with the same command, or with `fhir-bridge worker`", err=True)
+        return INTERRUPTED
+    return advice.exit_code(status)
 
 
 async def _dispatch(ledger: Ledger, dispatcher: Dispatcher) -> bool:

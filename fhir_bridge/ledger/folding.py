@@ -153,7 +153,7 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
         else:
             intent = _intent_for(known, arrival, current)
     if intent is None:
-        if standing.decision == "skip" and not intake.keep_skips:
+        if standing.decision == "skip" and not (intake.keep_skips or arrival.is_lasting):
             return Accepted(key_of(arrival), None, standing.reason, Change.NOT_KEPT)
         intent = _open(known, arrival)
     is_new = intent.state is None

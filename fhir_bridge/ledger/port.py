@@ -41,7 +41,8 @@ class Intakes(Protocol):
         """Take decisions in, in one transaction; doing it again changes nothing. Raises TakenOverError where
         the messages they come of are `held` no more.
 
-        New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row.
+        New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row,
+        unless it is lasting.
         What is `heard` of persons stops all their calls, and lets them go on when it is taken back.
         """
         ...

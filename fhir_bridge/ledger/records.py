@@ -22,6 +22,7 @@ class Arrival:
 
     `said_at` is when its source said so (aware UTC; None: now). Where `is_late`, newer messages of the source
     may have been taken in since, and only what they say counts where no version tells which is newer.
+    `is_lasting`: a Skip to be kept although nothing is known of it and Skips are not kept otherwise.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Arrival:
     delivery_id: str | None = None
     said_at: datetime | None = None
     is_late: bool = False
+    is_lasting: bool = False
 
     @property
     def calls(self) -> bool:

@@ -37,6 +37,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     body: bytes | None = None
     delivery_id: str | None = None
     statement: Statement | None = None
+    is_lasting: bool = False
 
 
 class _Opened(_Line):
@@ -72,6 +73,7 @@ def encode(record: Arrival | Heard) -> bytes:
             record.resource_type,
             record.body,
             record.delivery_id,
+            is_lasting=record.is_lasting,
         )
     )
 
@@ -92,7 +94,14 @@ def decode(line: bytes) -> Arrival | Heard:
         decision: Decision = _decoders[read.kind].decode(read.decision)
     except (KeyError, msgspec.MsgspecError, ValidationError):
         raise InputError("not a decision record", code="not-a-record") from None
-    return Arrival(read.source, decision, read.resource_type or "", read.body, read.delivery_id)
+    return Arrival(
+        read.source,
+        decision,
+        read.resource_type or "",
+        read.body,
+        read.delivery_id,
+        is_lasting=read.is_lasting,
+    )
 
 
 def encode_all(records: Iterable[Arrival | Heard]) -> bytes:

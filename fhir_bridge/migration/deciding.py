@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case
@@ -14,10 +17,13 @@ from fhir_bridge.intake.bulk.partitions import Contents, Partitions, Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.records import Arrival, Heard
-from fhir_bridge.mapping.decision import Decision
+from fhir_bridge.mapping.decision import Call, Decision, Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.statements import statements
 from fhir_bridge.mapping_run import MappingRun, named, resolution_rules
+
+_BY_ITS_STATE = frozenset(("already-booked", "entered-in-error", "not-active", "order-withdrawn"))
+"""Why nobody is called about a trigger that has come so far, as somebody would have been before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,18 @@ class Decider:
         if self.run.lineage:
             return one.decision
         return replace(self.run, lineage=True).decide_on(one.case, self.blocked)
+
+    def is_lasting(self, one: Decided) -> bool:
+        """Whether this Skip alone keeps an earlier version of its trigger from being called, should one come
+        later, as by an older export or a message that was held up."""
+        if not isinstance(one.decision, Skip) or one.decision.reason not in _BY_ITS_STATE:
+            return False
+        trigger: Resource[Any] = one.case.trigger
+        status = "active" if one.case.is_order else "proposed"
+        view = msgspec.structs.replace(trigger.view, status=status)
+        earlier = msgspec.structs.replace(trigger, view=view)
+        case = msgspec.structs.replace(one.case, trigger=earlier)
+        return isinstance(replace(self.run, lineage=False).decide_on(case, self.blocked), Call)
 
     def heard(self, at_hand: AtHand) -> list[Heard]:
         """What the records of the partition say of whole persons."""

@@ -151,7 +151,10 @@ class Migration:
     def gone(self) -> list[Arrival]:
         """What a history says is gone, as the ledger takes it in."""
         source = self.run.profile.source.name
-        return [Arrival(source, skip, skip.subject.trigger.partition("/")[0]) for skip in self.report.gone]
+        return [
+            Arrival(source, skip, skip.subject.trigger.partition("/")[0], is_lasting=True)
+            for skip in self.report.gone
+        ]
 
 
 def _reason(text: str, hint: str | None) -> str:

@@ -118,7 +118,7 @@ class Work:
     def _write(self, partition: int, decided: list[Decided], heard: list[Heard]) -> None:
         path = results.path_of(self.folder, partition)
         if self.asked.form == "arrivals":
-            results.write_plain(path, records_of(decided, heard, self.decider.source))
+            results.write_plain(path, records_of(decided, heard, self.decider))
             return
         project = self.decider.run.project_id
         line: Callable[[Decision], bytes | None] = {
@@ -138,10 +138,10 @@ def _placed(
             yield one.place, text
 
 
-def records_of(decided: list[Decided], heard: list[Heard], source: str) -> Iterator[bytes]:
+def records_of(decided: list[Decided], heard: list[Heard], decider: Decider) -> Iterator[bytes]:
     """Decision records of one partition as lines: what is said of persons first, then their decisions,
     person by person, so that a chain is not torn where a batch ends."""
     records: list[Heard | Arrival] = list(heard)
     ordered = sorted(decided, key=lambda one: (one.decision.subject.patient or "", one.place))
-    records += [one.arrival(source) for one in ordered]
+    records += [replace(one.arrival(decider.source), is_lasting=decider.is_lasting(one)) for one in ordered]
     return (codec.encode(record) for record in records)
