@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fhir_bridge.checkup.step import Mark, Step
-from fhir_bridge.fhir_client.addresses import is_loopback
 from fhir_bridge.fhir_client.route import Route
 from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.network import is_loopback
 
 PATIENCE = 15.0
 """Seconds for one question of a name server."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.logs import set_up_logs
+from fhir_bridge.network import is_loopback
 from fhir_bridge.settings import Loaded, Settings
 from fhir_bridge.webhook.server import Listening
 
@@ -54,7 +54,7 @@ def serve(
     """
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key go together")
-    if insecure and not _is_loopback(host):
+    if insecure and not is_loopback(host):
         raise click.UsageError("--insecure is only for this machine: leave --host out, or set credentials")
     set_up_logs()
     loaded = loaded_settings(config_file)
@@ -102,7 +102,7 @@ def banner(settings: Settings, url: str, at: Listening, *, works: bool) -> list[
             )
     if not works:
         lines.append("  --no-worker: nothing is processed or sent until `fhir-bridge worker` runs")
-    if at.certificate is None and not _is_loopback(at.host):
+    if at.certificate is None and not is_loopback(at.host):
         lines.append("  plain http: let nobody in but a proxy that speaks https, or give --tls-cert")
     elif at.certificate is None:
         lines.append(
@@ -110,13 +110,6 @@ def banner(settings: Settings, url: str, at: Listening, *, works: bool) -> list[
         )
     lines.append(f"  watch {url}/healthz, /readyz and /metrics")
     return lines
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _allow_connections() -> None:

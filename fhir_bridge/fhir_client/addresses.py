@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 import httpx
 
-from fhir_bridge.errors import FhirServerError, SettingsError
+from fhir_bridge.errors import FhirServerError
+from fhir_bridge.network import address
 
 _STEP = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 
 
 def base_address(base_url: str) -> httpx.URL:
     """A server's base without a final slash. Raises SettingsError unless https, or http on loopback."""
-    try:
-        url = httpx.URL(base_url.rstrip("/"))
-    except (httpx.InvalidURL, TypeError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise SettingsError("base_url must be an address such as https://ehr.example/fhir", code="base-url")
-    if not is_safe(url):
-        raise SettingsError(
-            "base_url must begin with https://: patient data would travel in the clear",
-            code="base-url-insecure",
-            hint="http:// is accepted only for a server on this machine",
-        )
-    return url
-
-
-def is_safe(url: httpx.URL) -> bool:
-    """Whether what travels there is encrypted, or does not leave this machine."""
-    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine by name or address, without asking a name server."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return address(base_url, "base_url", "https://ehr.example/fhir")
 
 
 def same_host(one: httpx.URL, other: httpx.URL) -> bool:

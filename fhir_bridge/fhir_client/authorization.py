@@ -9,6 +9,7 @@ import httpx
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.network import bearer
 
 
 class Credentials(NamedTuple):
@@ -72,10 +73,7 @@ class Fixed:
 
 def static_bearer(token: SecretStr) -> Fixed:
     """`Bearer …`. Raises SettingsError for a token no header can carry, without showing it."""
-    text = token.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise SettingsError("client.bearer must be one word of printable ASCII characters", code="bearer")
-    return Fixed(SecretStr(f"Bearer {text}"), "a token that stays the same")
+    return Fixed(SecretStr(bearer(token, "client.bearer")), "a token that stays the same")
 
 
 def basic(user: str, password: SecretStr) -> Fixed:

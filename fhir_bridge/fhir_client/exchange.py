@@ -14,10 +14,11 @@ from random import Random
 import httpx
 
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.fhir_client.addresses import is_loopback, is_safe, same_host
+from fhir_bridge.fhir_client.addresses import same_host
 from fhir_bridge.fhir_client.answers import failure
 from fhir_bridge.fhir_client.authorization import Authorization
 from fhir_bridge.fhir_client.politeness import RETRIED, Limits, Turns, backoff, retry_after
+from fhir_bridge.network import is_loopback, is_safe
 
 MOST_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ import httpx
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
-from fhir_bridge.fhir_client.addresses import is_loopback
 from fhir_bridge.fhir_client.politeness import Limits
+from fhir_bridge.network import proxy_for, tls_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ def client_for(url: httpx.URL, route: Route, limits: Limits) -> httpx.AsyncClien
     """The HTTP client to one server. Raises SettingsError where proxy, authorities or certificate cannot be
     used, without showing a password."""
     return httpx.AsyncClient(
-        verify=tls_context(route),
-        proxy=proxy_for(url, route.proxy),
+        verify=_trust(route),
+        proxy=proxy_for(url, route.proxy.get_secret_value() if route.proxy else None),
         timeout=httpx.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
         limits=httpx.Limits(
             max_connections=limits.max_in_flight + 2, max_keepalive_connections=limits.max_in_flight
@@ -43,18 +42,9 @@ def client_for(url: httpx.URL, route: Route, limits: Limits) -> httpx.AsyncClien
     )
 
 
-def tls_context(route: Route) -> ssl.SSLContext:
-    """TLS with the bundle's authorities, else certifi's, and our own certificate where there is one."""
-    try:
-        context = (
-            httpx.create_ssl_context(trust_env=False)
-            if route.ca_bundle is None
-            else ssl.create_default_context(cafile=str(route.ca_bundle))
-        )
-    except (OSError, ssl.SSLError):
-        raise SettingsError(
-            f"network.ca_bundle cannot be read: {route.ca_bundle}", code="ca-bundle"
-        ) from None
+def _trust(route: Route) -> ssl.SSLContext:
+    """TLS with the authorities to trust, and our own certificate where there is one."""
+    context = tls_context(route.ca_bundle)
     if route.certificate is not None:
         try:
             context.load_cert_chain(route.certificate, route.key)
@@ -66,14 +56,3 @@ def tls_context(route: Route) -> ssl.SSLContext:
                 hint="both are PEM files, the key without a pass phrase and belonging to the certificate",
             ) from None
     return context
-
-
-def proxy_for(url: httpx.URL, proxy: SecretStr | None) -> httpx.Proxy | None:
-    """The proxy towards `url`; none towards loopback."""
-    if proxy is None or is_loopback(url.host):
-        return None
-    with contextlib.suppress(ValueError, httpx.InvalidURL):
-        found = httpx.Proxy(proxy.get_secret_value())
-        if found.url.scheme in ("http", "https") and found.url.host:
-            return found
-    raise SettingsError("network.proxy must be an address such as http://proxy.example:3128", code="proxy")

@@ -15,10 +15,10 @@ import msgspec
 from pydantic import SecretStr
 
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.fhir_client.addresses import is_safe
 from fhir_bridge.fhir_client.answers import failure
 from fhir_bridge.fhir_client.authorization import Credentials
 from fhir_bridge.fhir_client.keys import SigningKey
+from fhir_bridge.network import is_safe
 
 WELL_KNOWN = ".well-known/smart-configuration"
 ASSERTION_LIFE = 240

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, ValidationError
 
+from fhir_bridge.network import address, bearer, proxy_for, tls_context
 from fhir_bridge.task_api.connections import Connections
-from fhir_bridge.task_api.endpoint import bearer, endpoint_url, proxy_for, tls_context
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass, outcome_of_answer, outcome_of_failure
 from fhir_bridge.task_api.patients import CreatePatientRequest
 from fhir_bridge.task_api.records import Patient, Task
@@ -69,7 +69,7 @@ class TaskApiClient:
         safe_statuses: Collection[int] = (),
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        url = endpoint_url(base_url)
+        url = address(base_url, "api.url", "https://api.example")
         self._timeout = timeout
         self._idempotency_header = idempotency_header
         self._safe_statuses = frozenset(safe_statuses)
@@ -82,7 +82,7 @@ class TaskApiClient:
             (b"Accept", b"application/json"),
             # Without compression an answer cannot be larger than what was read of it.
             (b"Accept-Encoding", b"identity"),
-            (b"Authorization", bearer(api_key).encode("ascii")),
+            (b"Authorization", bearer(api_key, "api.key").encode("ascii")),
             (b"User-Agent", b"fhir-bridge"),
         ]
         # Without httpx's client above it there are no redirects, cookies or proxies from the environment, and

@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.network import tls_context
 from fhir_bridge.task_api.client import MAX_ANSWER, TaskApiClient
 from fhir_bridge.task_api.connections import Connections
-from fhir_bridge.task_api.endpoint import tls_context
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 from fhir_bridge.task_api.tasks import ScheduleAppointmentRequest, TaskDraft
 from fhir_bridge.task_api.transport import EXTENSION, Progress, Stage

@@ -78,7 +78,7 @@ HOMES = {
     "cryptography": {"ledger"},
     "fhirpathpy": {"profiles"},
     "httptools": {"task_api"},
-    "httpx": {"cli", "fhir_client", "sandbox", "task_api"},
+    "httpx": {"cli", "fhir_client", "network", "sandbox", "task_api"},
     "joserfc": {"fhir_client"},
     "lz4": {"ledger"},
     "obstore": {"intake"},

@@ -4,8 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.network import address, proxy_for
 from fhir_bridge.task_api.client import TaskApiClient
-from fhir_bridge.task_api.endpoint import endpoint_url, proxy_for
 
 KEY = SecretStr("key-that-never-shows")
 
@@ -59,8 +59,8 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_proxy_is_used_towards_the_endpoint_but_not_towards_loopback() -> None:
     """The sandbox on this machine is not behind the hospital's proxy."""
     proxy = "http://proxy.example:3128"
-    assert proxy_for(endpoint_url("https://api.example"), proxy) is not None
-    assert proxy_for(endpoint_url("http://127.0.0.1:8081"), proxy) is None
+    assert proxy_for(address("https://api.example", "api.url", ""), proxy) is not None
+    assert proxy_for(address("http://127.0.0.1:8081", "api.url", ""), proxy) is None
 
 
 def test_a_proxy_that_is_none_is_refused_without_its_password() -> None:
