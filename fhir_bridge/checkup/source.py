@@ -15,10 +15,12 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fetching.searching import TYPES, Searcher
 from fhir_bridge.fhir import envelopes
 from fhir_bridge.fhir_client.capabilities import Capabilities
+from fhir_bridge.fhir_client.pages import page_of
 from fhir_bridge.fhir_client.route import Route
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.fhir_client.smart import covers
 from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.subscriptions.findings import NEVER_ACTIVE
 from fhir_bridge.subscriptions.kept import kept_of
 from fhir_bridge.subscriptions.offered import offered_of
 
@@ -137,6 +139,12 @@ async def _read(on: Checked) -> Step:
     return Step("read", Mark.OK, f"{kind} was read")
 
 
+UNHEEDED = (
+    "others are left out of a case, but each case asks for everybody: name what the server heeds in `searches` "
+    "of the site's layer"
+)
+
+
 async def _searched(on: Checked) -> AsyncIterator[Step]:
     """Each search of a case, in the ways of the source's layers, about nobody."""
     searcher = Searcher(on.server, on.profile)
@@ -154,6 +162,9 @@ async def _searched(on: Checked) -> AsyncIterator[Step]:
             if not ways:
                 return Step(step, Mark.OK, f"not asked: {on.profile.layer_of(f'searches.{name}')} says so")
             found = await searcher.search(name, on.now, **values)
+            if matches := sum(page.matches for each in found.pages if (page := page_of(each))):
+                says = f"it does not heed what is asked: {kind} of others for a patient whom it does not know"
+                return Step(step, Mark.WARN, f"{says} ({matches})", UNHEEDED, "search-unheeded")
             if found.pages:
                 how = f"{kind} in way {len(found.refused) + 1} of {len(ways)}"
                 return Step(step, Mark.OK, f"{how}{_after(found.refused)}")
@@ -196,7 +207,8 @@ async def _subscriptions(on: Checked) -> Step:
         to_do = "make one: `fhir-bridge subscribe create`"
         return Step("subscriptions", Mark.WARN, found, to_do, "not-subscribed")
     if any(each.status not in ("active", "requested") for each in ours):
-        return Step(
-            "subscriptions", Mark.WARN, told, "`fhir-bridge subscribe` revives it", "subscription-ended"
-        )
+        to_do = "`fhir-bridge subscribe activate` revives it"
+        return Step("subscriptions", Mark.WARN, told, to_do, "subscription-ended")
+    if any(each.status == "requested" for each in ours):
+        return Step("subscriptions", Mark.WARN, told, NEVER_ACTIVE, "subscription-requested")
     return Step("subscriptions", Mark.OK, told)

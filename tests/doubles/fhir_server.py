@@ -73,14 +73,15 @@ class Asked:
 @dataclass
 class FhirServerDouble:
     """One server at `base` of its own port. `rejects` are search parameters it refuses, as `Type.name` or
-    `name`; `page_size` is its page when nothing is asked for; `interactions` and `operations` are the whole
-    system's; `skew`
-    is how many seconds its clock is ahead; without `versions` it shows none, as some EHRs do."""
+    `name`, `ignores` those it takes no notice of; `page_size` is its page when nothing is asked for;
+    `interactions` and `operations` are the whole system's; `skew` is how many seconds its clock is ahead;
+    without `versions` it shows none, as some EHRs do."""
 
     records: Records = field(default_factory=Records)
     guard: Guard | None = None
     faults: list[Fault] = field(default_factory=list)
     rejects: set[str] = field(default_factory=set)
+    ignores: set[str] = field(default_factory=set)
     page_size: int = 10
     types: Sequence[str] = TYPES
     interactions: Sequence[str] = ("batch",)
@@ -250,7 +251,11 @@ class FhirServerDouble:
         found = [
             one
             for one in self.records.of_type(kind)
-            if all(searching.matches(one, name, value) for name, value in filters)
+            if all(
+                searching.matches(one, name, value)
+                for name, value in filters
+                if not self.ignores & {name, f"{kind}.{name}"}
+            )
         ]
         start, count = int(shape.get("_offset", 0)), int(shape.get("_count", self.page_size))
         page = searching.ordered(found, shape.get("_sort"))[start : start + count]

@@ -123,6 +123,15 @@ def test_a_refused_search_is_a_warning_with_what_is_lost(clinic: Clinic) -> None
     assert "insurance" in steps["search coverages"]["to_do"]
 
 
+def test_a_search_that_is_not_heeded_is_a_warning(clinic: Clinic) -> None:
+    """Everybody's come for a patient whom nobody knows, as from a server that does not know a parameter."""
+    clinic.ehr.ignores |= {"Coverage.patient", "Coverage.beneficiary"}
+    clinic.ehr.records.put({"resourceType": "Coverage", "id": "of-somebody"})
+    code, steps = clinic.check()
+    assert (code, marks(steps, "warn")) == (1, ["search coverages"])
+    assert steps["search coverages"]["code"] == "search-unheeded"
+
+
 def test_a_vendor_that_is_not_asked_says_so(clinic: Clinic) -> None:
     """By the layer that rules it."""
     more = '\n[sources.ehr.rules]\n"searches.consents" = []\n'
@@ -154,6 +163,8 @@ def test_our_subscriptions_are_listed(clinic: Clinic) -> None:
     clinic.ehr.records.put({**subscription, "id": "s1", "status": "active"})
     code, steps = clinic.check(more=more)
     assert (code, steps["subscriptions"]["found"]) == (0, "Subscription/s1 active")
+    clinic.ehr.records.change("Subscription/s1", status="requested")
+    assert clinic.check(more=more)[1]["subscriptions"]["code"] == "subscription-requested"
     clinic.ehr.records.change("Subscription/s1", status="error")
     assert clinic.check(more=more)[1]["subscriptions"]["code"] == "subscription-ended"
 
