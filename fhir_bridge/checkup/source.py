@@ -140,8 +140,8 @@ async def _read(on: Checked) -> Step:
 
 
 UNHEEDED = (
-    "others are left out of a case, but each case asks for everybody: name what the server heeds in `searches` "
-    "of the site's layer"
+    "others are left out of a case, but each case asks for everybody: "
+    "name what the server heeds in the site's layer, under `searches`"
 )
 
 
