@@ -36,15 +36,14 @@ if TYPE_CHECKING:
 class MappingRun:
     """One call of a command that maps: whose rules, at which instant (aware UTC).
 
-    `lineage`: whether decisions say where each of their fields came from, which who only counts them needs
-    not.
+    `brief`: whether decisions are without lineage and intent, which who only counts them needs not.
     """
 
     profile: Profile
     now: datetime
     project_id: str | None = None
     validation: Validation = "off"
-    lineage: bool = True
+    brief: bool = False
 
     def read(
         self,
@@ -113,7 +112,7 @@ class MappingRun:
 
     def decide_on(self, case: Case, blocked: Blocked = NOBODY_BLOCKED) -> Decision:
         """The decision of one case."""
-        decision = decide(case, self.profile, self.now, blocked, lineage=self.lineage)
+        decision = decide(case, self.profile, self.now, blocked, brief=self.brief)
         return decision if self.validation == "off" else self._advised(case, decision)
 
     def _advised(self, case: Case, decision: Decision) -> Decision:

@@ -24,16 +24,17 @@ def decide(
     now: datetime,
     blocked: Blocked = NOBODY_BLOCKED,
     *,
-    lineage: bool = True,
+    brief: bool = False,
 ) -> Decision:
     """What is to be done about the case's trigger at `now` (aware): Call, Skip or Reject, with lineage and
     notes.
 
-    `blocked` is the site's do-not-call list. Without `lineage` the decision has none, and is the same
-    otherwise. Never raises for data: what it cannot use it leaves out or rejects.
+    `blocked` is the site's do-not-call list. A `brief` decision has no lineage, and names of its subject no
+    more than the trigger; otherwise it is the same. Never raises for data: what it cannot use it leaves out
+    or rejects.
     """
-    recorder = Recorder(lineage=lineage)
-    subject = subject_of(case, profile)
+    recorder = Recorder(lineage=not brief)
+    subject = Subject(case.trigger.label, None) if brief else subject_of(case, profile)
     _note_sources(case, recorder)
     if case.duplicate_triggers:
         verdict = Verdict(

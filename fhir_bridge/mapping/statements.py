@@ -56,6 +56,12 @@ def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime)
     return list(by_record.values())
 
 
+def stops(records: Iterable[PersonRecord], profile: Profile, now: datetime) -> list[str]:
+    """The reasons of those statements that speak against calls, for who only counts them."""
+    found = {record.name: stop for record in records if (stop := _stop(record, profile, now)) is not None}
+    return list(found.values())
+
+
 def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
     """Why nobody may call this patient, judged by their record alone; None where it says nothing of it."""
     verdicts = (gate(profile, patient) for gate in RECORD_GATES)
@@ -64,7 +70,7 @@ def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
 
 def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:
     resource = record.resource
-    if not record.names:
+    if record.is_merged:
         return None
     if isinstance(resource.view, Patient):
         return patient_stop(resource, profile)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from fhir_bridge.case.case import Trigger
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element
 from fhir_bridge.mapping.replacing import replaced, superseding
 from fhir_bridge.mapping.said import code, said
@@ -36,6 +38,16 @@ def status_verdict(look: Look) -> tuple[Status | None, Verdict | None]:
     if status.note:
         look.recorder.note(status.note, trigger, "status")
     return status, None
+
+
+def ends_by_status(trigger: Trigger, profile: Profile) -> bool:
+    """Whether row 2, 3, 5 or 11 ends the matter at the latest, so that nothing counts but the person and the
+    chain's orders: neither visits nor what was found in them."""
+    status = status_of(trigger, profile)
+    if status is None or status.code == "entered-in-error":
+        return True
+    is_order = isinstance(trigger.view, ServiceRequest)
+    return status.code != "active" if is_order else status.code in profile.triggers.booked
 
 
 def table_verdict(look: Look) -> tuple[int, Verdict] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.case import Case
+from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.people import person_records
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import TRIGGER_TYPES, View
@@ -19,7 +19,8 @@ from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.decision import Call, Decision, Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
-from fhir_bridge.mapping.statements import statements
+from fhir_bridge.mapping.statements import statements, stops
+from fhir_bridge.mapping.triggers import ends_by_status
 from fhir_bridge.mapping_run import MappingRun, named, resolution_rules
 
 _BY_ITS_STATE = frozenset(("already-booked", "entered-in-error", "not-active", "order-withdrawn"))
@@ -59,6 +60,18 @@ class Decider:
         """The name of the source that all of it is from."""
         return self.run.profile.source.name
 
+    def read(self, partition: int, *, everything: bool = False) -> Contents:
+        """A partition's resources, as far as its decisions look at them; `everything` where it will be asked
+        which Skips are lasting."""
+        if everything:
+            return self.partitions.read(partition)
+        return self.partitions.read(partition, self._may_call)
+
+    def _may_call(self, resource: Resource[View]) -> bool:
+        if resource.view.resource_type not in TRIGGER_TYPES:
+            return False
+        return not ends_by_status(cast("Trigger", resource), self.run.profile)
+
     def at_hand(self, contents: Contents) -> AtHand:
         """A partition's resources, findable."""
         everyone = (*contents.resources, *contents.context)
@@ -72,10 +85,11 @@ class Decider:
             yield Decided(places[id(case.trigger)], case, decision)
 
     def whole(self, one: Decided) -> Decision:
-        """The decision with its lineage, for which the case is decided on again where none was kept."""
-        if self.run.lineage:
+        """The decision with its intent and lineage, for which the case is decided on again where it was
+        brief."""
+        if not self.run.brief:
             return one.decision
-        return replace(self.run, lineage=True).decide_on(one.case, self.blocked)
+        return replace(self.run, brief=False).decide_on(one.case, self.blocked)
 
     def is_lasting(self, one: Decided) -> bool:
         """Whether this Skip alone keeps an earlier version of its trigger from being called, should one come
@@ -87,12 +101,16 @@ class Decider:
         view = msgspec.structs.replace(trigger.view, status=status)
         earlier = msgspec.structs.replace(trigger, view=view)
         case = msgspec.structs.replace(one.case, trigger=earlier)
-        return isinstance(replace(self.run, lineage=False).decide_on(case, self.blocked), Call)
+        return isinstance(replace(self.run, brief=True).decide_on(case, self.blocked), Call)
 
     def heard(self, at_hand: AtHand) -> list[Heard]:
         """What the records of the partition say of whole persons."""
         said = statements(person_records(at_hand), self.run.profile, self.run.now)
         return [Heard(self.source, statement) for statement in said]
+
+    def stops(self, at_hand: AtHand) -> list[str]:
+        """Why those persons must not be called whose records say so: a reason for each record."""
+        return stops(person_records(at_hand), self.run.profile, self.run.now)
 
 
 def _first_places(

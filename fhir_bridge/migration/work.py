@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -11,6 +12,7 @@ from typing import Literal
 import msgspec
 import orjson
 
+from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.intake.bulk.partitions import Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.ledger.records import Arrival, Heard
@@ -66,12 +68,12 @@ class Work:
         terms = run.profile.terms
         self._heard = Listening(terms.load, terms.aliases)
         profile = replace(run.profile, terms=self._heard)
-        lineage = self.asked.form in ("decisions", "arrivals")
-        self.decider.run = replace(run, profile=profile, lineage=lineage)
+        brief = self.asked.form not in ("decisions", "arrivals")
+        self.decider.run = replace(run, profile=profile, brief=brief)
 
     def __call__(self, partition: int) -> bytes:
         """Decides on a partition; an Outcome as bytes."""
-        contents = self.decider.partitions.read(partition)
+        contents = self.decider.read(partition, everything=self.asked.form == "arrivals")
         at_hand = self.decider.at_hand(contents)
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
         samples: list[_Sample] = []
@@ -86,13 +88,10 @@ class Work:
                     decided.append(one)
             self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
-        heard = self.decider.heard(at_hand)
-        for each in heard:
-            if (stop := each.statement.stop) is not None:
-                tally.stops[stop] = tally.stops.get(stop, 0) + 1
+        tally.stops = dict(Counter(self.decider.stops(at_hand)))
         tally.samples = self._shown(samples)
         if self.asked.form is not None:
-            self._write(partition, decided, heard)
+            self._write(partition, decided, at_hand)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
 
     def _is_wanted(self, decision: Decision) -> bool:
@@ -115,9 +114,10 @@ class Work:
         shown = ((place, decision_data(self.decider.whole(one), project)) for place, one in samples)
         return sorted(Shown(place, orjson.dumps(data).decode()) for place, data in shown)
 
-    def _write(self, partition: int, decided: list[Decided], heard: list[Heard]) -> None:
+    def _write(self, partition: int, decided: list[Decided], at_hand: AtHand) -> None:
         path = results.path_of(self.folder, partition)
         if self.asked.form == "arrivals":
+            heard = self.decider.heard(at_hand)
             results.write_plain(path, records_of(decided, heard, self.decider))
             return
         project = self.decider.run.project_id

@@ -46,7 +46,7 @@ def in_partitions(partitions: Partitions, now: datetime = NOW) -> tuple[list[byt
     decider = Decider(mapping_run(None, None, {"incomplete_address": "omit"}, now), partitions)
     decided, heard = [], []
     for number in range(partitions.count):
-        contents = partitions.read(number)
+        contents = decider.read(number)
         at_hand = decider.at_hand(contents)
         decided += [
             (one.place, orjson.dumps(decision_data(one.decision)), codec.encode(one.arrival(decider.source)))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.decide import decide
-from fhir_bridge.mapping.decision import Call, Reject, Skip
+from fhir_bridge.mapping.decision import Call, Reject, Skip, Subject
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.profile import Profile
 
@@ -31,14 +31,14 @@ def test_a_call_has_all_it_needs_to_be_sent(
 
 
 @pytest.mark.parametrize("status", ["proposed", "booked", "nonsense"])
-def test_without_lineage_a_decision_is_the_same_otherwise(
+def test_a_brief_decision_is_the_same_otherwise(
     case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json, status: str
 ) -> None:
-    """Who only counts decisions pays for no lineage, and counts the same ones."""
+    """Who only counts decisions pays for no lineage and no intent, and counts the same ones."""
     case = case_of({**proposed, "status": status}, marigold)
-    whole, bare = decide(case, us, now), decide(case, us, now, lineage=False)
+    whole, brief = decide(case, us, now), decide(case, us, now, brief=True)
     assert whole.lineage
-    assert bare == replace(whole, lineage=())
+    assert brief == replace(whole, lineage=(), subject=Subject(whole.subject.trigger, None))
 
 
 def test_a_guardians_number_is_the_patients_too(

@@ -25,6 +25,9 @@ class Together:
     def __len__(self) -> int:
         return len(self._above)
 
+    def __contains__(self, group: int) -> bool:
+        return group in self._above
+
     def of(self, group: int) -> int:
         """The group that stands for all that are tied to this one."""
         above = self._above.get(group)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+import msgspec
+
 from fhir_bridge.errors import InputError
-from fhir_bridge.fhir import documents, reading
+from fhir_bridge.fhir import documents, envelopes, reading
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.pieces import Piece
-from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Record, Scratch, Stream
+from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Record, Scratch, Stream
 
 Place = tuple[int, int, int]
 """Where a resource stood among all: its file, its line and its entry there; 0 and -1 for none."""
@@ -78,11 +80,23 @@ class Partitions:
                     self._take(record, contents)
         return contents
 
-    def read(self, partition: int) -> Contents:
-        """One partition. Whoever is tied to somebody in another one is only in one of the two."""
-        contents = Contents()
+    def read(
+        self, partition: int, may_call: Callable[[Resource[View]], bool] = lambda resource: True
+    ) -> Contents:
+        """One partition. Whoever is tied to somebody in another one is only in one of the two.
+
+        `may_call`: whether a resource is a trigger that more must be known of than its person. Of patients
+        without any, as most are, the visits and the like are left out: nothing looks at them.
+        """
+        contents, events, busy = Contents(), list[Record](), set[int]()
         for record in self._records(partition):
-            self._take(record, contents)
+            if record.flags & EVENT and not self.deleted:
+                events.append(record)
+            elif (resource := self._take(record, contents)) is not None and may_call(resource):
+                busy.add(record.group)
+        for record in events:
+            if record.group in busy or record.group in self._together or not _is_whole(record.raw):
+                self._take(record, contents)
         return contents
 
     def _records(self, partition: int) -> Iterator[Record]:
@@ -99,7 +113,8 @@ class Partitions:
                 if not self._together or self._together.of(record.group) % self.count == partition:
                     yield record
 
-    def _take(self, record: Record, contents: Contents) -> None:
+    def _take(self, record: Record, contents: Contents) -> Resource[View] | None:
+        """The resource of a record, put where it belongs; None where it cannot be read or is gone."""
         piece = self.pieces[record.piece]
         line = record.line + self._before[record.piece] if record.line else 0
         origin = Origin(piece.name, line or None, None if record.entry < 0 else record.entry)
@@ -107,14 +122,15 @@ class Partitions:
             resource = reading.read(record.raw, origin, record.full_url)
         except InputError as error:
             contents.problems.append(self._problem(record, error))
-            return
+            return None
         if self.deleted and self._is_gone(resource, record, contents):
-            return
+            return None
         if record.flags & IN_CONTEXT:
             contents.context.append(resource)
         else:
             contents.resources.append(resource)
             contents.places.append((piece.file, line, record.entry))
+        return resource
 
     def _is_gone(self, resource: Resource[View], record: Record, contents: Contents) -> bool:
         """Whether a file, or all together, say that it is deleted (`documents.without_deleted`)."""
@@ -139,6 +155,15 @@ class Partitions:
         """The file of a problem and its line there, 0 for none."""
         line = problem.line + self._before[problem.piece] if problem.line else 0
         return self.pieces[problem.piece].name, line
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Whether it is JSON, as a view would find: a broken export must not go unnoticed."""
+    try:
+        envelopes.skim(raw)
+        return raw.isascii() or bool(raw.decode())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
 
 
 def _lines_before(pieces: Sequence[Piece], abouts: Sequence[About]) -> list[int]:

@@ -20,14 +20,15 @@ from fhir_bridge.fhir.views import TRIGGER_TYPES, VIEWS, View
 from fhir_bridge.intake.bulk import lines
 from fhir_bridge.intake.bulk.lines import Block
 from fhir_bridge.intake.bulk.pieces import HEAD, Piece
-from fhir_bridge.intake.bulk.spill import IN_CONTEXT, About, Problem, Stream, Writer
-from fhir_bridge.intake.bulk.ties import DIRECTORY, Message, System, Ties, key_of, own_name
+from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Stream, Writer
+from fhir_bridge.intake.bulk.ties import DIRECTORY, EVENTS, Message, System, Ties, key_of, own_name
 
 _FRONT = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-.]+)"').match
 """How nearly every line begins: what it is and its id."""
 
 _APART = DIRECTORY | {"Slot"}
 _NAMES = {name.encode(): name for name in VIEWS}
+_KIND = {name: EVENT if name in EVENTS else 0 for name in VIEWS}
 MOST_PROBLEMS = 10_000
 """Of one piece: more are counted as one."""
 
@@ -111,7 +112,7 @@ class _Scanner:
                 if group is None:
                     self._by_view(line, number, offset)
                 else:
-                    add_line(group, line, piece, number, offset, flags)
+                    add_line(group, line, piece, number, offset, flags | _KIND[kind])
                     resources += 1
                     triggers += kind in TRIGGER_TYPES
             elif front is not None and front[1] in noise and _is_whole(line):

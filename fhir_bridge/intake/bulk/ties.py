@@ -46,7 +46,7 @@ _LITERAL = re.compile(rb"([A-Z][A-Za-z]+)/([A-Za-z0-9\-._]+)").fullmatch
 _LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
 """An identifier that is no list: a reference's, for the resources that have views have lists of them."""
 
-_EVENTS = frozenset({"Encounter", "Condition", "DiagnosticReport", "Specimen"})
+EVENTS = frozenset({"Encounter", "Condition", "DiagnosticReport", "Specimen"})
 """What there is most of, and nobody is called for: of one patient's, what it names oddly is theirs too."""
 
 _URN = re.compile(rb'"urn:[^"\s]+"', re.IGNORECASE)
@@ -92,7 +92,7 @@ class Ties:
 
         None where they do not tell: then its view must be read. Long, for it is run for every resource.
         """
-        if b'"contained"' in raw or (kind not in _EVENTS and _has_odd_names(raw)):
+        if b'"contained"' in raw or (kind not in EVENTS and _has_odd_names(raw)):
             return None
         texts = _REFERENCE.findall(raw)
         is_patient = kind == "Patient"
@@ -104,7 +104,7 @@ class Ties:
             if found is None:
                 return None
             group, named, patients, told = found
-        if kind not in _EVENTS and raw.count(b'"Patient/') > patients:
+        if kind not in EVENTS and raw.count(b'"Patient/') > patients:
             return None
         if kind in TRIGGER_TYPES and sum(map(raw.count, _BARE)) > told:
             return None
