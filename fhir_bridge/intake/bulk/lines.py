@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
+from stringzilla import find
+
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.objects import Listed
@@ -88,35 +90,39 @@ def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LIN
     skipping = False
     for chunk in pieces:
         if skipping or length + len(chunk) > most:
-            head, newline, chunk = chunk.partition(b"\n")
-            length += len(head)
-            skipping = skipping or length > most
-            if not skipping:
-                held += (head, newline)
-            elif newline:
-                yield Block(number, offset, [], is_too_long=True)
-                number, offset = number + 1, offset + length + 1
-                held, length, skipping = [], 0, False
-            else:
+            newline = chunk.find(b"\n")
+            skipping = skipping or length + (newline if newline >= 0 else len(chunk)) > most
+            if skipping:
                 held = []
-                continue
-        if b"\n" not in chunk:  # a long line is put together once, at its end
-            held.append(chunk)
-            length += len(chunk)
-            continue
-        data = b"".join((*held, chunk)).replace(NUL, INSTEAD)
-        *whole, tail = data.split(b"\n")
+                if newline < 0:
+                    length += len(chunk)
+                    continue
+                length += newline + 1
+                yield Block(number, offset, [], is_too_long=True)
+                number, offset = number + 1, offset + length
+                chunk, length, skipping = chunk[newline + 1 :], 0, False
+        *whole, tail = _without_nul(chunk).split(b"\n")
         if whole:
+            # What was held is put before its own line alone: before the chunk, all of it would be copied.
+            whole[0] = _without_nul(b"".join((*held, whole[0])))
             yield Block(number, offset, whole)
             number += len(whole)
-            offset += len(data) - len(tail)
-        held, length = [tail], len(tail)
+            offset += length + len(chunk) - len(tail)
+            held, length = [], 0
+        held.append(tail)
+        length += len(tail)
         if end is not None and offset >= end:
             return
     if skipping:
         yield Block(number, offset, [], is_too_long=True)
     elif length:
-        yield Block(number, offset, [b"".join(held).replace(NUL, INSTEAD)])
+        yield Block(number, offset, [_without_nul(b"".join(held))])
+
+
+def _without_nul(data: bytes) -> bytes:
+    """Looked for by vector instructions: there is hardly ever any, and `replace` takes forty times as
+    long."""
+    return data.replace(NUL, INSTEAD) if find(data, NUL) >= 0 else data
 
 
 def lines_between(piece: Piece) -> Iterator[Block]:
