@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from fhir_bridge.case.chain import Chains
 from fhir_bridge.case.index import Index, ResolutionRules
@@ -26,7 +26,8 @@ class AtHand:
 
     `shared` is looked in for what this one does not have: a directory of practitioners, organizations and
     places that many partitions use. `bases` are the source's where only a partition's fullUrls are here.
-    `wanted` is told what was asked for and is not here.
+    `wanted` is told what was asked for and is not here. `answers` are for whoever works something out of
+    these resources that will be asked for again; they go when these go.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class AtHand:
         index = shared.index if shared else None
         self.index: Index = Index(resources, rules or ResolutionRules(), index, bases)
         self.wanted = wanted
+        self.answers: dict[Hashable, Any] = {}
         self.resolver = Resolver(self.index, wanted)
         self.patients = Patients(self.resolver)
         self.same_person = SamePerson(self.resolver)

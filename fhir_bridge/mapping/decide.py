@@ -13,6 +13,7 @@ from fhir_bridge.mapping.patient_request import patient_draft, patient_id
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
 from fhir_bridge.mapping.request import task_draft, valid_until
+from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.triggers import is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
@@ -72,7 +73,14 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
         recorder.note(code, holder, number)
     recorder.take("decision", "row 20", (case.trigger, "status"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
-    draft = patient_draft(case, patient, admitted.named, callee, profile, now, recorder)
+    draft = shared(
+        case,
+        profile,
+        now,
+        recorder,
+        ("patient", id(patient), case.patient_identity),
+        lambda own: patient_draft(case, patient, admitted.named, callee, profile, now, own),
+    )
     if profile.site.overrides:
         task, draft = overridden(task, draft, admitted.scope, profile, recorder)
     return Call(

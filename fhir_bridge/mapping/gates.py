@@ -18,6 +18,7 @@ from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
 from fhir_bridge.mapping.record_gates import RECORD_GATES, deceased
 from fhir_bridge.mapping.scope import Scope
+from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.site_gates import site_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 
@@ -71,7 +72,14 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
             return verdict
     if verdict := _other_record(look):
         return verdict
-    callee = callee_of(case, patient, look.profile, look.now)
+    callee = shared(
+        case,
+        look.profile,
+        look.now,
+        look.recorder,
+        ("callee", id(patient), case.patient_identity),
+        lambda recorder: callee_of(case, patient, look.profile, look.now),
+    )
     scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
     person = _Person(look, patient, callee, blocked, scope)
     for gate in PERSON_GATES:

@@ -17,11 +17,11 @@ _Taken = tuple[str, str, tuple[Element, ...], str | None, str | None]
 class Recorder:
     """Lineage and notes of one decision, in the order they came (mapping, sections 1 and 18)."""
 
-    __slots__ = ("_keeps_lineage", "_notes", "_taken")
+    __slots__ = ("_notes", "_taken", "keeps_lineage")
 
     def __init__(self, *, lineage: bool = True) -> None:
         """`lineage`: whether it is kept, which costs a tenth of a call."""
-        self._keeps_lineage = lineage
+        self.keeps_lineage = lineage
         self._taken: list[_Taken] = []
         self._notes: dict[Note, None] = {}
 
@@ -33,12 +33,12 @@ class Recorder:
         `field` is a path in the request: `task`, `task_data.referral.npi`, `patient.address`.
         `map_row` and `layer` name the concept map's row, or the layer's setting, that had a say.
         """
-        if self._keeps_lineage:
+        if self.keeps_lineage:
             self._taken.append((field, rule, elements, map_row, layer))
 
     def retake(self, field: str, rule: str, *elements: Element, map_row: str, layer: str) -> None:
         """Remember this of `field` instead of what was taken for it before."""
-        if not self._keeps_lineage:
+        if not self.keeps_lineage:
             return
         before = [taken[0] for taken in self._taken]
         place = before.index(field) if field in before else len(before)
@@ -53,6 +53,15 @@ class Recorder:
     def note_key(self, code: str, resource: Resource[View], key: str) -> None:
         """The same of a resource and a key of the layers, for instance an override that fails over it."""
         self._notes[Note(code, resource.label, key)] = None
+
+    def apart(self) -> Recorder:
+        """Another one of the same kind, with nothing in it."""
+        return Recorder(lineage=self.keeps_lineage)
+
+    def add(self, other: Recorder) -> None:
+        """Remember all that another one does."""
+        self._taken += other._taken
+        self._notes |= other._notes
 
     @property
     def lineage(self) -> tuple[Lineage, ...]:

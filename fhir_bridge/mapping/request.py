@@ -44,7 +44,7 @@ def task_draft(
         "timeframe_availability": timeframe_availability(case, profile, now, recorder, clock),
         "speciality_preferences": speciality_preferences(case, profile, recorder, seen),
         "additional_context": additional_context(Speaking(case, profile, callee, unusable, recorder)),
-        "previous_visits": previous_visits(case, profile, recorder, clock, past),
+        "previous_visits": previous_visits(case, profile, now, recorder, clock, past),
         "patient_status": patient_status(case, profile, recorder, past),
         "has_referral": has_referral(case, profile, recorder),
         "referral": provider,

@@ -20,6 +20,7 @@ from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.reasons_for import Reasons
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.service import service_of_appointment, service_of_order
+from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.templates import render
 from fhir_bridge.mapping.zones import Clock
 
@@ -45,26 +46,42 @@ class Past(msgspec.Struct, frozen=True):
     element: Element
 
 
+_Began = tuple[datetime, Past]
+
+
 def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
     """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments that no
     Encounter points to; laboratory and telephone ones left out."""
-    encounters = case.encounters
-    finished = [past for each in encounters if (past := _encounter(each, profile, recorder)) is not None]
-    pointing = [each for each in encounters if each.view.appointment]
-    covered = {id(found) for each in pointing for found in _appointments_of(case, each)}
+    key = "encounters", case.patient_identity
+    finished, covered = shared(case, profile, now, recorder, key, lambda own: _encounters(case, profile, own))
     fulfilled = [
-        past
+        _began(past, profile)
         for each in (*case.chain.appointments, *case.other_appointments)
         if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
     ]
-    zone = profile.source.zone
-    began = [(comparable(past.moment, zone), past) for past in (*finished, *fulfilled)]
-    began.sort(key=itemgetter(0), reverse=True)
+    began = sorted((*finished, *fulfilled), key=itemgetter(0), reverse=True) if fulfilled else finished
     return [past for instant, past in began if instant < now]
 
 
+def _encounters(case: Case, profile: Profile, recorder: Recorder) -> tuple[list[_Began], frozenset[int]]:
+    """The finished Encounters, the newest first, and which Appointments any Encounter points to."""
+    encounters = case.encounters
+    finished = [
+        _began(past, profile)
+        for each in encounters
+        if (past := _encounter(each, profile, recorder)) is not None
+    ]
+    finished.sort(key=itemgetter(0), reverse=True)
+    pointing = [each for each in encounters if each.view.appointment]
+    return finished, frozenset(id(found) for each in pointing for found in _appointments_of(case, each))
+
+
+def _began(past: Past, profile: Profile) -> _Began:
+    return comparable(past.moment, profile.source.zone), past
+
+
 def previous_visits(
-    case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Told, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
     told = [
@@ -75,7 +92,14 @@ def previous_visits(
         or not _is_restricted(each, meta.security, profile, recorder)
     ]
     visits = [
-        _told(case, profile, recorder, clock, each, f"{FIELD}[{at}]")
+        shared(
+            case,
+            profile,
+            now,
+            recorder,
+            ("visit", id(each.resource), clock.places, at),
+            lambda own, at=at, each=each: _told(case, profile, own, clock, each, f"{FIELD}[{at}]"),  # type: ignore[misc]
+        )
         for at, each in enumerate(told[: profile.visits.most])
     ]
     return tuple(visits) or None
