@@ -25,7 +25,7 @@ from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.decision import DELETED, Decision, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.statements import statements
+from fhir_bridge.mapping.statements import Statement, statements
 
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy (performance).
@@ -80,9 +80,13 @@ class MappingRun:
                 Arrival(source, named(decision), case.trigger.view.resource_type, case.trigger.raw)
                 for case, decision in self.over(inputs, at_hand, blocked)
             ),
-            *(Arrival(source, gone, gone.subject.trigger.partition("/")[0]) for gone in gone_of(inputs)),
+            *(
+                Arrival(source, gone, gone.subject.trigger.partition("/")[0])
+                for gone in skips_of(gone_in(inputs))
+            ),
         ]
         said = statements(person_records(at_hand), self.profile, self.now)
+        said += people_gone(gone_in(inputs))
         return arrivals, [Heard(source, statement) for statement in said]
 
     def at_hand(self, inputs: Inputs, wanted: Wanted | None = None) -> AtHand:
@@ -137,10 +141,20 @@ def named(decision: Decision) -> Decision:
     return replace(decision, subject=replace(subject, trigger=subject.name))
 
 
-def gone_of(inputs: Inputs) -> Iterator[Skip]:
-    """A Skip for each trigger that was deleted and not written again."""
+def gone_in(inputs: Inputs) -> dict[str, str | None]:
+    """What was deleted and not written again, and when."""
     there = {resource.label for resource in (*inputs.resources, *inputs.context)}
-    return skips_of({label: at for label, at in inputs.deleted.items() if label not in there})
+    return {label: at for label, at in inputs.deleted.items() if label not in there}
+
+
+def people_gone(deleted: Mapping[str, str | None]) -> list[Statement]:
+    """What it means for the calls of a patient that their record is among what is gone: nobody may make them,
+    until it is written again."""
+    return [
+        Statement((label,), label, "patient-inactive", last_updated=_moment(at))
+        for label, at in deleted.items()
+        if label.partition("/")[0] == "Patient"
+    ]
 
 
 def skips_of(deleted: Mapping[str, str | None]) -> Iterator[Skip]:
@@ -148,10 +162,13 @@ def skips_of(deleted: Mapping[str, str | None]) -> Iterator[Skip]:
     entered in error."""
     for label, deleted_at in deleted.items():
         if label.partition("/")[0] in TRIGGER_TYPES:
-            moment = dates.parse(deleted_at)
-            last_updated = moment.instant(UTC) if moment else None
-            subject = Subject(label, None, (label,), last_updated=last_updated)
+            subject = Subject(label, None, (label,), last_updated=_moment(deleted_at))
             yield Skip(subject, "entered-in-error", detail=DELETED)
+
+
+def _moment(instant: str | None) -> datetime | None:
+    moment = dates.parse(instant)
+    return moment.instant(UTC) if moment else None
 
 
 def resolution_rules(profile: Profile) -> ResolutionRules:

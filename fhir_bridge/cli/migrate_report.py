@@ -45,7 +45,7 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
         "calls": tally.decisions.get("call", 0),
         "deleted": len(report.gone),
-        "persons_not_to_be_called": dict(sorted(tally.stops.items())),
+        "persons_not_to_be_called": dict(sorted(_stops(report).items())),
         "pace": None if pace is None else rate_text(pace),
         "calling_hours": str(hours),
         "zone": str(run.profile.source.zone),
@@ -72,6 +72,10 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "texts": [text.text for text in tally.texts],
         "written": report.written,
     }
+
+
+def _stops(report: Report) -> Counter[str]:
+    return Counter(report.tally.stops) + Counter(person.stop or "" for person in report.people_gone)
 
 
 def print_report(data: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ _GATES = (
            "Bring the surviving Patient."),
     Reason("patient-deceased", "skip", "section 4; section 3, row 15", "The patient has died.",
            "Nothing, unless the record is wrong."),
-    Reason("patient-inactive", "skip", "section 4", "The patient's record is not active.",
+    Reason("patient-inactive", "skip", "section 4", "The patient's record is not active, or was deleted.",
            "Bring the record that is in use."),
     Reason("patient-test", "skip", "section 4", "It is a test patient.",
            "Nothing: test patients are never called."),

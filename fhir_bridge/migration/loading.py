@@ -28,7 +28,7 @@ class Loading:
     progress: Progress
     accepted: int = 0
 
-    async def files(self, paths: Sequence[Path], last: Sequence[Arrival] = ()) -> None:
+    async def files(self, paths: Sequence[Path], last: Sequence[Arrival | Heard] = ()) -> None:
         """Every record of these files, then the last.
 
         Raises InputError, naming file and line, at what is no record: what stood before it is taken in.

@@ -12,10 +12,11 @@ from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.spill import About, Problem
-from fhir_bridge.ledger.records import Arrival
+from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.decision import Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
-from fhir_bridge.mapping_run import MappingRun, resolution_rules, skips_of
+from fhir_bridge.mapping.statements import Statement
+from fhir_bridge.mapping_run import MappingRun, people_gone, resolution_rules, skips_of
 from fhir_bridge.migration import codec
 from fhir_bridge.migration.deciding import Decider
 from fhir_bridge.migration.engine import Engine
@@ -61,6 +62,7 @@ class Report:
     resources: int = 0
     files: int = 0
     gone: list[Skip] = field(default_factory=list)
+    people_gone: list[Statement] = field(default_factory=list)
     written: int = 0
     nothing_readable: bool = False
 
@@ -97,7 +99,8 @@ class Migration:
         said_gone = self._decided(decider)
         if self.share.number == 1:
             deleted = partitions.deleted.get(None, {})
-            self.report.gone = list(skips_of({k: at for k, at in deleted.items() if k not in said_gone}))
+            gone = {label: at for label, at in deleted.items() if label not in said_gone}
+            self.report.gone, self.report.people_gone = list(skips_of(gone)), people_gone(gone)
         return self.report
 
     def _partitions(self) -> Partitions:
@@ -148,10 +151,11 @@ class Migration:
         last = map(codec.encode, self.gone()) if self.form == "arrivals" else ()
         self.report.written = self.engine.write(out, self.form or "decisions", last)
 
-    def gone(self) -> list[Arrival]:
+    def gone(self) -> list[Arrival | Heard]:
         """What a history says is gone, as the ledger takes it in."""
         source = self.run.profile.source.name
-        return [
+        people = [Heard(source, statement) for statement in self.report.people_gone]
+        return people + [
             Arrival(source, skip, skip.subject.trigger.partition("/")[0], is_lasting=True)
             for skip in self.report.gone
         ]

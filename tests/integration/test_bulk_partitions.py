@@ -17,8 +17,9 @@ from fhir_bridge.intake.bulk import lines, pieces
 from fhir_bridge.intake.bulk.partitioning import Partitioning
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import find
+from fhir_bridge.ledger.records import Heard
 from fhir_bridge.mapping.printed import decision_data
-from fhir_bridge.mapping_run import resolution_rules
+from fhir_bridge.mapping_run import people_gone, resolution_rules
 from fhir_bridge.migration import codec
 from fhir_bridge.migration.deciding import Decider
 from tests.integration.tangled import Tangle
@@ -44,7 +45,7 @@ def partitioned(
 def in_partitions(partitions: Partitions, now: datetime = NOW) -> tuple[list[bytes], list[bytes]]:
     """The decisions in the order of the files, as printed; and what is said of persons, sorted."""
     decider = Decider(mapping_run(None, None, {"incomplete_address": "omit"}, now), partitions)
-    decided, heard = [], []
+    decided, heard, written_again = [], [], set[str]()
     for number in range(partitions.count):
         contents = decider.read(number)
         at_hand = decider.at_hand(contents)
@@ -53,6 +54,10 @@ def in_partitions(partitions: Partitions, now: datetime = NOW) -> tuple[list[byt
             for one in decider.decided(contents, at_hand)
         ]
         heard += [codec.encode(one) for one in decider.heard(at_hand)]
+        written_again |= contents.said_gone
+    deleted = partitions.deleted.get(None, {})
+    gone = people_gone({label: at for label, at in deleted.items() if label not in written_again})
+    heard += [codec.encode(Heard(decider.source, statement)) for statement in gone]
     decided.sort()
     return [line for _, *both in decided for line in both], sorted(heard)
 
