@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,15 +30,24 @@ class Unread:
     ledger: Dispatches
     read_again: Container[str] = ()
     _found: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self, claimed: Claimed, now: datetime) -> Defer | None:
         """How the intent is given back, at `now` (aware UTC); None where its source is read. Raises
         LedgerError."""
-        source = claimed.source
-        if source in self.read_again:
+        if claimed.source in self.read_again:
             return None
-        asked_at, is_behind = self._found.get(source, (None, False))
-        if asked_at is None or not timedelta(0) <= now - asked_at < LOOK_EVERY:
-            is_behind = await self.ledger.is_unread(source, now - UNREAD_FOR)
-            self._found[source] = (now, is_behind)
+        is_behind = self._known(claimed.source, now)
+        if is_behind is None:
+            # All senders come at once when a second is over: one of them asks for all.
+            async with self._asking:
+                is_behind = self._known(claimed.source, now)
+                if is_behind is None:
+                    is_behind = await self.ledger.is_unread(claimed.source, now - UNREAD_FOR)
+                    self._found[claimed.source] = (now, is_behind)
         return Defer(claimed, now + ASK_AGAIN, INBOX_BEHIND, now) if is_behind else None
+
+    def _known(self, source: str, now: datetime) -> bool | None:
+        """What was found of the source within the second; None where it has to be asked."""
+        asked_at, is_behind = self._found.get(source, (None, None))
+        return is_behind if asked_at is not None and abs(now - asked_at) < LOOK_EVERY else None

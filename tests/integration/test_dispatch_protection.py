@@ -172,6 +172,26 @@ async def test_nobody_is_called_while_messages_of_their_source_lie_unread(
         assert not await ledger.is_unread("ehr", now - timedelta(seconds=5))
 
 
+async def test_how_far_the_inbox_is_behind_is_asked_once_for_all_senders(
+    delivery: Any, arrivals: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them want to know it at the same moment."""
+    asked = []
+    async with delivery(clock=clock) as running:
+        is_unread = running.ledger.is_unread
+
+        async def counting(source: str, before: datetime) -> bool:
+            asked.append(source)
+            return bool(await is_unread(source, before))
+
+        monkeypatch.setattr(running.ledger, "is_unread", counting)
+        calls = [arrivals.call(f"Appointment/a{number}", phone=phone(number)) for number in range(1, 9)]
+        await running.ledger.accept(calls, now=clock())
+        await running.drain(len(calls))
+        assert await running.states() == {"sent": len(calls)}
+    assert len(asked) < len(calls) / 2
+
+
 async def test_a_source_that_is_read_again_need_not_be_waited_for(
     delivery: Any, arrivals: Any, clock: Clock
 ) -> None:
