@@ -21,7 +21,7 @@ test: $(VENV)/.ready ## every test but the long ones, on all cores
 
 fuzz: $(VENV)/.ready ## coverage-guided fuzzing of what anybody may send, for FUZZ_SECONDS (60)
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $$(command -v uv || echo $(RUN)/uv) sync --frozen --quiet --inexact --group fuzz
-	@mkdir -p .fuzz && $(RUN)/python tests/fuzz/fuzz_door.py -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 .fuzz
+	@mkdir -p .fuzz && $(RUN)/python -m tests.fuzz.fuzz_door -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 -artifact_prefix=.fuzz/ .fuzz
 
 chaos: $(VENV)/.ready ## kill -9 everywhere, 10,000 intents on both databases; writes docs/reliability.md anew
 	@CHAOS_INTENTS=$${CHAOS_INTENTS:-10000} CHAOS_REPORT=docs/reliability.md \

@@ -125,15 +125,16 @@ async def _echo() -> AsyncIterator[int]:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from fhir_bridge.http_server.serving import Listening, serving
     from fhir_bridge.webhook.answers import taken
-    from fhir_bridge.webhook.server import Listening, serving
+    from fhir_bridge.webhook.connection import patient_protocol
 
     async def answer(request: Request) -> Response:
         await request.body()
         return taken()
 
     app = Starlette(routes=[Route("/fhir/{source}", answer, methods=["POST"])])
-    async with serving(app, Listening("127.0.0.1", 0), patience=10) as url:
+    async with serving(app, Listening("127.0.0.1", 0), patient_protocol(10)) as url:
         yield int(url.rpartition(":")[2])
 
 
@@ -141,14 +142,15 @@ async def _echo() -> AsyncIterator[int]:
 async def _webhook(location: str | Path) -> AsyncIterator[int]:
     """What `serve --no-worker` is, in front of this ledger."""
     from fhir_bridge.app.doors import credentials_of
+    from fhir_bridge.http_server.serving import Listening, serving
     from fhir_bridge.ledger.store import open_ledger
     from fhir_bridge.settings import Settings
     from fhir_bridge.webhook.app import webhook_app
     from fhir_bridge.webhook.bodies import Bodies
+    from fhir_bridge.webhook.connection import patient_protocol
     from fhir_bridge.webhook.door import Door
     from fhir_bridge.webhook.keeping import InboxWriter
     from fhir_bridge.webhook.metrics import Metrics
-    from fhir_bridge.webhook.server import Listening, serving
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -161,7 +163,7 @@ async def _webhook(location: str | Path) -> AsyncIterator[int]:
     ):
         door = Door(credentials_of(settings, insecure=False), Bodies(2**23, 10), writer, now)
         app = webhook_app(door, ledger, metrics, now)
-        async with serving(app, Listening("127.0.0.1", 0), patience=10) as url:
+        async with serving(app, Listening("127.0.0.1", 0), patient_protocol(10)) as url:
             yield int(url.rpartition(":")[2])
 
 

@@ -12,6 +12,7 @@ from fhir_bridge.dispatch.clock import Clock, utc_now
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.fetching.completing import Completion
 from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.http_server.serving import Listening, serving
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.processing.processor import Processor
 from fhir_bridge.processing.source import ProcessedSource
@@ -19,11 +20,11 @@ from fhir_bridge.settings import Loaded, Settings
 from fhir_bridge.subscriptions.hearing import Hearing
 from fhir_bridge.webhook.app import webhook_app
 from fhir_bridge.webhook.bodies import Bodies
+from fhir_bridge.webhook.connection import patient_protocol
 from fhir_bridge.webhook.credentials import Credentials
 from fhir_bridge.webhook.door import Door
 from fhir_bridge.webhook.keeping import InboxWriter
 from fhir_bridge.webhook.metrics import Metrics
-from fhir_bridge.webhook.server import Listening, serving
 
 
 @asynccontextmanager
@@ -45,7 +46,8 @@ async def webhook_of(
     credentials = credentials_of(loaded.settings, insecure=insecure)
     async with InboxWriter(ledger, kept) as writer:
         door = Door(credentials, Bodies(settings.max_body, seconds), writer, utc_now)
-        async with serving(webhook_app(door, ledger, metrics, utc_now), at, patience=seconds) as url:
+        app = webhook_app(door, ledger, metrics, utc_now)
+        async with serving(app, at, patient_protocol(seconds)) as url:
             yield url
 
 

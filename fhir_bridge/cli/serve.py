@@ -13,10 +13,10 @@ from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
+from fhir_bridge.http_server.serving import Listening
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.network import is_loopback
 from fhir_bridge.settings import Loaded, Settings
-from fhir_bridge.webhook.server import Listening
 
 
 @click.command()

@@ -13,15 +13,16 @@ from typing import Any
 import httpx
 
 from fhir_bridge.app.doors import credentials_of
+from fhir_bridge.http_server.serving import Listening, serving
 from fhir_bridge.ledger.messages import Message, MessageSelection
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.settings import Settings
 from fhir_bridge.webhook.app import webhook_app
 from fhir_bridge.webhook.bodies import Bodies
+from fhir_bridge.webhook.connection import patient_protocol
 from fhir_bridge.webhook.door import Door
 from fhir_bridge.webhook.keeping import Inbox, InboxWriter
 from fhir_bridge.webhook.metrics import Metrics
-from fhir_bridge.webhook.server import Listening, serving
 
 DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
 BEARER = {"Authorization": "Bearer token"}
@@ -81,7 +82,7 @@ async def webhook(
         door = Door(credentials_of(settings, insecure=True), bodies, writer, now)
         app = webhook_app(door, ledger, metrics, now)
         async with (
-            serving(app, listening or Listening("127.0.0.1", 0), patience=seconds) as url,
+            serving(app, listening or Listening("127.0.0.1", 0), patient_protocol(seconds)) as url,
             httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as client,
         ):
             yield Webhook(url, ledger, client)

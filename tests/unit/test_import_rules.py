@@ -88,9 +88,9 @@ HOMES = {
     "rich": {"cli"},
     "sqlalchemy": {"ledger"},
     "prometheus_client": {"webhook"},
-    "starlette": {"sandbox", "webhook"},
+    "starlette": {"http_server", "sandbox", "webhook"},
     "structlog": {"cli", "dispatch", "logs", "processing", "subscriptions", "webhook"},
-    "uvicorn": {"sandbox", "webhook"},
+    "uvicorn": {"http_server", "sandbox", "webhook"},
     "uvloop": {"cli"},
 }
 """Libraries that these parts alone know, so that another may take their place."""

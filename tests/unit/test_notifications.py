@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.notifications import Content, Deletion, Notification, Route, Shape, check, parse
 from fhir_bridge.intake.subscription_status import Event, NotificationType
+from tests.doubles.notifications import BASE, as_parameters, bundle, event, forms, status
 
-BASE = "https://ehr.example/fhir"
 APPOINTMENT = {"resourceType": "Appointment", "id": "a1", "status": "cancelled"}
 PATIENT = {"resourceType": "Patient", "id": "p1"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -23,71 +23,6 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 def told(content: Any, **route: Any) -> Notification:
     """The notification of some JSON."""
     return parse(json.dumps(content).encode(), Route(**route))
-
-
-def event(
-    number: Any = "1", focus: str | None = f"{BASE}/Appointment/a1", *additional: str
-) -> dict[str, Any]:
-    """A notificationEvent of R4B and R5."""
-    made: dict[str, Any] = {"eventNumber": number, "timestamp": "2026-11-23T12:00:00Z"}
-    if focus:
-        made["focus"] = {"reference": focus}
-    if additional:
-        made["additionalContext"] = [{"reference": each} for each in additional]
-    return made
-
-
-def status(kind: str = "event-notification", *events: dict[str, Any], **elements: Any) -> dict[str, Any]:
-    """A SubscriptionStatus."""
-    return {
-        "resourceType": "SubscriptionStatus",
-        "type": kind,
-        "status": "active",
-        "eventsSinceSubscriptionStart": "7",
-        "subscription": {"reference": f"{BASE}/Subscription/s1"},
-        "topic": "https://ehr.example/topics/lost-appointment",
-        "notificationEvent": list(events),
-        **elements,
-    }
-
-
-def as_parameters(made: dict[str, Any]) -> dict[str, Any]:
-    """The same as R4 Backport has it."""
-    parameters: list[dict[str, Any]] = [
-        {"name": "subscription", "valueReference": made["subscription"]},
-        {"name": "topic", "valueCanonical": made["topic"]},
-        {"name": "status", "valueCode": made["status"]},
-        {"name": "type", "valueCode": made["type"]},
-        {"name": "events-since-subscription-start", "valueString": made["eventsSinceSubscriptionStart"]},
-    ]
-    for one in made["notificationEvent"]:
-        part = [
-            {"name": "event-number", "valueString": one["eventNumber"]},
-            {"name": "timestamp", "valueInstant": one["timestamp"]},
-        ]
-        if "focus" in one:
-            part.append({"name": "focus", "valueReference": one["focus"]})
-        part += [
-            {"name": "additional-context", "valueReference": a} for a in one.get("additionalContext", ())
-        ]
-        parameters.append({"name": "notification-event", "part": part})
-    return {"resourceType": "Parameters", "parameter": parameters}
-
-
-def bundle(kind: str, *entries: dict[str, Any]) -> dict[str, Any]:
-    """A Bundle of this type; a resource stands for its entry."""
-    made = [{"resource": e} if "resourceType" in e else e for e in entries]
-    return {"resourceType": "Bundle", "type": kind, "timestamp": "2026-11-23T12:00:01Z", "entry": made}
-
-
-def forms(made: dict[str, Any], *entries: dict[str, Any]) -> list[tuple[Shape, dict[str, Any]]]:
-    """One notification in each of its forms."""
-    return [
-        (Shape.R4_BACKPORT, bundle("history", as_parameters(made), *entries)),
-        (Shape.R4B, bundle("history", made, *entries)),
-        (Shape.R5, bundle("subscription-notification", made, *entries)),
-        (Shape.R5, bundle("transaction", made, *entries)),
-    ]
 
 
 @pytest.mark.parametrize("kind", NotificationType)

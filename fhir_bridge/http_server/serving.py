@@ -1,11 +1,11 @@
-"""Serves the door: a socket, uvicorn, and an end that answers what was begun."""
+"""A starlette application on a socket, by uvicorn: what `serve` and the sandbox have in common."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import ssl
+from asyncio import Protocol
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fhir_bridge.errors import SettingsError
-from fhir_bridge.webhook.connection import patient_protocol
+from fhir_bridge.http_server.certificate import tls_context
 
 GRACE = 10
-"""Seconds in which what was begun when the server is stopped may end."""
+"""Seconds in which what was begun when a server is stopped may end."""
 
 KEEP_ALIVE = 30
 """Seconds an idle connection is kept; a sender that sends again uses it again."""
@@ -25,7 +25,7 @@ KEEP_ALIVE = 30
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where the server listens, and with which certificate, if any."""
+    """Where a server listens, and with which certificate, if any."""
 
     host: str
     port: int
@@ -34,15 +34,20 @@ class Listening:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, at: Listening, *, patience: float) -> AsyncIterator[str]:
-    """The application at an address, its URL given; leaving takes no more connections and finishes what was
-    begun. `patience`: seconds for a request's headers.
+async def serving(
+    app: ASGIApp, at: Listening, protocol: type[Protocol], *, grace: int = GRACE, cuts: bool = False
+) -> AsyncIterator[str]:
+    """The application in this event loop, its URL given; signals are left to whoever runs it.
 
-    Raises SettingsError where the port is taken, or the certificate cannot be used.
+    Leaving takes no more connections and gives what was begun `grace` seconds to end, or with `cuts` ends it
+    at once. Raises SettingsError where the port is taken, or the certificate cannot be used.
     """
+    context = tls_context(at.certificate, at.key) if at.certificate and at.key else None
     with contextlib.closing(_listen(at)) as listener:
-        server = _Server(_config(app, at, patience))
-        task = asyncio.create_task(server.serve(sockets=[listener]), name="webhook-server")
+        config = _config(app, protocol, grace)
+        config.ssl = context
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
         try:
             await server.ready.wait()
             if not server.started:
@@ -50,7 +55,15 @@ async def serving(app: ASGIApp, at: Listening, *, patience: float) -> AsyncItera
             yield _url(at, listener)
         finally:
             server.should_exit = True
+            if cuts:
+                _cut(server)
             await task
+
+
+def _cut(server: uvicorn.Server) -> None:
+    for connection in list(server.server_state.connections):
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -71,32 +84,20 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, at: Listening, patience: float) -> uvicorn.Config:
+def _config(app: ASGIApp, protocol: type[Protocol], grace: int) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http=patient_protocol(patience),
+        http=protocol,
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # a header says where a request comes from only if we know who wrote it
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
-        ssl_certfile=str(at.certificate) if at.certificate else None,
-        ssl_keyfile=str(at.key) if at.key else None,
+        timeout_graceful_shutdown=grace,
     )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
-        raise SettingsError(
-            f"the certificate {at.certificate} cannot be used: {reason}",
-            code="certificate",
-            hint="--tls-cert is the chain in PEM, --tls-key its private key without a passphrase",
-        ) from None
-    if config.ssl is not None:
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    config.load()
     return config
 
 

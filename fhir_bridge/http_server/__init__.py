@@ -1,0 +1,1 @@
+"""An application on a socket, by uvicorn: what `serve` and the sandbox have in common."""
