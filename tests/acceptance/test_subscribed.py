@@ -5,6 +5,7 @@ is found, also when our side was killed in between; everybody is called once (in
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import time
@@ -148,11 +149,11 @@ def test_what_a_server_gave_up_while_we_were_down_is_found(clinic: Any) -> None:
 
 def test_a_gap_in_the_numbers_is_fetched_while_we_run(clinic: Any) -> None:
     """R5, ids only: the handshake is answered, what is named is read, and what never came is asked for by its
-    numbers. Nothing is searched for: sweep_every is 0.
+    numbers. Nothing is searched for: sweep_every is 0. Then heartbeats stay out, and somebody is told.
     """
     at: Clinic = clinic("r5", "5.0.0")
     at.set('[sources.ehr.credentials]\nbearer = "s3cret"',
-           f'topics = ["{TOPIC}"]\ncontent = "id-only"\nsweep_every = 0')  # fmt: skip
+           f'topics = ["{TOPIC}"]\ncontent = "id-only"\nsweep_every = 0\nheartbeat = "2s"')  # fmt: skip
     at.start()
     made = at.bridge("subscribe", "create")
     assert (made.code, "made: active" in made.out) == (0, True), made.err
@@ -165,6 +166,17 @@ def test_a_gap_in_the_numbers_is_fetched_while_we_run(clinic: Any) -> None:
     (subscription,) = at.server.records.of_type("Subscription")
     (asked,) = at.server.lines(f"GET Subscription/{subscription['id']}/$events")
     assert "eventsSinceNumber=1&eventsUntilNumber=2" in asked
-    at.stop()
+    until(lambda: "heartbeat-overdue" in at.bridge("status").out)
+    found = at.bridge("sources")
+    assert (found.code, "heartbeat-overdue" in found.out, "subscribe activate" in found.out) == (
+        1,
+        True,
+        True,
+    )
+    at.notifier.heartbeat(subscription["id"])
+    until(lambda: at.bridge("sources", "--json").json[0]["findings"] == [])
+    log = [json.loads(line) for line in at.stop().splitlines() if line.startswith("{")]
+    said = [line["event"] for line in log if line.get("alarm") == "heartbeat-overdue"]
+    assert said[:2] == ["source-alarm", "source-alarm-over"]
     (told,) = at.bridge("sources", "--json").json
-    assert (told["state"], told["missed"], told["findings"]) == ("active", 0, [])
+    assert (told["state"], told["missed"]) == ("active", 0)
