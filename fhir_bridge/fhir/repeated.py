@@ -48,11 +48,11 @@ def decoded(raw: bytes) -> tuple[Any, bool]:
 
 
 def repeats(raw: bytes) -> bool:
-    """Whether anything stands twice in a JSON value with another content; True where it is nested too deeply
-    to tell."""
+    """Whether anything stands twice in a JSON value with another content; True where nobody can tell: it is
+    nested too deeply, or a text that no view reads is not UTF-8."""
     try:
         return decoded(raw)[1]
-    except RecursionError:
+    except (ValueError, RecursionError):
         return True
 
 

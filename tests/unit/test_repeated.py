@@ -121,3 +121,10 @@ def test_a_name_is_counted_wherever_it_stands(parts: list[bytes]) -> None:
     text = b"".join(parts)
     for start in range(min(len(text), 9)):
         assert count(text[start:], b'"meta"') == text[start:].count(b'"meta"')
+
+
+def test_a_byte_that_is_no_utf8_beside_what_stands_twice_is_told() -> None:
+    """As InputError, like any other text in another encoding; the byte is not shown."""
+    with pytest.raises(InputError, match="not UTF-8") as caught:
+        read_one(APPOINTMENT[:-1] + b',"status":"c","comment":"Ju\xe5per"}', Origin("x.json"))
+    assert (caught.value.code, "per" in str(caught.value)) == ("encoding", False)
