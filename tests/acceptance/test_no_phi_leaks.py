@@ -7,15 +7,18 @@ answer said. Standard output of `map` and `show` rightly holds it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.forks import FORKS
@@ -133,19 +136,53 @@ class Watched:
 
     def __call__(self, *arguments: str, sabotage: str = "") -> tuple[int, str, str]:
         """Exit code, standard output, standard error without the patient."""
-        folder = self.bridge.folder
-        out, errors = folder / "said.out", folder / "said.err"
+        process, out, errors = self._begun(*arguments, sabotage=sabotage)
+        process.join(60)
+        assert process.exitcode is not None, f"{arguments[0]} takes more than a minute"
+        return process.exitcode, out.read_text(), self._without_them(arguments[0], errors)
+
+    @contextlib.contextmanager
+    def serving(self, *options: str, sabotage: str = "") -> Iterator[httpx.Client]:
+        """`serve`, as who may send meets it; afterwards its standard error is looked through."""
+        process, out, errors = self._begun("serve", "--port", "0", *options, sabotage=sabotage)
+        try:
+            until(lambda: "/metrics" in out.read_text() if out.exists() else False)
+            url = out.read_text().split(" at ")[1].split(";")[0]
+            token = {"Authorization": "Bearer token"}
+            with httpx.Client(base_url=url, headers=token, trust_env=False, timeout=20) as client:
+                yield client
+            process.terminate()
+            process.join(30)
+            assert process.exitcode == 0
+        finally:
+            process.kill()
+        assert not MARKS.search(out.read_text())
+        self._without_them("serve", errors)
+
+    def _begun(self, *arguments: str, sabotage: str) -> tuple[Any, Path, Path]:
+        folder, name = self.bridge.folder, arguments[0]
+        out, errors = folder / f"{name}.out", folder / f"{name}.err"
+        out.unlink(missing_ok=True)
         words = (str(folder), str(out), str(errors), sabotage, *arguments)
         process = FORKS.Process(target=speak, args=words, daemon=True)
         process.start()
-        process.join(60)
-        assert process.exitcode is not None, f"{arguments[0]} takes more than a minute"
+        return process, out, errors
+
+    def _without_them(self, command: str, errors: Path) -> str:
         told = errors.read_text()
         leaks = [line for line in told.splitlines() if MARKS.search(line)]
         # The lines themselves are not shown: a failing test is no place for a patient either.
         shown = [MARKS.sub("<the patient>", line)[:300] for line in leaks]
-        assert not shown, f"{arguments[0]} shows the patient"
-        return process.exitcode, out.read_text(), told
+        assert not shown, f"{command} shows the patient"
+        return told
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it: a machine may be busy."""
+    deadline = time.monotonic() + 45
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -334,3 +371,89 @@ def test_a_fault_of_the_transport_is_an_outcome(watched: Watched, echo: Callable
     code, _, _ = watched("submit", watched.file, "--wait", "2s", sabotage=CRASH_IN_TRANSPORT)
     assert code == 1
     assert json.loads(watched("status", "--json")[1])["patients"] == {"in_doubt": 1}
+
+
+SOURCE = '[sources.ehr]\nhold = 0\n[sources.ehr.credentials]\nbearer = "token"\n'
+
+CRASH_AT_THE_DOOR = """
+from fhir_bridge.webhook import door
+check = door.check
+def fails(body, route):
+    if b"words of a fault" in body:
+        raise ValueError(f"cannot keep {body}")
+    check(body, route)
+door.check = fails
+"""
+
+
+def spoilt(text: str) -> dict[str, bytes]:
+    """What a sender may make of a message about them."""
+    name = "Quillanary Zzyxfeather"
+    status = {
+        "resourceType": "SubscriptionStatus", "type": "event-notification", "status": name, "topic": name,
+        "error": [{"text": name}], "subscription": {"reference": f"Subscription/{name}", "display": name},
+        "notificationEvent": [{"eventNumber": name, "timestamp": name, "focus": {"reference": name}}],
+    }  # fmt: skip
+    history = {"resourceType": "Bundle", "type": "history", "entry": [{"resource": status}]}
+    return {
+        "whole": text.encode(),
+        "truncated": text[:-9].encode(),
+        "latin": text.replace("Zzyx", "Zzyx\u00e9").encode("latin-1"),
+        "utf-16": text.encode("utf-16"),
+        "repeated": text.replace(
+            '"status": "proposed"', f'"status": "proposed", "status": "{name}"'
+        ).encode(),
+        "unknown": json.dumps({"resourceType": name, "text": name}).encode(),
+        "type": b'{"resourceType": ["Zzyxfeather"], "id": "474747"}',
+        "key": b'{"resourceType": "Patient", "Zzyxfeather": {"Quillanary": [}}',
+        "form": b'{"resourceType": "Bundle", "entry": [{"resource": "Zzyxfeather"}]}',
+        "status": json.dumps(history).encode(),
+        "fault": b"words of a fault: Zzyxfeather, Quillanary",
+        "words": b"Zzyxfeather, Quillanary; 555-0147",
+        "xml": b"<Patient><name>Zzyxfeather</name></Patient>",
+        "deep": b'{"resourceType":"Patient","name":' + b"[" * 5000 + b'"Zzyxfeather"',
+    }
+
+
+def sent(client: httpx.Client, path: str, method: str = "POST", **more: Any) -> int:
+    """One request, whose answer says nothing of them; gives its status."""
+    answer = client.request(method, path, **more)
+    assert not MARKS.search(answer.text + str(answer.headers)), (method, answer.status_code)
+    return answer.status_code
+
+
+def test_the_door_says_nothing_of_them(watched: Watched, echo: Callable[[int], str]) -> None:
+    """Neither in an answer, a log line or a metric, nor where an operator looks afterwards, whatever is wrong
+    with the message, its path, its headers; what is refused as what is kept and cannot be processed."""
+    watched.bridge.settings(echo(400), SOURCE)
+    text = (watched.bridge.folder / watched.file).read_text()
+    headers = {"X-Medplum-Deleted-Resource": "Patient/Zzyxfeather 474747"}
+    with watched.serving(sabotage=CRASH_AT_THE_DOOR) as client:
+        taken = [sent(client, "/fhir/ehr", content=body) for body in spoilt(text).values()]
+        assert set(taken) == {200, 400, 415, 500}
+        for path, method in (
+            ("/fhir/Zzyxfeather", "POST"), ("/fhir/ehr/Patient/Zzyxfeather 474747", "PUT"),
+            ("/Zzyxfeather", "GET"), ("/fhir/ehr?name=Zzyxfeather", "PATCH"),
+        ):  # fmt: skip
+            assert sent(client, path, method, content=text) >= 400
+        assert sent(client, "/fhir/ehr", content=b"{}", headers=headers) == 400
+        assert sent(client, "/fhir/ehr", content=text, headers={"Content-Encoding": "gzip"}) == 400
+        assert sent(client, "/fhir/ehr", content=text, headers={"Authorization": "Bearer Zzyxfeather"}) == 401
+        until(lambda: client.get("/readyz").json()["inbox"]["received"] == 0)
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert sent(client, path, "GET") == 200
+        assert client.get("/readyz").json()["inbox"]["failed"] > 0
+        for words in (("sources",), ("sources", "--json"), ("status",), ("worklist",)):
+            assert not MARKS.search(watched(*words)[1]), words
+
+
+def test_a_fault_behind_the_door_gives_nothing_away(watched: Watched, echo: Callable[[int], str]) -> None:
+    """Mapping that fails over them, and a ledger that refuses their message."""
+    watched.bridge.settings(echo(400), SOURCE)
+    text = (watched.bridge.folder / watched.file).read_text()
+    with watched.serving(sabotage=CRASH_IN_MAPPING) as client:
+        assert sent(client, "/fhir/ehr", content=text) == 200
+        until(lambda: client.get("/readyz").json()["inbox"]["failed"] == 1)
+        assert not MARKS.search(watched("worklist")[1])
+        sabotage(watched.bridge.folder / "fhir-bridge.db", "inbox")
+        assert sent(client, "/fhir/ehr", content=text) == 503
