@@ -100,7 +100,11 @@ def banner(settings: Settings, url: str, at: Listening, *, works: bool) -> list[
             lines.append(
                 "    nothing is fetched without base_url and client: its content must be full-resource"
             )
-    if not works:
+    if works:
+        lines.append(
+            f"  what they call for is sent to {settings.endpoint().url}; --no-worker only takes them"
+        )
+    else:
         lines.append("  --no-worker: nothing is processed or sent until `fhir-bridge worker` runs")
     if at.certificate is None and not is_loopback(at.host):
         lines.append("  plain http: let nobody in but a proxy that speaks https, or give --tls-cert")

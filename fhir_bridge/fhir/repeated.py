@@ -61,11 +61,8 @@ def both(one: Any, other: Any, name: str) -> Any:
     if isinstance(one, list) or isinstance(other, list):
         return [*_listed(one), *_listed(other)]
     if isinstance(one, dict) and isinstance(other, dict) and name not in _WHOLE:
-        shared = one.keys() & other.keys()
-        both = {
-            key: one[key] if one[key] == other[key] else both(one[key], other[key], key) for key in shared
-        }
-        return {**one, **other, **both}
+        shared = [key for key in one if key in other and one[key] != other[key]]
+        return {**one, **other, **{key: both(one[key], other[key], key) for key in shared}}
     return [one, other]
 
 

@@ -154,7 +154,14 @@ class _Watching:
 
 
 async def _no_route(_request: Request, error: Exception) -> Response:
-    """404 and 405 of the router, as an OperationOutcome."""
+    """404 and 405 of the router, as an OperationOutcome, the same for every name: none is given away."""
     assert isinstance(error, HTTPException)
-    issue = "not-supported" if error.status_code == 405 else "not-found"
-    return refused(RefusedError(error.status_code, issue, issue, error.detail, error.headers))
+    if error.status_code == 405:
+        issue, says = "not-supported", "by POST; or by PUT and DELETE with /Type/id after the source's name"
+    else:
+        issue, says = (
+            "not-found",
+            "at /fhir/NAME, NAME being a source in bridge.toml, and maybe /Type/id after it",
+        )
+    told = f"notifications are taken {says}"
+    return refused(RefusedError(error.status_code, issue, issue, told, error.headers))

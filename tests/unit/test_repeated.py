@@ -12,6 +12,7 @@ from stringzilla import count
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.documents import read
 from fhir_bridge.fhir.reading import read as read_one
+from fhir_bridge.fhir.repeated import decoded
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
 from fhir_bridge.mapping.consents import denial
@@ -128,3 +129,13 @@ def test_a_byte_that_is_no_utf8_beside_what_stands_twice_is_told() -> None:
     with pytest.raises(InputError, match="not UTF-8") as caught:
         read_one(APPOINTMENT[:-1] + b',"status":"c","comment":"Ju\xe5per"}', Origin("x.json"))
     assert (caught.value.code, "per" in str(caught.value)) == ("encoding", False)
+
+
+def test_two_objects_that_differ_within_are_joined_within() -> None:
+    """At any depth: what both have is kept of both."""
+    one, other = (b'"meta":{"versionId":"%s","security":[{"code":"c%s"}]}' % (n, n) for n in (b"1", b"2"))
+    met = b"," + one + b"," + other + b"}"
+    joined, repeats = decoded(APPOINTMENT[:-1] + met)
+    assert repeats
+    assert joined["meta"] == {"versionId": ["1", "2"], "security": [{"code": "c1"}, {"code": "c2"}]}
+    assert read_one(APPOINTMENT[:-1] + met, Origin("x.json")).label == "Appointment/a1"
