@@ -178,6 +178,7 @@ def migrate(
     extra `objects`). Files may have any names, types and order. Nothing is kept or sent without --send:
     what is printed is how many would be called, skipped and rejected and why, when they would be called, and
     what is wrong with the data. Interrupted or killed, run it again: nothing is sent twice.
+    Exit code 1: something was rejected or could not be read.
 
     \b
     fhir-bridge migrate export/
@@ -240,7 +241,7 @@ def _migrate(
     wanted: Wanted,
 ) -> int:
     from fhir_bridge.cli.migrate_progress import Bars
-    from fhir_bridge.cli.migrate_report import print_report, report_data
+    from fhir_bridge.cli.migrate_report import print_next, print_report, report_data
     from fhir_bridge.intake.bulk.pieces import find
     from fhir_bridge.migration.run import Migration
 
@@ -267,6 +268,8 @@ def _migrate(
         if not wanted.send:
             if wanted.as_json:
                 click.echo(json_text(data))
+            else:
+                print_next(data)
             return _exit_code(report)
         return _send(loaded, migration, wanted, data)
 

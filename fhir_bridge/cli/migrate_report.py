@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC
 from typing import Any
 
+import click
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,12 @@ from fhir_bridge.settings.values import rate_text
 
 ROWS = 20
 """Rows of a table that people are shown; JSON has all."""
+
+MOST_TYPES = 6
+"""Names of types that were passed over."""
+
+_KINDS = ("call", "reject", "skip")
+"""In the order in which people want to know of them."""
 
 
 def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | None) -> dict[str, Any]:
@@ -81,45 +88,81 @@ def _stops(report: Report) -> Counter[str]:
 def print_report(data: dict[str, Any]) -> None:
     """For people: what would happen, when, and what is wrong with the data."""
     console = Console(highlight=False)
-    head = f"{data['triggers']:,} triggers among {data['resources']:,} resources in {data['files']:,} files"
-    console.print(Text(head, "bold"))
-    if data["files_passed_over"]:
-        files = counted(sum(data["files_passed_over"].values()), "file")
-        ends = ", ".join(data["files_passed_over"])
-        console.print(Text(f"passed over: {files} in the folder whose names end in {ends}", "yellow"))
-    _table(
-        console,
-        "decisions",
-        ((_colour(name), _said(name), count) for name, count in data["decisions"].items()),
+    head = (
+        f"{data['triggers']:,} appointments and orders among {data['resources']:,} resources in "
+        f"{data['files']:,} files"
     )
+    console.print(Text(head, "bold"))
+    _print_left_aside(data, console)
+    decided = sorted(data["decisions"].items(), key=lambda each: _KINDS.index(each[0].partition(" ")[0]))
+    _table(console, "decisions", ((_colour(name), _said(name), count) for name, count in decided))
+    stops = ((reason, _meaning(reason), count) for reason, count in data["persons_not_to_be_called"].items())
+    _table(console, "persons not to be called, also where a call of theirs waits already", stops)
     if data["calls"]:
         _print_plan(data, console)
     notes = ((code, f"{meaning_of(code) or ''} At {each['for_instance'][0]}", each["count"])
              for code, each in data["notes"].items())  # fmt: skip
-    _table(console, "findings in the data of triggers", notes)
+    _table(console, "findings in the data", notes)
     unmapped = ((one["code"], f"{one['map']}: {one['system']}", one["count"]) for one in data["unmapped"])
-    _table(console, "codes that no map knows", unmapped)
+    _table(console, "codes that no map has a row for, by map: they say nothing there", unmapped)
     if data["texts"]:
         console.print(Text("what the voice agent would be told besides, for instance", "bold"))
         for text in data["texts"]:
             console.print(Text(f"  {text}"))
+    if data["samples"]:
+        console.print(Text(f"{counted(len(data['samples']), 'decision')} as a sample", "bold"))
     for sample in data["samples"]:
         console.print(Text(f"{sample['trigger']}  {sample['decision']} {sample['reason'] or ''}", "bold"))
         shown = sample["request"] or sample["lineage"][:1]
         console.print(Text(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()), soft_wrap=True)
 
 
+def print_next(data: dict[str, Any]) -> None:
+    """For people, below a preview: that it was one, and what to do next."""
+    click.echo("Nothing was kept or sent. What to do next:", err=True)
+    worst = next((name for name in data["decisions"] if name.startswith("reject")), None)
+    worst = worst or next((name for name in data["decisions"] if name.startswith("skip")), None)
+    if worst:
+        reason = worst.partition(" ")[2]
+        click.echo(
+            f"  --only {reason} --sample 5   shows some of them; docs/reasons.md has what helps", err=True
+        )
+    if data["unmapped"]:
+        click.echo("  fhir-bridge mappings unmapped   writes the codes down for you to fill in", err=True)
+    if data["calls"] and not data["pace"]:
+        click.echo("  --pace 200/h   spreads the calls: without it they go as fast as they can", err=True)
+    if data["calls"]:
+        click.echo(f"  --send   keeps all this and makes {counted(data['calls'], 'call')}", err=True)
+
+
+def _print_left_aside(data: dict[str, Any], console: Console) -> None:
+    if data["files_passed_over"]:
+        files = counted(sum(data["files_passed_over"].values()), "file")
+        ends = ", ".join(data["files_passed_over"])
+        console.print(Text(f"passed over: {files} in the folder whose names end in {ends}", "yellow"))
+    if data["passed_over"]:
+        names = list(data["passed_over"])
+        more = f" and {len(names) - MOST_TYPES} more" if len(names) > MOST_TYPES else ""
+        total = f"{sum(data['passed_over'].values()):,}"
+        told = f"besides, {total} of types that say nothing here: {', '.join(names[:MOST_TYPES])}{more}"
+        console.print(Text(told, "dim"))
+    if data["deleted"]:
+        console.print(Text(f"{counted(data['deleted'], 'appointment or order')} deleted: no call is made"))
+
+
 def _print_plan(data: dict[str, Any], console: Console) -> None:
     pace = data["pace"] or "as fast as the endpoint takes them"
     until = f"until {data['ends_at']}" if data["ends_at"] else "for more than a year"
-    told = f"{data['calls']:,} calls, {pace}, within {data['calling_hours']} of whom is called: {until}"
+    hours = data["calling_hours"]
+    told = f"{data['calls']:,} calls, {pace}, {until}; within {hours} where the person is"
     console.print(Text(told, "bold"))
     if data["overdue"]:
         console.print(Text(f"  {data['overdue']:,} of them end before their turn: raise the pace", "yellow"))
-    days = ((day, data["zone"], count) for day, count in data["by_day"].items())
-    _table(console, "by day", days)
+    days = ((day, "", count) for day, count in data["by_day"].items())
+    _table(console, f"by day ({data['zone']})", days)
     _table(console, "by clinic", ((clinic, "", count) for clinic, count in data["by_clinic"].items()))
-    _table(console, "by hour of the day", ((hour, "", count) for hour, count in data["by_hour"].items()), 24)
+    hours = ((f"{hour}:00", "", count) for hour, count in data["by_hour"].items())
+    _table(console, f"by hour of the day ({data['zone']})", hours, 24)
 
 
 def _table(console: Console, title: str, rows: Any, most: int = ROWS) -> None:
@@ -146,5 +189,12 @@ def _colour(outcome: str) -> Text:
 
 
 def _said(outcome: str) -> str:
-    known = reason_of(outcome.partition(" ")[2])
+    kind, _, reason = outcome.partition(" ")
+    if kind == "call":
+        return "The patient, or who answers for them, would be phoned."
+    return _meaning(reason)
+
+
+def _meaning(reason: str) -> str:
+    known = reason_of(reason)
     return known.meaning if known else ""

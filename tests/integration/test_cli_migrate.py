@@ -76,7 +76,9 @@ def test_a_preview_says_what_would_happen_and_keeps_nothing(bridge: Any, export:
 def test_for_people_it_fits_a_terminal(bridge: Any, export: str) -> None:
     """Within 80 columns, in words."""
     ran = migrate(bridge, export, "--now", AT, "--sample", "0")
-    assert ran.out.startswith("200 triggers among 644 resources in 9 files\ndecisions\n")
+    assert ran.out.startswith("200 appointments and orders among 644 resources in 9 files\n")
+    assert ran.out.index("  call ") < ran.out.index("  skip ")
+    assert "--send   keeps all this and makes" in ran.err
     assert all(len(line) <= 80 for line in ran.out.splitlines())
     assert "by clinic" in ran.out
 
