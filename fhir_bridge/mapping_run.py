@@ -86,7 +86,7 @@ class MappingRun:
             ),
         ]
         said = statements(person_records(at_hand), self.profile, self.now)
-        said += people_gone(gone_in(inputs))
+        said += people_gone(gone_in(inputs), self.now)
         return arrivals, [Heard(source, statement) for statement in said]
 
     def at_hand(self, inputs: Inputs, wanted: Wanted | None = None) -> AtHand:
@@ -147,11 +147,11 @@ def gone_in(inputs: Inputs) -> dict[str, str | None]:
     return {label: at for label, at in inputs.deleted.items() if label not in there}
 
 
-def people_gone(deleted: Mapping[str, str | None]) -> list[Statement]:
+def people_gone(deleted: Mapping[str, str | None], now: datetime) -> list[Statement]:
     """What it means for the calls of a patient that their record is among what is gone: nobody may make them,
-    until it is written again."""
+    until it is written again. Where nothing says when it went, it is so since `now` (aware)."""
     return [
-        Statement((label,), label, "patient-inactive", last_updated=_moment(at))
+        Statement((label,), label, "patient-inactive", last_updated=_moment(at) or now)
         for label, at in deleted.items()
         if label.partition("/")[0] == "Patient"
     ]

@@ -26,6 +26,7 @@ from fhir_bridge.ledger import aliases
 from fhir_bridge.ledger.aliases import Place
 from fhir_bridge.ledger.content import lane_of
 from fhir_bridge.ledger.folding import REVOKED_AFTER_SEND
+from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.records import Act, BlockedEntry, Refusal
 from fhir_bridge.ledger.states import OUT_OF_HAND, State
 from fhir_bridge.ledger.tables import blocked, in_state, intents, patients, triggers
@@ -75,6 +76,7 @@ async def block(connection: AsyncConnection, entries: Collection[Entry], act: Ac
     What waits for one of them is skipped at once, and what was sent or may have been goes on the work list:
     somebody must tell the vendor. Gives how many intents are skipped.
     """
+    await _hold(connection, entries)
     skipped = 0
     for part in _parts(sorted(set(entries))):
         rows = [
@@ -86,6 +88,12 @@ async def block(connection: AsyncConnection, entries: Collection[Entry], act: Ac
         await _alarm(connection, part, act.at)
     people = [_place(value) for kind, value in entries if kind == "patient"]
     return skipped + await follow(connection, people, act.at)
+
+
+async def _hold(connection: AsyncConnection, entries: Collection[Entry]) -> None:
+    """Nobody may say who is one person while the list is changed: neither would know of the other."""
+    for source in sorted({_place(value)[0] for kind, value in entries if kind == "patient"}):
+        await hold(connection, Lock.INTAKE, source)
 
 
 async def follow(connection: AsyncConnection, places: Collection[Place], now: datetime) -> int:
@@ -128,6 +136,7 @@ async def unblock(connection: AsyncConnection, kind: str, value: str) -> set[int
 
     Those that another entry still blocks are not among them.
     """
+    await _hold(connection, [(kind, value)])
     this = and_(blocked.c.kind == kind, blocked.c.value == value)
     row = (await connection.execute(select(blocked.c.via).where(this))).one_or_none()
     if row is None:

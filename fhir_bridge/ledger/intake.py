@@ -45,7 +45,9 @@ async def accept(
         await hold(connection, Lock.INTAKE, source)
     if held is not None:
         await messages.demand_held(connection, held)
+    linked = await aliases.take_in(connection, heard)
     turned = await stopping.take_in(connection, heard, intake.now)
+    turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
     known = await known_of(connection, arrivals, others)
     intake = await _with_stops(connection, known.by_key.values(), intake, arrivals)
@@ -60,7 +62,7 @@ async def accept(
     await _write_intents(connection, changed, patient_ids, intake.now, salt)
     await _write_triggers(connection, known, changed, intake.now)
     await _write_members(connection, known)
-    if linked := await aliases.take_in(connection, heard):
+    if linked:
         await blocking.follow(connection, linked, intake.now)
     await crosswalk.park_behind(connection, intake.now)
     return accepted

@@ -8,9 +8,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, select
+from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger import aliases
 from fhir_bridge.ledger.given import as_given, given
 from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.precedence import Age, Version, age
@@ -31,6 +32,11 @@ class _Said(NamedTuple):
     last_updated: datetime | None
     changed_at: datetime
 
+
+OF_THE_PERSON = frozenset({"patient-deceased", "consent-denied", "restricted-record"})
+"""Stops that hold whatever record somebody stands under. A record may be inactive, or a test, for there is
+another one.
+"""
 
 _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters."""
@@ -63,11 +69,32 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     return turned
 
 
+async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[Place]:
+    """Have what was said of these persons hold under every identity that is known to be theirs; gives under
+    which it did not hold before.
+    """
+    rows: list[dict[str, Any]] = []
+    for person in await aliases.persons(connection, places) if places else ():
+        said: dict[Place, dict[Place, dict[str, Any]]] = defaultdict(dict)
+        here = tuple_(statements.c.source, statements.c.identity).in_(person)
+        for row in await connection.execute(select(statements).where(here)):
+            said[(row.source, row.record)][(row.source, row.identity)] = dict(row._mapping)
+        for known in said.values():
+            told = next((row for row in known.values() if row["stop"] in OF_THE_PERSON), None)
+            rows += ({**told, "identity": place[1]} for place in person - set(known) if told)
+    if rows:
+        await connection.execute(insert(statements), rows)
+    return {(row["source"], row["identity"]) for row in rows}
+
+
 def _says_something_new(heard: Heard, before: Mapping[str, _Said]) -> bool:
     statement = heard.statement
     if not before:
         return statement.stop is not None
     last = next(iter(before.values()))
+    if last.version_id is None and last.last_updated and not statement.last_updated:
+        # What is deleted has a time and no version: what tells no time may have been there before it.
+        return statement.stop is not None
     told, known = (Version(each.version_id, each.last_updated) for each in (statement, last))
     if heard.is_late and age(told, known) is Age.SAME and heard.said_at and heard.said_at < last.changed_at:
         return False

@@ -100,7 +100,7 @@ class Migration:
         if self.share.number == 1:
             deleted = partitions.deleted.get(None, {})
             gone = {label: at for label, at in deleted.items() if label not in said_gone}
-            self.report.gone, self.report.people_gone = list(skips_of(gone)), people_gone(gone)
+            self.report.gone, self.report.people_gone = list(skips_of(gone)), people_gone(gone, self.run.now)
         return self.report
 
     def _partitions(self) -> Partitions:

@@ -160,3 +160,39 @@ async def test_a_record_of_contradictory_age_takes_nothing_back_but_the_next_one
     assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
     await take(ledger, monday, heard=[said(None, "2", last_updated=monday + MINUTE)])
     assert await seen(ledger, "Appointment/a1") == ("ready", None)
+
+
+LINKED = Heard("ehr", Statement((), "Patient/q", None, same=("Patient/q", "Patient/p")))
+"""The record of Patient/q says that it is the same person as Patient/p."""
+
+
+async def test_a_death_is_one_under_every_identity_of_the_person(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Told before or after it is known that two records are one person; taken back for both. That a record is
+    not in use any more says nothing of the other.
+    """
+    call = arrivals.call("Appointment/q", patient="Patient/q", patient_id=PATIENT["patient_id"])
+    await take(
+        ledger, monday, call, arrivals.call("Appointment/p", **PATIENT), heard=[said("patient-inactive")]
+    )
+    await take(ledger, monday, heard=[LINKED])
+    assert await seen(ledger, "Appointment/q") == ("ready", None)
+    await take(ledger, monday, heard=[said(version="3")])
+    assert await seen(ledger, "Appointment/q") == ("skipped", "patient-deceased")
+    await take(ledger, monday, heard=[said(None, version="4")])
+    for trigger in ("Appointment/q", "Appointment/p"):
+        assert await seen(ledger, trigger) == ("ready", None)
+
+
+async def test_who_turns_out_to_be_somebody_who_died_is_not_called(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Neither what waits nor what comes."""
+    await take(ledger, monday, heard=[said()])
+    await take(ledger, monday, arrivals.call("Appointment/1", patient="Patient/q", phone="+12125550102"))
+    assert await seen(ledger, "Appointment/1") == ("ready", None)
+    await take(ledger, monday, heard=[LINKED])
+    await take(ledger, monday, arrivals.call("Appointment/2", patient="Patient/q"))
+    for trigger in ("Appointment/1", "Appointment/2"):
+        assert await seen(ledger, trigger) == ("skipped", "patient-deceased")

@@ -56,7 +56,7 @@ def in_partitions(partitions: Partitions, now: datetime = NOW) -> tuple[list[byt
         heard += [codec.encode(one) for one in decider.heard(at_hand)]
         written_again |= contents.said_gone
     deleted = partitions.deleted.get(None, {})
-    gone = people_gone({label: at for label, at in deleted.items() if label not in written_again})
+    gone = people_gone({k: at for k, at in deleted.items() if k not in written_again}, decider.run.now)
     heard += [codec.encode(Heard(decider.source, statement)) for statement in gone]
     decided.sort()
     return [line for _, *both in decided for line in both], sorted(heard)

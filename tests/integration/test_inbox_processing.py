@@ -295,6 +295,21 @@ async def test_a_message_about_a_person_alone_stops_their_calls(
         assert await here.intents() == {"skipped": 1, f"because {reason}": 1}
 
 
+async def test_a_patient_who_is_deleted_is_not_called_until_there_is_a_record_again(site: Open) -> None:
+    """Nobody knows any more who that was; what is told late of the time before brings nobody back."""
+    async with site() as here:
+        await here.told(bundle(WANTED, PERSON))
+        await here.told(b"", method="DELETE", path="Patient/p1")
+        gone = {"skipped": 1, "because patient-inactive": 1}
+        assert await here.intents() == gone
+        for late in ({"versionId": "9"}, {"lastUpdated": "2026-11-20T10:00:00Z"}, {}):
+            await here.told(json.dumps({**PERSON, "meta": late}).encode())
+            assert await here.intents() == gone
+        again = {**PERSON, "meta": {"lastUpdated": "2026-11-24T10:00:00Z"}}
+        await here.told(json.dumps(again).encode())
+        assert await here.intents() == READY
+
+
 @pytest.mark.parametrize("kind", ["handshake", "heartbeat", "query-status"])
 async def test_what_tells_of_no_event_is_noted_and_done(site: Open, kind: str) -> None:
     """Nothing is decided."""
