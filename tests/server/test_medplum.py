@@ -32,7 +32,7 @@ base_url = "{base}"
 timezone = "America/New_York"
 hold = "{hold}"
 [sources.ehr.credentials]
-bearer = "s3cret"
+{credentials}
 [sources.ehr.client]
 bearer = "{token}"
 rate = "1000/s"
@@ -56,10 +56,12 @@ def port() -> int:
 def told(bridge: Bridge, medplum: Medplum, endpoint: Any, port: int) -> Callable[..., Any]:
     """Writes bridge.toml, and gives the endpoint."""
 
-    def settings(more: str = "", hold: str = "0", token: str = TOKEN) -> Any:
+    def settings(
+        more: str = "", hold: str = "0", token: str = TOKEN, credentials: str = 'bearer = "s3cret"'
+    ) -> Any:
         running = endpoint()
-        base = medplum.base.rstrip("/")
-        text = SOURCE.format(base=base, port=port, more=more, hold=hold, token=token)
+        given = {"more": more, "hold": hold, "token": token, "credentials": credentials}
+        text = SOURCE.format(base=medplum.base.rstrip("/"), port=port, **given)
         bridge.settings(running.url, text)
         return running
 
@@ -187,12 +189,25 @@ def test_a_subscription_is_made_kept_and_taken_away(bridge: Bridge, medplum: Med
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("content", ["full-resource", "empty"])
+@pytest.mark.parametrize(
+    ("content", "credentials"),
+    [
+        ("full-resource", 'hmac = { secret = "a secret that Medplum signs with", header = "X-Signature" }'),
+        ("empty", 'bearer = "s3cret"'),
+    ],
+    ids=["full-resource, signed", "empty"],
+)
 def test_what_it_tells_and_what_it_does_not_becomes_one_call_each(
-    bridge: Bridge, hospital: Hospital, medplum: Medplum, told: Any, serving: Any, content: str
+    bridge: Bridge,
+    hospital: Hospital,
+    medplum: Medplum,
+    told: Any,
+    serving: Any,
+    content: str,
+    credentials: str,
 ) -> None:
     """News with a body, news without; silence that a search finds; a deletion that shows before the call."""
-    api = told(f'content = "{content}"', hold="3s")
+    api = told(f'content = "{content}"', hold="3s", credentials=credentials)
     medplum.seed(*(hospital.patient(number) for number in (1, 2, 3)))
     with serving():
         assert bridge("subscribe", "create").code == 0
