@@ -8,7 +8,7 @@ without a value is not named at all: sqlite3 takes seven times as long over a No
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any, cast
@@ -39,6 +39,9 @@ Row = Mapping[str, Any]
 _Process = Callable[[Any], Any]
 _POSTGRES: Dialect = cast(Any, PGDialect)()
 
+MOST_AT_ONCE = 16 * 1024 * 1024
+"""Bytes of payloads in one statement; a list may take a gigabyte."""
+
 
 async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows; ids that they do not name are the database's to give."""
@@ -49,18 +52,16 @@ async def insert_at_once(connection: AsyncConnection, table: Table, rows: Sequen
     """Insert rows that all name the same columns, in one statement and in their order; a few hundred at most.
 
     SQLite gives the interpreter's lock away for every row of `executemany`; beside a busy event loop each row
-    would wait for its turn to get it back. PostgreSQL is sent one list for each column, in binary: the words
-    of the statement are the same for any number of rows, so it is prepared once.
+    would wait for its turn to get it back.
     """
     if not rows:
         return
-    compiled = _compiled_for(connection, _insert(table), tuple(rows[0]))
-    cipher = cipher_of(connection.dialect)
     if connection.dialect.name == "postgresql":
-        lists = tuple(list(column) for column in compiled.columns(rows, cipher))
-        await connection.exec_driver_sql(compiled.text_of_lists, lists)
-    else:
-        await connection.exec_driver_sql(compiled.text_of(len(rows)), compiled.flat(rows, cipher))
+        await _write_lists(connection, _insert(table), rows)
+        return
+    compiled = _compiled_for(connection, _insert(table), tuple(rows[0]))
+    flat = compiled.flat(rows, cipher_of(connection.dialect))
+    await connection.exec_driver_sql(compiled.text_of(len(rows)), flat)
 
 
 async def upsert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -74,7 +75,34 @@ async def _write(connection: AsyncConnection, statement: Insert, rows: Sequence[
         there = {name: value for name, value in row.items() if value is not None}
         alike[tuple(there)].append(there)
     for same in alike.values():
-        await execute_many(connection, statement, same)
+        if connection.dialect.name == "postgresql":
+            for part in _parts(same):
+                await _write_lists(connection, statement, part)
+        else:
+            await execute_many(connection, statement, same)
+
+
+async def _write_lists(connection: AsyncConnection, statement: Insert, rows: Sequence[Row]) -> None:
+    """PostgreSQL is sent one list for each column, in binary: a statement a row takes it and its driver three
+    times as long. The words are the same for any number of rows, so they are prepared once.
+    """
+    compiled = _compiled_for(connection, statement, tuple(rows[0]))
+    lists = tuple(list(column) for column in compiled.columns(rows, cipher_of(connection.dialect)))
+    await connection.exec_driver_sql(compiled.text_of_lists, lists)
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows, no more of them together than goes into one statement."""
+    part: list[Row] = []
+    held = 0
+    for row in rows:
+        part.append(row)
+        held += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if held > MOST_AT_ONCE:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
 
 
 async def new_ids(connection: AsyncConnection, table: Table, count: int) -> Sequence[int]:
@@ -143,9 +171,10 @@ class _Compiled:
     @cached_property
     def text_of_lists(self) -> str:
         """PostgreSQL's text for any number of rows, each column given as one list."""
-        head, _, _ = self.text.partition(" VALUES ")
+        head, _, values = self.text.partition(" VALUES ")
+        _, conflict, what_then = values.partition(" ON CONFLICT ")
         lists = [f"%b::{each.compile(_POSTGRES)}[]" for each in self._types]
-        return f"{head} SELECT * FROM unnest({', '.join(lists)})"
+        return f"{head} SELECT * FROM unnest({', '.join(lists)}){conflict}{what_then}"
 
     def flat(self, rows: Sequence[Row], cipher: Cipher) -> tuple[Any, ...]:
         """All values of all rows, in their order, for a driver that knows parameters by their place."""

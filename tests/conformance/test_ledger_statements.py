@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import BigInteger, Integer, String, select
 
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger import many
 from fhir_bridge.ledger.given import as_given, given, given_values
 from fhir_bridge.ledger.many import insert_many, new_ids, run, upsert_many
 from fhir_bridge.ledger.store import SqlLedger
@@ -45,6 +46,19 @@ async def test_ids_are_reserved_before_rows_are_written(ledger: SqlLedger) -> No
         kept = list((await connection.execute(select(inbox.c.id).order_by(inbox.c.id))).scalars())
     assert ids == sorted(ids) and len(set(kept)) == 5
     assert kept[1:4] == ids
+
+
+async def test_rows_that_are_too_much_for_one_statement_are_all_written(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their order, each with its own payload, whether it is the first of a statement or the last."""
+    monkeypatch.setattr(many, "MOST_AT_ONCE", 1_000)
+    bodies = [b"%d" % number * (number * 90 + 1) for number in range(20)]
+    rows = [{"source": "ehr", "body": body, "received_at": NOON, "state": "processed"} for body in bodies]
+    async with ledger._writing() as connection:
+        await insert_many(connection, inbox, rows)
+        kept = await connection.execute(select(inbox.c.body).order_by(inbox.c.id))
+        assert list(kept.scalars()) == bodies
 
 
 async def test_a_row_that_names_fewer_columns_clears_the_others(ledger: SqlLedger) -> None:
