@@ -17,8 +17,8 @@ UNREAD_FOR = timedelta(seconds=5)
 
 LOOK_EVERY = timedelta(seconds=1)
 
-ASK_AGAIN = timedelta(minutes=2)
-"""How long a call waits; longer than a drain, which must come to its end where nobody processes the inbox."""
+ASK_AGAIN = timedelta(seconds=30)
+"""How long a call waits: giving thousands back again and again would take the ledger from who processes."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fhir_bridge.ledger import states
+from fhir_bridge.ledger.arriving import age_of, ended, would_call_anew
 from fhir_bridge.ledger.content import Content, read_content
 from fhir_bridge.ledger.precedence import (
     PERSON_SKIPS,
@@ -17,9 +18,6 @@ from fhir_bridge.ledger.precedence import (
     VERSIONS_DISAGREE,
     Age,
     Standing,
-    Version,
-    age,
-    age_after_deletion,
     chosen,
     is_withdrawn,
     revokes,
@@ -136,12 +134,12 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
     current = known.by_trigger.get(place)
     last = current.standings.get(standing.trigger) if current else None
     if standing.deleted:
-        standing = _gone(arrival, standing, last, intake.now)
+        standing = ended(arrival, standing, last, intake.now)
     if current and last:
-        told = _age(arrival, standing, last)
+        told = age_of(arrival, standing, last)
         if told is Age.OLDER:
             return _accepted(current, Change.OLDER)
-        if told is Age.UNCLEAR and _would_call_anew(arrival, standing, last, current):
+        if told is Age.UNCLEAR and would_call_anew(arrival, standing, last, current.loss):
             standing = replace(standing, reason=VERSIONS_DISAGREE)
         if last.fingerprint == standing.fingerprint and last.version == standing.version:
             return _accepted(current, Change.UNCHANGED)
@@ -181,52 +179,6 @@ def _is_alone(known: Known, arrival: Arrival) -> bool:
             return False
     return (source, arrival.decision.subject.trigger) not in known.by_trigger and (
         key_of(arrival) not in known.by_key
-    )
-
-
-def _gone(arrival: Arrival, standing: Standing, last: Standing | None, now: datetime) -> Standing:
-    """A deletion with the version it ends: the last one known, updated no later than the deletion."""
-    since = standing.version.last_updated or arrival.said_at or now
-    if last is None:
-        return replace(standing, version=Version(None, since))
-    updated = last.version.last_updated
-    if updated and _has_no_time(arrival) and not _is_made_after(last, arrival, since):
-        since = max(since, updated)
-    return replace(standing, version=Version(last.version.version_id, since))
-
-
-def _has_no_time(deletion: Arrival) -> bool:
-    """Whether its source does not say when it was deleted: then it is so since it was told."""
-    told = deletion.decision.subject.last_updated
-    return told is None or told == deletion.said_at
-
-
-def _is_made_after(last: Standing, deletion: Arrival, since: datetime) -> bool:
-    """Whether what was taken in before came after a deletion that had to wait, and was made after it."""
-    came_after = bool(deletion.said_at and last.said_at and last.said_at > deletion.said_at)
-    return came_after and age_after_deletion(last.version, Version(None, since)) is Age.NEWER
-
-
-def _age(arrival: Arrival, standing: Standing, last: Standing) -> Age:
-    """By its version; where none tells, a message that was processed again is as old as when it came. What
-    was deleted stays so, unless what comes was made afterwards for sure.
-    """
-    if standing.deleted:
-        since, updated = standing.version.last_updated, last.version.last_updated
-        return Age.OLDER if since and updated and updated > since else Age.NEWER
-    if last.deleted:
-        return age_after_deletion(standing.version, last.version)
-    told = age(standing.version, last.version)
-    if told is not Age.SAME or not arrival.is_late:
-        return told
-    return Age.OLDER if arrival.said_at and last.said_at and arrival.said_at < last.said_at else told
-
-
-def _would_call_anew(arrival: Arrival, standing: Standing, last: Standing, current: KnownIntent) -> bool:
-    """Whether somebody would be called whom what is known does not call for the same thing."""
-    is_same = last.decision == "call" and not last.is_doubted
-    return standing.decision == "call" and not (
-        is_same and current.loss == (arrival.decision.subject.loss or "")
     )
 
 
