@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
 from fhir_bridge.mapping.intent import subject_of
@@ -57,6 +61,19 @@ def decide(
         verdict = Verdict("source-incomplete", ((case.trigger, ""),), "; ".join(case.unanswered), wanted=True)
         return _ended(subject, verdict, "gate", recorder)
     return _call(subject, admitted, look)
+
+
+def would_call(case: Case, status: str, profile: Profile, now: datetime) -> bool:
+    """Whether the table would have a call made if the trigger's status were this one. The gates are not
+    asked: this is for who wants to know what an earlier version might have done."""
+    trigger: Resource[Any] = case.trigger
+    view = msgspec.structs.replace(trigger.view, status=status)
+    then = msgspec.structs.replace(case, trigger=msgspec.structs.replace(trigger, view=view))
+    recorder = Recorder(lineage=False)
+    found, verdict = status_verdict(Look(then, profile, now, recorder))
+    if found is None or verdict is not None:
+        return False
+    return table_verdict(Look(then, profile, now, recorder, found.code)) is None
 
 
 def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:

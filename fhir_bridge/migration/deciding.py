@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
-
-import msgspec
+from datetime import timedelta
+from typing import cast
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.people import person_records
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import TRIGGER_TYPES, View
+from fhir_bridge.fhir.views import TRIGGER_TYPES, Appointment, View
 from fhir_bridge.intake.bulk.partitions import Contents, Partitions, Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.records import Arrival, Heard
-from fhir_bridge.mapping.decision import Call, Decision, Skip
+from fhir_bridge.mapping.decide import would_call
+from fhir_bridge.mapping.decision import Decision, Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.statements import statements, stops
 from fhir_bridge.mapping.triggers import ends_by_status
@@ -96,12 +96,13 @@ class Decider:
         later, as by an older export or a message that was held up."""
         if not isinstance(one.decision, Skip) or one.decision.reason not in _BY_ITS_STATE:
             return False
-        trigger: Resource[Any] = one.case.trigger
+        view = one.case.trigger.view
+        if isinstance(view, Appointment) and not view.requested_period:
+            day_before = (self.run.now - timedelta(days=1)).date().isoformat()
+            if view.start and view.start[:10] < day_before:
+                return False  # most of an export: it was over before
         status = "active" if one.case.is_order else "proposed"
-        view = msgspec.structs.replace(trigger.view, status=status)
-        earlier = msgspec.structs.replace(trigger, view=view)
-        case = msgspec.structs.replace(one.case, trigger=earlier)
-        return isinstance(replace(self.run, brief=True).decide_on(case, self.blocked), Call)
+        return would_call(one.case, status, self.run.profile, self.run.now)
 
     def heard(self, at_hand: AtHand) -> list[Heard]:
         """What the records of the partition say of whole persons."""
