@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import socket
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import httpx
+from aiohappyeyeballs import start_connection
 
 from fhir_bridge.task_api.answer import Answer
 from fhir_bridge.task_api.transport import Progress, Stage
@@ -181,17 +183,27 @@ class Route:
     proxy: httpx.Proxy | None
 
 
+async def _connected(name: str, port: int) -> Connection:
+    """To the first of a name's addresses that answers, the next one tried after a quarter of a second.
+
+    asyncio's own way to do that leaves the socket open where it is cancelled, and uvloop has none.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    opened = await start_connection(addresses, happy_eyeballs_delay=0.25)
+    try:
+        _, connection = await loop.create_connection(Connection, sock=opened)
+    except BaseException:
+        opened.close()
+        raise
+    return connection
+
+
 async def open_connection(to: httpx.URL, route: Route, progress: Progress) -> Connection:
     """A connection over which nothing was sent yet. Raises OSError or UnreadableAnswerError."""
-    loop = asyncio.get_running_loop()
     progress.reach(Stage.CONNECT)
     first = to if route.proxy is None else route.proxy.url
-    # `serve` runs on uvloop, which tries one address after the other and takes no such option.
-    at_once: dict[str, Any] = (
-        {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
-    )
-    connection: Connection
-    _, connection = await loop.create_connection(Connection, _name(first), _port(first), **at_once)
+    connection = await _connected(_name(first), _port(first))
     try:
         if route.proxy is not None:
             progress.reach(Stage.PROXY)

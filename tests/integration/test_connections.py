@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -78,6 +81,42 @@ async def test_a_cancelled_request_gives_its_connection_back() -> None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(client.probe(), 0.003)
         assert (await client.probe()).kind is OutcomeClass.ACCEPTED
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_wherever_opening_is_cancelled_no_socket_is_left(loop: str) -> None:
+    """A connect timeout may come at any step of it, and a worker meets thousands."""
+    factory = pytest.importorskip("uvloop").Loop if loop == "uvloop" else None
+
+    async def cancel(client: TaskApiClient, steps: int) -> None:
+        probe = asyncio.create_task(client.probe())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        probe.cancel()
+        await asyncio.wait([probe])
+        await asyncio.sleep(0.005)
+
+    async def ask() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            async with client_for(url, 1) as client:
+                await cancel(client, 50)
+                before = open_sockets()
+                for steps in range(60):
+                    await cancel(client, steps)
+                assert open_sockets() == before
+
+    gc.disable()  # it would close what was left
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(ask())
+    finally:
+        gc.enable()
+
+
+def open_sockets() -> int:
+    """How many this process holds."""
+    return sum(file.is_socket() for file in Path("/proc/self/fd").iterdir())
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

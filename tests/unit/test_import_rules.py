@@ -72,6 +72,7 @@ def imports(module: Path) -> list[str]:
 
 
 HOMES = {
+    "aiohappyeyeballs": {"task_api"},
     "aiosqlite": {"ledger"},
     "alembic": {"ledger"},
     "click": {"cli"},
