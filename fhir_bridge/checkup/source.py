@@ -163,7 +163,7 @@ async def _searched(on: Checked) -> AsyncIterator[Step]:
                 return Step(step, Mark.OK, f"not asked: {on.profile.layer_of(f'searches.{name}')} says so")
             found = await searcher.search(name, on.now, **values)
             if matches := sum(page.matches for each in found.pages if (page := page_of(each))):
-                says = f"it does not heed what is asked: {kind} of others for a patient whom it does not know"
+                says = f"it does not heed what is asked: {kind} of others for an id it does not know"
                 return Step(step, Mark.WARN, f"{says} ({matches})", UNHEEDED, "search-unheeded")
             if found.pages:
                 how = f"{kind} in way {len(found.refused) + 1} of {len(ways)}"

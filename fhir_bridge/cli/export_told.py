@@ -155,7 +155,7 @@ def _tell_problems(report: Report) -> None:
     for name, (said, found) in sorted(report.mismatched.items()):
         click.echo(f"{name}: {found} lines, and the server says {said}, each time it was fetched", err=True)
     for (severity, code), number in sorted(report.issues.items()):
-        click.echo(f"the server says: {severity} {code}, {number} times; see error/", err=True)
+        click.echo(f"the server says: {severity} {code}, {counted(number, 'time')}; see error/", err=True)
     for name, error in sorted(report.failed.items())[:NAMES_SHOWN]:
         click.echo(
             f"not fetched: {error}" if name in str(error) else f"not fetched: {name}: {error}", err=True

@@ -124,7 +124,7 @@ def test_a_refused_search_is_a_warning_with_what_is_lost(clinic: Clinic) -> None
 
 
 def test_a_search_that_is_not_heeded_is_a_warning(clinic: Clinic) -> None:
-    """Everybody's come for a patient whom nobody knows, as from a server that does not know a parameter."""
+    """Everybody's come for an id that nobody has, as from a server that does not know a parameter."""
     clinic.ehr.ignores |= {"Coverage.patient", "Coverage.beneficiary"}
     clinic.ehr.records.put({"resourceType": "Coverage", "id": "of-somebody"})
     code, steps = clinic.check()
