@@ -13,6 +13,7 @@ from fhir_bridge.app.subscribing import watch_rules_of
 from fhir_bridge.checkup.endpoint import endpoint_step
 from fhir_bridge.checkup.source import Checked, source_steps
 from fhir_bridge.checkup.step import Mark, Step
+from fhir_bridge.profiles.load import vendor_in
 from fhir_bridge.settings import Loaded
 
 
@@ -32,9 +33,9 @@ async def check_steps(loaded: Loaded, name: str, read: str | None = None) -> Asy
             endpoint = rules.endpoint if rules else None
             route = route_of(settings, source.settings.client)
             profile = profile_of(source, {})
-            async for step in source_steps(
-                Checked(server, route, profile, endpoint, datetime.now(UTC), read)
-            ):
+            named = None if source.facts.vendor else vendor_in
+            checked = Checked(server, route, profile, endpoint, datetime.now(UTC), read, named)
+            async for step in source_steps(checked):
                 yield step
     missing = [key for key in ("url", "key", "project_id") if not getattr(settings.api, key)]
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -50,6 +50,7 @@ class Checked:
     """What is tried: the source's server, the way there, its rules, and where it is to tell us of changes.
 
     `read`: a `Type/id` to read in earnest; without one a resource that is not there is asked for.
+    `vendor_in`: the layer that is meant by what a server calls itself; None where the source has one already.
     """
 
     server: FhirServer
@@ -58,6 +59,7 @@ class Checked:
     endpoint: str | None
     now: datetime
     read: str | None = None
+    vendor_in: Callable[[str], str | None] | None = None
 
 
 async def source_steps(on: Checked) -> AsyncIterator[Step]:
@@ -115,6 +117,9 @@ async def _metadata(on: Checked) -> Step:
     if lacking:
         to_do = "what they would say is not said; nothing else is lost"
         return Step("metadata", Mark.WARN, f"{found}; no {', '.join(lacking)}", to_do, "types-lacking")
+    if on.vendor_in is not None and (vendor := on.vendor_in(said.software or "")):
+        to_do = f'set vendor = "{vendor}" for this source, so that it is asked and read as its vendor has it'
+        return Step("metadata", Mark.WARN, found, to_do, "vendor-unset")
     return Step("metadata", Mark.OK, found)
 
 

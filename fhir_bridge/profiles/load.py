@@ -18,7 +18,7 @@ from fhir_bridge.profiles.check import rules_of
 from fhir_bridge.profiles.countries import is_country
 from fhir_bridge.profiles.layers import Layer, merge, read_shipped, read_site
 from fhir_bridge.profiles.maps import MapFolders
-from fhir_bridge.profiles.overrides import check_names, facts_with, from_texts, rule_tree
+from fhir_bridge.profiles.overrides import VENDOR_NAMES, check_names, facts_with, from_texts, rule_tree
 from fhir_bridge.profiles.site_rules import site_rules, with_fields_apart
 from fhir_bridge.spelling import did_you_mean
 
@@ -93,12 +93,23 @@ def _jurisdiction(country: str, folder: Traversable) -> Iterable[Layer]:
         raise SettingsError(f"jurisdiction {country!r} is no country", hint=COUNTRY_FORM)
 
 
+def vendor_in(software: str) -> str | None:
+    """The vendor's layer whose name stands, as words, in what a server calls itself; None for none."""
+    names = {name: name for name in _vendors(shipped.mappings() / "vendors")} | VENDOR_NAMES
+    said = f" {' '.join(re.findall(r'[a-z]+', software.lower()))} "
+    return next((layer for name, layer in names.items() if f" {name.replace('-', ' ')} " in said), None)
+
+
+def _vendors(folder: Traversable) -> list[str]:
+    return sorted(
+        other.name.removesuffix(".yaml") for other in folder.iterdir() if other.name.endswith(".yaml")
+    )
+
+
 def _vendor(vendor: str, folder: Traversable) -> Layer:
     file = folder / f"{vendor}.yaml"
     if not re.fullmatch(r"[\w-]+", vendor) or not file.is_file():
-        known = sorted(
-            other.name.removesuffix(".yaml") for other in folder.iterdir() if other.name.endswith(".yaml")
-        )
+        known = _vendors(folder)
         raise SettingsError(
             f"vendor {vendor!r} has no layer{did_you_mean(vendor, known)}",
             hint=f"there are {', '.join(known)}; without one, leave `vendor` out",

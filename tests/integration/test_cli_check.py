@@ -123,6 +123,14 @@ def test_a_refused_search_is_a_warning_with_what_is_lost(clinic: Clinic) -> None
     assert "insurance" in steps["search coverages"]["to_do"]
 
 
+def test_a_vendor_that_names_itself_is_asked_for(clinic: Clinic) -> None:
+    """Where no vendor is set, and not where one is."""
+    clinic.ehr.statement["software"] = {"name": "medplum", "version": "5"}
+    code, steps = clinic.check()
+    assert (code, steps["metadata"]["code"]) == (1, "vendor-unset")
+    assert 'vendor = "medplum"' in steps["metadata"]["to_do"]
+
+
 def test_a_search_that_is_not_heeded_is_a_warning(clinic: Clinic) -> None:
     """Everybody's come for an id that nobody has, as from a server that does not know a parameter."""
     clinic.ehr.ignores |= {"Coverage.patient", "Coverage.beneficiary"}

@@ -22,7 +22,7 @@ from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping.profile import Profile, SourceFacts
 from fhir_bridge.mapping.virtual import is_virtual
 from fhir_bridge.mapping_run import resolution_rules
-from fhir_bridge.profiles.load import load_profile
+from fhir_bridge.profiles.load import load_profile, vendor_in
 
 Json = dict[str, Any]
 CANVAS_CONSENT = "http://schemas.canvasmedical.com/fhir/extensions/has-consent"
@@ -247,3 +247,21 @@ def test_a_vendor_nothing_public_is_known_of_changes_nothing(name: str) -> None:
     """Its layer is there, and empty."""
     plain = load_profile(SourceFacts(zone=ZoneInfo("America/New_York")))
     assert vendor(name).layers == plain.layers
+
+
+@pytest.mark.parametrize(
+    ("software", "layer"),
+    [
+        ("medplum 5.2.13-fd453f2", "medplum"),
+        ("HAPI FHIR Server 7.2.0", "hapi"),
+        ("Epic August 2026", "epic"),
+        ("Cerner Millennium", "oracle-health"),
+        ("Oracle Health Millennium Platform", "oracle-health"),
+        ("Epicentre", None),
+        ("FHIR Server 1.4.0", None),
+        ("", None),
+    ],
+)
+def test_a_vendor_is_known_by_what_its_server_calls_itself(software: str, layer: str | None) -> None:
+    """By whole words, and never guessed from parts of one."""
+    assert vendor_in(software) == layer
