@@ -95,7 +95,7 @@ def _jurisdiction(country: str, folder: Traversable) -> Iterable[Layer]:
 
 def vendor_in(software: str) -> str | None:
     """The vendor's layer whose name stands, as words, in what a server calls itself; None for none."""
-    names = {name: name for name in _vendors(shipped.mappings() / "vendors")} | VENDOR_NAMES
+    names = {**{name: name for name in _vendors(shipped.mappings() / "vendors")}, **VENDOR_NAMES}
     said = f" {' '.join(re.findall(r'[a-z]+', software.lower()))} "
     return next((layer for name, layer in names.items() if f" {name.replace('-', ' ')} " in said), None)
 
