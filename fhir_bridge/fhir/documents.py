@@ -85,6 +85,8 @@ def read(data: bytes, name: str) -> Document:
 
 def utf8(data: bytes, name: str) -> bytes:
     """The text as UTF-8 without a byte order mark. Raises InputError for what is no JSON text at all."""
+    if data[:1] == b"{" and data[1:2] > b"\0":
+        return data  # what most are: an object in UTF-8
     encoding = json.detect_encoding(data)
     try:
         if encoding != "utf-8":
