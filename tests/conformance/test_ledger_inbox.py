@@ -105,6 +105,17 @@ async def test_messages_are_taken_oldest_first_and_once(ledger: SqlLedger, monda
     assert [each.tries for each in again] == [2, 2, 2, 1, 1]
 
 
+async def test_a_clock_that_is_put_back_holds_no_message_up(ledger: SqlLedger, monday: datetime) -> None:
+    """It came tomorrow, as it seems, and is processed now; one that is to wait waits."""
+    await ledger.receive([message(monday + timedelta(days=1), b"1")])
+    (one,) = await taken(ledger, monday)
+    await ledger.settle_messages(
+        "me", [Settled(one.id, MessageState.RECEIVED, "source-unreachable", monday + MINUTE)], monday
+    )
+    assert await taken(ledger, monday) == []
+    assert bodies(await taken(ledger, monday + MINUTE)) == [b"1"]
+
+
 async def test_a_source_has_one_processor_and_others_go_beside_it(
     ledger: SqlLedger, monday: datetime
 ) -> None:

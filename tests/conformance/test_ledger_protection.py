@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,8 +13,10 @@ from msgspec import structs
 from sqlalchemy import text
 
 from fhir_bridge.errors import LedgerError, UsageError
+from fhir_bridge.ledger import intake
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.disclosures import Period
+from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import (
     Act,
     Claimed,
@@ -251,6 +254,18 @@ async def test_a_merge_that_comes_after_the_call_of_who_is_blocked_is_an_alarm(
     await ledger.accept([], now=monday, heard=[MERGE])
     shown = await ledger.show("Appointment/b")
     assert (shown["alarm"], shown["alarm_reason"]) == ("revoked-after-send", "do-not-call")
+
+
+async def test_a_block_and_a_merge_that_come_at_once_know_of_each_other(
+    ledger: SqlLedger, monday: datetime
+) -> None:
+    """Somebody is blocked while the message that tells of the merge is being taken in: under both records."""
+    async with ledger._writing() as connection:
+        await intake.accept(connection, [], Intake(monday, monday), ledger._salt, [MERGE])
+        blocked = asyncio.create_task(ledger.block("patient", P_A, act(monday)))
+        await asyncio.wait([blocked], timeout=0.3)
+    await blocked
+    assert {entry.value for entry in await ledger.blocked()} == {P_A, P_B}
 
 
 async def test_a_long_list_is_taken_in_whole(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:
