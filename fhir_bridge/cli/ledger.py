@@ -71,8 +71,11 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
     """Take decisions that were made on other machines into the ledger.
 
     A FILE is what `migrate --out FILE --format arrivals` wrote there, or a folder of part files that Spark
-    left. Sends nothing: `fhir-bridge worker`
-    does. Interrupted or run again, what is in the ledger already is not done twice.
+    left. Sends nothing: `fhir-bridge worker` does. Interrupted or run again, what is in the ledger already is
+    not done twice.
+
+    \b
+    fhir-bridge ledger load part-*.ndjson
     """
     from fhir_bridge.cli.migrate_progress import Bars
     from fhir_bridge.migration.loading import Loading, record_files
@@ -87,7 +90,11 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
                 await loading.files(paths)
         return loading.accepted
 
-    accepted = asyncio.run(take())
+    try:
+        accepted = asyncio.run(take())
+    except KeyboardInterrupt:
+        click.echo("stopped: what was taken in stays, the same command brings in the rest", err=True)
+        raise
     if as_json:
         click.echo(orjson.dumps({"accepted": accepted}).decode())
     else:

@@ -19,6 +19,9 @@ BATCH = 1000
 MOST = 20_000
 """Where a file is not ordered by person a batch ends here."""
 
+_CUT = "the file ends within a line: copy it again whole; what stood before is in the ledger"
+_OTHER = "a FILE is what `migrate --out FILE --format arrivals` wrote; what stood before is in the ledger"
+
 
 @dataclass(slots=True)
 class Loading:
@@ -97,7 +100,8 @@ def _records(path: Path) -> Iterable[tuple[int, Arrival | Heard]]:
         try:
             record = codec.decode(line)
         except InputError as error:
-            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=error.hint) from None
+            hint = error.hint or (_OTHER if line.endswith(b"\n") else _CUT)
+            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=hint) from None
         yield len(line), record
 
 

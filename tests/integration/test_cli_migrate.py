@@ -305,6 +305,13 @@ def test_a_line_that_is_no_record_is_named(bridge: Any, people: str, endpoint: A
     ran = bridge("ledger", "load", "x.nd")
     assert ran.code == 4
     assert "x.nd:25: not a decision record" in ran.err
+    assert "what stood before is in the ledger" in ran.err
+    whole = (bridge.folder / "x.nd").read_bytes()
+    (bridge.folder / "x.nd").write_bytes(whole[:-20])
+    assert (
+        "x.nd:24: not a decision record\n  → the file ends within a line"
+        in bridge("ledger", "load", "x.nd").err
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
