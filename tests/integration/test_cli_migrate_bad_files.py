@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -186,6 +187,17 @@ def test_a_line_of_70_megabytes_is_passed_over(bridge: Bridge, hospital: Hospita
     ran = migrate(bridge, "in.ndjson")
     assert ran.json["decisions"] == {"call": 1}
     assert errors(bridge) == [("in.ndjson", 2, "line-too-long")]
+
+
+def test_a_small_gzip_of_an_endless_bundle_is_not_held(bridge: Bridge, export: Path) -> None:
+    """It would fill the memory; the files beside it are read."""
+    bridge.patch.setattr("fhir_bridge.intake.bulk.lines.MOST_WHOLE", 3 * 2**20)
+    bomb = gzip.compress(b'{"resourceType":"Bundle","entry":[' + b" " * 2**23 + b"]}")
+    assert len(bomb) < 2**14
+    (export / "m.json.gz").write_bytes(bomb)
+    ran = migrate(bridge, "export")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
+    assert errors(bridge) == [("export/m.json.gz", None, "too-large")]
 
 
 @contextmanager

@@ -30,8 +30,8 @@ NUL, INSTEAD = rb"\u0000", rb"\ufffd"
 MOST_LINE = 64 * 1024 * 1024
 """A longer line is no resource that the bridge reads: it is told of and passed over, never held."""
 
-MOST_WHOLE = 64 * 1024 * 1024
-"""A longer file whose first line is broken is read line by line where others of its lines are FHIR."""
+MOST_WHOLE = 1024 * 1024 * 1024
+"""A longer file of one JSON value is told of and not held: a few bytes of gzip unpack to as many."""
 
 
 class Block(NamedTuple):

@@ -83,7 +83,20 @@ class _Scanner:
         if lines.is_ndjson(head) or (len(head) >= HEAD and lines.has_resource_lines(head)):
             self._lines(lines.blocks(_chain(held, stream, broken)))
         else:
-            self._keep(documents.read(b"".join(_chain(held, stream, broken)), self._piece.name), 0)
+            data = b"".join(self._at_most_whole(_chain(held, stream, broken)))
+            self._keep(documents.read(data, self._piece.name), 0)
+
+    def _at_most_whole(self, stream: Iterator[bytes]) -> Iterator[bytes]:
+        size = 0
+        for chunk in stream:
+            size += len(chunk)
+            if size > lines.MOST_WHOLE:
+                raise InputError(
+                    f"{self._piece.name}: one JSON value of more than {lines.MOST_WHOLE // 2**20} MB",
+                    code="too-large",
+                    hint="export NDJSON, or several smaller Bundles",
+                )
+            yield chunk
 
     def _lines(self, found: Iterator[Block]) -> None:
         for block in found:
