@@ -7,12 +7,14 @@ Everything stays bytes: one typed pass a level finds where each resource starts 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from fhir_bridge.fhir import references
+from fhir_bridge.fhir.misspelt import meant
 from fhir_bridge.fhir.reading import resource_type
-from fhir_bridge.fhir.repeated import decoded
+from fhir_bridge.fhir.repeated import decoded, has_escaped_name
 from fhir_bridge.fhir.views import VIEWS
 
 _DEEPEST = 16
@@ -37,11 +39,17 @@ class _Response(msgspec.Struct, rename="camel"):
 
 _NOTHING = msgspec.Raw()
 
+_ENTRY, _RESOURCE = frozenset({"entry"}), frozenset({"resource"})
+_BESIDE_ENTRY = frozenset({"id", "meta", "type", "identifier", "timestamp", "total", "link", "signature"})
+_BESIDE_RESOURCE = frozenset({"id", "link", "fullUrl", "search", "request", "response", "resourceType"})
+"""The other elements of a Bundle and of its entries (https://hl7.org/fhir/R5/bundle.html)."""
+
+T = TypeVar("T")
+
 
 class _Entry(msgspec.Struct, rename="camel"):
     full_url: str | None = None
     resource: msgspec.Raw = _NOTHING  # msgspec takes no object where Raw or None may stand
-    resource_type: str | None = None  # of a resource that stands where its entry should
     request: _Request | None = None
     response: _Response | None = None
 
@@ -180,7 +188,7 @@ def _entries(raw: bytes) -> list[_Entry]:
         entries = _bundle(raw).entry
         whole = _with_all_entries(raw, len(entries))
         entries = entries if whole is raw else _bundle(whole).entry
-        if all(entry.resource is not _NOTHING or entry.resource_type is None for entry in entries):
+        if all(entry.resource is not _NOTHING for entry in entries):
             return entries
     except msgspec.ValidationError:
         pass
@@ -192,7 +200,7 @@ def _entries(raw: bytes) -> list[_Entry]:
 
 def _with_all_entries(raw: bytes, entries: int) -> bytes:
     """The Bundle; where it has `entry` twice, or an entry its `resource`, one in which none hides another."""
-    if raw.count(b'"entry"') > 1 or raw.count(b'"resource"') > entries:
+    if raw.count(b'"entry"') > 1 or raw.count(b'"resource"') > entries or has_escaped_name(raw):
         data, is_repeated = decoded(raw)
         return msgspec.json.encode(data) if is_repeated else raw
     return raw
@@ -200,10 +208,8 @@ def _with_all_entries(raw: bytes, entries: int) -> bytes:
 
 def _misnamed(raw: bytes) -> list[bytes]:
     """What stands in a Bundle under a name that was meant for its entries."""
-    if not any(name in raw for name in (b'"Entry"', b'"ENTRY"', b'"entries"', b'"Entries"')):
-        return []
-    names = {"entry", "entries"}
-    return [bytes(v) for n, v in _members(raw).items() if n != "entry" and n.casefold() in names]
+    named = _members(raw).items()
+    return [bytes(v) for n, v in named if n.casefold() == "entries" or meant(n, _ENTRY, _BESIDE_ENTRY)]
 
 
 def _entry_mended(raw: msgspec.Raw) -> _Entry:
@@ -211,25 +217,33 @@ def _entry_mended(raw: msgspec.Raw) -> _Entry:
     resource."""
     try:
         entry = _entry(raw)
-        return (
-            entry if entry.resource is not _NOTHING or entry.resource_type is None else _Entry(resource=raw)
-        )
+        if entry.resource is not _NOTHING:
+            return entry
     except msgspec.ValidationError:
-        pass
+        entry = None
     if _opening(raw) != b"{":
         return _Entry(resource=raw)
     members = _members(raw)
-    if "resource" not in members and "resourceType" in members:
+    resource = members.get("resource") or next(
+        (value for name, value in members.items() if meant(name, _RESOURCE, _BESIDE_RESOURCE)), _NOTHING
+    )
+    if resource is _NOTHING and resource_type(bytes(raw)) is not None:
         return _Entry(resource=raw)
+    if entry is not None:
+        return msgspec.structs.replace(entry, resource=resource)
+    return _Entry(
+        full_url=_read_as(str, members.get("fullUrl")),
+        resource=resource,
+        request=_read_as(_Request, members.get("request")),
+    )
+
+
+def _read_as(kind: type[T], value: msgspec.Raw | None) -> T | None:
+    """A member of an entry, None where it is not of its kind."""
     try:
-        request = msgspec.json.decode(members.get("request", b"{}"), type=_Request)
+        return None if value is None else msgspec.json.decode(value, type=kind)
     except msgspec.ValidationError:
-        request = None
-    try:
-        url = msgspec.json.decode(members.get("fullUrl", b"null"), type=str | None)
-    except msgspec.ValidationError:
-        url = None
-    return _Entry(full_url=url, resource=members.get("resource", _NOTHING), request=request)
+        return None
 
 
 def _opening(raw: msgspec.Raw) -> bytes:

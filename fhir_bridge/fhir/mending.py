@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial, reduce
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -20,6 +20,7 @@ from fhir_bridge.fhir.datatypes import (
     CodeableConcept,
     CodeableReference,
     Coding,
+    Extension,
     HumanName,
     Identifier,
     Reference,
@@ -44,6 +45,9 @@ _TEXT_OF: dict[type, str] = {
 }
 """Where a bare text belongs that stands in place of one of these."""
 
+_JOINED = {"family": " ", "text": "; "}
+"""Texts of which several are one, and what stands between them."""
+
 _ABSENT: Any = object()
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _YES = frozenset({"true", "yes", "y", "1", "t"})
@@ -52,8 +56,15 @@ _NO = frozenset({"false", "no", "n", "0", "f"})
 _IN_DOUBT = {"doNotPerform": True, "active": False}
 """What these count as where something stands there that nobody can read: no typing error phones anybody."""
 
-_DENYING = {"Consent": {"status": "active", "decision": "deny"}, "ConsentProvision": {"type": "deny"}}
-"""Of what a Consent says twice, what denies: it must not be lost as what cannot be read is."""
+_DENYING = {
+    "Consent": {
+        "status": "active",
+        "decision": "deny",
+        "policyRule": "http://hl7.org/fhir/ConsentPolicy/opt-out",
+    },
+    "ConsentProvision": {"type": "deny"},
+}
+"""What denies: of what a Consent says twice it counts, and it is what nobody can read."""
 
 _DEATH = frozenset({"deceased", "deceasedBoolean", "deceasedDateTime", "_deceasedDateTime"})
 
@@ -157,11 +168,12 @@ class _Mender:
         shapes, built = _shapes(struct), {}
         for name, value in self._named(data, struct).items():
             denying = _DENYING.get(struct.__name__, {}).get(name)
-            if denying is not None and isinstance(value, list) and denying in map(_small, value):
+            if isinstance(value, list) and denying and denying.lower() in map(_small, value):
                 value = denying
             mend = self.value(value, shapes[name], name)
-            if mend is _ABSENT and name in _IN_DOUBT and value not in _EMPTY and _small(value) != "":
-                mend = _IN_DOUBT[name]
+            doubt = _IN_DOUBT.get(name, denying)
+            if mend is _ABSENT and doubt is not None and value not in _EMPTY and _small(value) != "":
+                mend = doubt
             if mend is not _ABSENT:
                 built[name] = mend
         return built
@@ -196,15 +208,21 @@ class _Mender:
 
     def _list(self, values: list[Any], shape: _Shape, name: str) -> Any:
         if shape.items is not None:
+            values = [each for value in values for each in _alternatives(value, shape.items)]
             values = [each for value in values for each in self._codings(value, shape.items)]
             kept = [self.value(value, shape.items, name) for value in values]
             return [value for value in kept if value is not _ABSENT]
         self.note("list-for-object")
+        if shape.struct is not None and any(isinstance(one, dict) for one in values):
+            text = _TEXT_OF.get(shape.struct)
+            told = [{text: one} if text and isinstance(one, str) else one for one in values]
+            objects = [one for one in told if isinstance(one, dict)]
+            return self._object(reduce(partial(both, name=name), objects), shape, name)
         kept = [
             value for value in (self.value(value, shape, name) for value in values) if value is not _ABSENT
         ]
-        if name == "family" and kept:
-            return " ".join(kept)
+        if name in _JOINED and kept:
+            return _JOINED[name].join(dict.fromkeys(kept))
         if len(kept) == 1 or (kept and all(value == kept[0] for value in kept)):
             return kept[0]
         return self._drop() if kept else _ABSENT
@@ -302,6 +320,23 @@ def _element(name: str, value: Any, struct: type[msgspec.Struct]) -> str | None:
     if every is None:
         return next((known for known in read if known.lower() == name.lower()), None)
     return meant(name, read, every - read)
+
+
+def _alternatives(value: Any, items: _Shape) -> list[Any]:
+    """A Coding or Extension with several texts for one element as so many: nobody knows which was meant, and
+    one may be a label or mark that keeps somebody out."""
+    if items.struct not in (Coding, Extension) or not isinstance(value, dict):
+        return [value]
+    several = {
+        name: told
+        for name, told in value.items()
+        if isinstance(told, list) and told and not any(isinstance(one, dict | list) for one in told)
+    }
+    most = max(map(len, several.values()), default=1)
+    return [
+        {**value, **{name: told[min(number, len(told) - 1)] for name, told in several.items()}}
+        for number in range(most)
+    ]
 
 
 def _small(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from stringzilla import count
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.mending import mended
+from fhir_bridge.fhir.misspelt import meant
 from fhir_bridge.fhir.repeated import has_escaped_name, repeats
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.strict import checker, strict
@@ -52,6 +53,8 @@ class _Peek(msgspec.Struct, rename="camel"):
     resource_type: str | None = None
 
 
+_RESOURCE_TYPE = frozenset({"resourceType"})
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _peek = msgspec.json.Decoder(_Peek).decode
 _decode_other = msgspec.json.Decoder(Other).decode
 
@@ -82,10 +85,18 @@ def resource_type(raw: bytes) -> str | None:
     if in_front and head[0].strip() == b"{" and head[2].strip() == b":":
         name: str | None = head[3].decode()
     else:
-        name = _peek(raw).resource_type
+        name = _peek(raw).resource_type or _misspelt_type(raw)
     if not name or not name.isalpha():
         return None
     return name if name in VIEWS else _TYPES.get(name.lower(), name)
+
+
+def _misspelt_type(raw: bytes) -> str | None:
+    """What stands under a name that was meant for `resourceType`."""
+    for name, value in _members(raw).items():
+        if meant(name, _RESOURCE_TYPE):
+            return msgspec.json.decode(value, type=str)
+    return None
 
 
 def read(
@@ -179,12 +190,14 @@ def _stands_twice(raw: bytes, names: tuple[bytes, ...]) -> bool:
     return has_escaped_name(raw)
 
 
+def _has_labels(view: Any) -> bool:
+    meta = view.meta
+    return meta is not None and bool(meta.security or meta.tag)
+
+
 def _has_bare_label(view: Any) -> bool:
     """Whether a label has no code where a Coding's would stand."""
-    meta = view.meta
-    if meta is None or not (meta.security or meta.tag):
-        return False
-    return any(label.code is None for label in (*meta.security, *meta.tag))
+    return _has_labels(view) and any(label.code is None for label in (*view.meta.security, *view.meta.tag))
 
 
 _ONCE = (
@@ -207,6 +220,13 @@ _ONCE_IN_PATIENT = (b'"deceased', b'"active"', b'"meta"', b'"security"')
 def _has_second_status(view: Any, raw: bytes) -> bool:
     more: int = count(raw, b'"status"') - 1 - len(getattr(view, "participant", ()))
     return more > 0 and more > (b'"div"' in raw)
+
+
+def _has_second_use(view: Any, raw: bytes) -> bool:
+    """Whether a number may say twice what it is used for: `old` may be the first."""
+    others = len(view.name) + len(view.address) + len(view.identifiers) + 3 * len(view.contact)
+    more: int = count(raw, b'"use"') - len(view.telecom) - others
+    return more > 0
 
 
 def _has_bare_extension(extensions: tuple[Extension, ...]) -> bool:
@@ -244,7 +264,13 @@ def _order(view: Any, raw: bytes) -> bool:
 def _open_trigger(view: Any, raw: bytes) -> bool:
     if _with_status(view, raw) or _has_bare_label(view) or _has_odd_name(view, raw):
         return True
-    return (_has_second_status(view, raw) or _stands_twice(raw, _ONCE)) and repeats(raw)
+    says_more = _has_labels(view) or _says_why(view)
+    return (says_more or _has_second_status(view, raw) or _stands_twice(raw, _ONCE)) and repeats(raw)
+
+
+def _says_why(view: Any) -> bool:
+    """Whether it says why it was lost: the patient may have died."""
+    return isinstance(view, Appointment) and bool(view.cancelation_reason or view.cancellation_reason)
 
 
 def _related(view: Any, raw: bytes) -> bool:
@@ -259,15 +285,18 @@ def _consent(view: Any, raw: bytes) -> bool:
 
 def _patient(view: Any, raw: bytes) -> bool:
     """There are more of them than of open triggers, so only what keeps people out is looked for."""
-    extensions = view.extension
+    of_numbers: tuple[Extension, ...] = ()
     for point in view.telecom:
-        extensions += point.extension
+        of_numbers += point.extension
     for contact in view.contact:
         for point in contact.telecom:
-            extensions += point.extension
-    if _has_bare_label(view) or (_has_bare_extension(extensions) and _has_odd_name(view, raw)):
+            of_numbers += point.extension
+    if _has_bare_label(view):
         return True
-    return _stands_twice(raw, _ONCE_IN_PATIENT) and repeats(raw)
+    if (of_numbers or view.extension) and _has_bare_extension(of_numbers + view.extension):
+        return _has_odd_name(view, raw) or repeats(raw)
+    is_marked = view.link or of_numbers or _has_labels(view)
+    return (is_marked or _stands_twice(raw, _ONCE_IN_PATIENT) or _has_second_use(view, raw)) and repeats(raw)
 
 
 _CHECKERS = {kind: checker(view) for view, kind in _STRICT.items()}

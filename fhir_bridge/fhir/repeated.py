@@ -57,7 +57,10 @@ def repeats(raw: bytes) -> bool:
 
 
 def both(one: Any, other: Any, name: str) -> Any:
-    """Two values of one element kept together: lists and objects joined, else a list that no reader takes."""
+    """Two values of one element kept together: lists and objects joined, a null left out, else a list that no
+    reader takes."""
+    if one is None or other is None:
+        return other if one is None else one
     if isinstance(one, list) or isinstance(other, list):
         return [*_listed(one), *_listed(other)]
     if isinstance(one, dict) and isinstance(other, dict) and name not in _WHOLE:

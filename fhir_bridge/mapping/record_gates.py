@@ -56,13 +56,15 @@ RECORD_GATES: tuple[RecordGate, ...] = (deceased, _inactive, _test, _restricted)
 
 
 def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | None:
-    """The FHIRPath of the first security label, or tag, with one of the codes, whatever its system."""
+    """The FHIRPath of the first security label, or tag, with one of the codes, whatever its system. Where
+    tags do not count, a label that says nothing may be any."""
     if meta is None:
         return None
     lists = {"security": meta.security, "tag": meta.tag if tags else ()}
     for name, codings in lists.items():
         for index, coding in enumerate(codings):
-            if _said(coding) in codes:
+            said = _said(coding)
+            if said in codes or (not said and not tags):
                 return f"meta.{name}[{index}]"
     return None
 

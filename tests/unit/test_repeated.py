@@ -139,3 +139,10 @@ def test_two_objects_that_differ_within_are_joined_within() -> None:
     assert repeats
     assert joined["meta"] == {"versionId": ["1", "2"], "security": [{"code": "c1"}, {"code": "c2"}]}
     assert read_one(APPOINTMENT[:-1] + met, Origin("x.json")).label == "Appointment/a1"
+
+
+def test_what_stands_twice_within_what_stands_twice_is_kept_too() -> None:
+    """At any depth: the label in the first of two, beside another in the second."""
+    told = '"meta":{"security":[{"code":"R"}],"versionId":"1"},"meta":{"security":[],"versionId":"2"}'
+    view = one(f'{{"resourceType":"Patient","id":"p",{told}}}').view
+    assert view.meta is not None and [label.code for label in view.meta.security] == ["R"]
