@@ -135,6 +135,17 @@ async def test_other_methods_are_not_allowed(tmp_path: Path) -> None:
             assert known.content == unknown.content
 
 
+async def test_a_wrong_path_or_method_is_told_the_right_one(tmp_path: Path) -> None:
+    """An engineer who opens the address in a browser, or forgets the source's name, sees what to do."""
+    async with webhook(tmp_path / "l.db") as door:
+        for path, method, status, says in (
+            ("/", "GET", 404, "/fhir/NAME"), ("/fhir", "POST", 404, "/fhir/NAME"),
+            ("/fhir/ehr", "GET", 405, "by POST"),
+        ):  # fmt: skip
+            answer = await door.send(b"", path, method)
+            assert (answer.status_code, says in issue(answer)["diagnostics"]) == (status, True)
+
+
 async def test_names_are_told_to_nobody_who_may_not_send(tmp_path: Path) -> None:
     """The same 401 for a wrong secret as for a wrong name; 404 only for who has the right secret."""
     async with webhook(tmp_path / "l.db") as door:
