@@ -116,7 +116,8 @@ def test_everything_below_a_folder_is_found_page_by_page(bucket: ObjectStore) ->
     bucket.objects = {f"export/{number:04}.ndjson": b"{}" for number in range(1100)}
     bucket.objects |= {
         "export/y z/a+b%20c#d?e.ndjson.gz": b"",
-        "export/notes.txt": b"",
+        "export/notes.TXT": b"?",
+        "export/sub": b"",
         "exported.ndjson": b"",
     }
     found = find([FOLDER])

@@ -109,20 +109,26 @@ def _find(paths: Sequence[str], context: Sequence[str]) -> Found:
     found = Found()
     for is_context, group in ((False, paths), (True, context)):
         for path in group:
-            with _told(found):
+            with _told(path, found):
                 for file in _files(path, found):
-                    with _told(found):
+                    with _told(file.url, found):
                         _take(file, is_context, found)
     return _cut(found)
 
 
 @contextmanager
-def _told(found: Found) -> Iterator[None]:
+def _told(name: str, found: Found) -> Iterator[None]:
     """What cannot be read is a problem, and what comes after it is read."""
     try:
         yield
     except InputError as error:
         found.problems.append(error)
+    except OSError as error:
+        found.problems.append(
+            InputError(
+                f"{name}: {error.strerror or 'cannot be read'}", code="no-file", hint="is its disk well?"
+            )
+        )
 
 
 def _files(path: str, found: Found) -> Iterator[objects.Listed]:
@@ -139,9 +145,13 @@ def _files(path: str, found: Found) -> Iterator[objects.Listed]:
 
 
 def _objects(url: str, found: Found) -> Iterator[objects.Listed]:
-    every = objects.listed(url)
-    wanted = [one for one in every if one.url.lower().endswith(ENDINGS) or one.url == url]
-    found.passed_over += Counter(PurePosixPath(one.url).suffix for one in every if one not in wanted)
+    wanted: list[objects.Listed] = []
+    for one in objects.listed(url):
+        name = PurePosixPath(one.url)
+        if name.suffix.lower() in ENDINGS or one.url == url:
+            wanted.append(one)
+        elif one.size:  # consoles make an empty object for each folder
+            found.passed_over[name.suffix.lower() or name.name] += 1
     if not wanted:
         told = ", ".join(ENDINGS)
         hint = "name the folder that the files are in, with / at its end"
