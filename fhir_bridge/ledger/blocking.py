@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     FromClause,
+    Select,
+    String,
     and_,
     delete,
     exists,
@@ -26,6 +28,7 @@ from fhir_bridge.ledger import aliases
 from fhir_bridge.ledger.aliases import Place
 from fhir_bridge.ledger.content import lane_of
 from fhir_bridge.ledger.folding import REVOKED_AFTER_SEND
+from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.records import Act, BlockedEntry, Refusal
 from fhir_bridge.ledger.states import OUT_OF_HAND, State
@@ -113,19 +116,23 @@ async def _follow(connection: AsyncConnection, places: Collection[Place]) -> tup
     gone: set[str] = set()
     for person in await aliases.persons(connection, places):
         values = {"|".join(place) for place in person}
-        named = and_(blocked.c.kind == "patient", blocked.c.value.in_(values))
-        rows = (await connection.execute(select(blocked).where(named).order_by(blocked.c.value))).all()
+        theirs = {GIVEN: as_given((value,) for value in values)}
+        named = and_(
+            blocked.c.kind == "patient", blocked.c.value.in_(given_values(connection.dialect.name, String))
+        )
+        found = await connection.execute(select(blocked).where(named).order_by(blocked.c.value), theirs)
+        rows = found.all()
         told = next((row for row in rows if row.via is None), None)
         listed = {row.value for row in rows}
         if told is None:
-            await connection.execute(delete(blocked).where(named))
+            await connection.execute(delete(blocked).where(named), theirs)
             gone |= listed
             continue
         others = [{**told._mapping, "value": value, "via": told.value} for value in sorted(values - listed)]
         if others:
             await connection.execute(insert(blocked), others)
         stale = and_(named, blocked.c.via.is_not(None))
-        await connection.execute(update(blocked).where(stale).values(via=told.value))
+        await connection.execute(update(blocked).where(stale).values(via=told.value), theirs)
         new |= values - listed
     return new, gone
 
@@ -151,18 +158,23 @@ async def unblock(connection: AsyncConnection, kind: str, value: str) -> set[int
     if kind == "patient":
         new, gone = await _follow(connection, [_place(value)])
         freed = (freed | gone) - new
-    if not freed:
-        return set()
+    ids: set[int] = set()
+    for part in _parts([(kind, each) for each in sorted(freed)]):
+        ids.update((await connection.execute(_held_back_by(part))).scalars())
+    return ids
+
+
+def _held_back_by(entries: Sequence[Entry]) -> Select[Any]:
+    """The intents about these that were skipped for the list's sake, and that nothing on it is against."""
     calls = exists().where(triggers.c.intent_id == intents.c.id, triggers.c.decision == "call")
-    waiting = select(intents.c.id).where(
-        or_(*_of([(kind, each) for each in sorted(freed)])),
+    return select(intents.c.id).where(
+        *_of(entries),
         in_state(intents, State.SKIPPED),
         intents.c.reason == Refusal.BLOCKED,
         intents.c.content.is_not(None),
         calls,
         ~is_blocked(),
     )
-    return set((await connection.execute(waiting)).scalars())
 
 
 async def do_not_call(connection: AsyncConnection, source: str, salt: bytes) -> DoNotCall:

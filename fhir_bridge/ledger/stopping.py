@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, insert, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import aliases
-from fhir_bridge.ledger.given import as_given, given
+from fhir_bridge.ledger.given import GIVEN, as_given, given
 from fhir_bridge.ledger.many import run
 from fhir_bridge.ledger.precedence import Age, Version, age
 from fhir_bridge.ledger.records import Heard
@@ -76,8 +76,7 @@ async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[
     rows: list[dict[str, Any]] = []
     for person in await aliases.persons(connection, places) if places else ():
         said: dict[Place, dict[Place, dict[str, Any]]] = defaultdict(dict)
-        here = tuple_(statements.c.source, statements.c.identity).in_(person)
-        for row in await connection.execute(select(statements).where(here)):
+        for row in await connection.execute(_about(connection.dialect.name), {GIVEN: as_given(person)}):
             said[(row.source, row.record)][(row.source, row.identity)] = dict(row._mapping)
         for known in said.values():
             told = next((row for row in known.values() if row["stop"] in OF_THE_PERSON), None)
@@ -85,6 +84,14 @@ async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[
     if rows:
         await connection.execute(insert(statements), rows)
     return {(row["source"], row["identity"]) for row in rows}
+
+
+@lru_cache
+def _about(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, identity=String)
+    return select(statements).where(
+        statements.c.source == of["source"], statements.c.identity == of["identity"]
+    )
 
 
 def _says_something_new(heard: Heard, before: Mapping[str, _Said]) -> bool:
