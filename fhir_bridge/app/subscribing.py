@@ -22,7 +22,7 @@ from fhir_bridge.subscriptions.watcher import Watcher
 def watch_rules_of(settings: Settings, name: str) -> WatchRules | None:
     """By what a source is watched; None where it is not set to tell by Subscriptions."""
     source = settings.source(name)
-    return watch_rules(source, profile_of(source, {}))
+    return watch_rules(source, profile_of(source, {})) if source.settings.subscription is not None else None
 
 
 def watchers_of(settings: Settings, ledger: SqlLedger, servers: Mapping[str, FhirServer]) -> list[Watcher]:
@@ -40,15 +40,15 @@ async def keeping(
     Raises UsageError for an unclear source, SettingsError for one without a server.
     """
     settings = loaded.settings
-    name = settings.source(source, demand=True).name
-    server = fhir_server_of(settings, name)
+    asked = settings.source(source, demand=True)
+    server = fhir_server_of(settings, asked.name)
     if server is None:
         raise SettingsError(
-            f"sources.{name}: base_url and client are not set: there is no server to ask",
+            f"sources.{asked.name}: base_url and client are not set: there is no server to ask",
             code="no-fhir-server",
             hint="docs/configuration.md tells how to set them.",
         )
-    rules = watch_rules_of(settings, name) or WatchRules(name, zone=settings.source(name).settings.timezone)
+    rules = watch_rules(asked, profile_of(asked, {}))
     async with ledger_of(loaded) as ledger, server:
         yield Keeper(ledger, server, change(rules), utc_now), ledger
 

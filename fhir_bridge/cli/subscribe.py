@@ -154,7 +154,7 @@ def renew(config_file: str | None, source: str | None, ids: tuple[str, ...]) -> 
 @ids_argument
 @click.pass_obj
 def activate(config_file: str | None, source: str | None, ids: tuple[str, ...]) -> int:
-    """Ask again for what the server gave up: all in error or off, or those with these IDs.
+    """Ask again for what the server gave up: all that are not active, or those with these IDs.
 
     FHIR leaves this to the subscriber. Mend first what made it give up: the list has its state, our log what
     it got. What happened meanwhile is searched for by itself.

@@ -4,7 +4,7 @@ from fhir_bridge.settings.calling import CallingHours, calling_hours
 from fhir_bridge.settings.effective import Effective, effective
 from fhir_bridge.settings.load import Loaded, load_settings
 from fhir_bridge.settings.model import Endpoint, Settings, Source
-from fhir_bridge.settings.tables import DispatchSettings, SourceSettings
+from fhir_bridge.settings.tables import DispatchSettings, SourceSettings, SubscriptionSettings
 
 __all__ = [
     "CallingHours",
@@ -15,6 +15,7 @@ __all__ = [
     "Settings",
     "Source",
     "SourceSettings",
+    "SubscriptionSettings",
     "calling_hours",
     "effective",
     "load_settings",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Ways
-from fhir_bridge.settings import CallingHours, Source
+from fhir_bridge.settings import CallingHours, Source, SubscriptionSettings
 from fhir_bridge.subscriptions.building import AskedAs, Content, Form
 from fhir_bridge.subscriptions.clinic import USUAL
 from fhir_bridge.subscriptions.criteria import Criteria, criteria_of
@@ -54,11 +54,9 @@ class WatchRules:
         return None if self.lifetime is None else (now + self.lifetime).replace(microsecond=0)
 
 
-def watch_rules(source: Source, profile: Profile) -> WatchRules | None:
-    """The rules of a source and its layers; None for one that does not tell by Subscriptions."""
-    told = source.settings.subscription
-    if told is None:
-        return None
+def watch_rules(source: Source, profile: Profile) -> WatchRules:
+    """The rules of a source and its layers; by default settings where it has no table for Subscriptions."""
+    told = source.settings.subscription or SubscriptionSettings()
     return WatchRules(
         source.name,
         zone=source.settings.timezone,

@@ -174,6 +174,20 @@ def test_a_server_that_keeps_the_status_it_is_sent_is_sent_active(bridge: Bridge
     assert {each["status"] for each in bridge("subscribe", "create", "--dry-run").json} == {"active"}
 
 
+def test_what_is_made_without_a_table_of_its_own_carries_our_secret_too(bridge: Bridge, ehr: Any) -> None:
+    """All told on the command line: the vendor's layer and the credentials are the source's all the same."""
+    at = ehr()
+    at.set(source='vendor = "medplum"')
+    settings = bridge.folder / "bridge.toml"
+    settings.write_text(settings.read_text().partition("[sources.ehr.subscription]")[0])
+    ran = bridge("subscribe", "create", "--endpoint", ENDPOINT)
+    assert ran.code == 0, ran.err
+    assert [each["channel"].get("header") for each in at.subscriptions] == [
+        ["Authorization: Bearer s3cret"]
+    ] * 2
+    assert {each["status"] for each in at.subscriptions} == {"active"}
+
+
 def test_another_address_or_another_criteria_is_another_subscription(bridge: Bridge, ehr: Any) -> None:
     """Those of others are left alone, and not listed."""
     at = ehr()
