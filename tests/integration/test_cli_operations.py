@@ -91,6 +91,31 @@ def test_status_says_what_to_do_within_80_columns(bridge: Any, refused: Any) -> 
     assert max(map(len, ran.out.splitlines())) <= 80
 
 
+def test_versions_that_are_left_aside_and_that_disagree_are_shown(
+    bridge: Any, hospital: Any, endpoint: Any
+) -> None:
+    """An old export after the newest version; and one whose number and time contradict each other, which
+    calls nobody until somebody says so."""
+    running = endpoint()
+    bridge.settings(running.url)
+
+    def told(number: str, day: int, **elements: Any) -> dict[str, int]:
+        meta = {"versionId": number, "lastUpdated": f"2026-11-{day:02}T10:00:00Z"}
+        file = hospital.write("v.json", hospital.patient(), hospital.appointment(meta=meta, **elements))
+        return dict(bridge("submit", file, "--json").json["states"])
+
+    booked = {"status": "booked", "start": "2026-12-20T10:00:00-05:00", "end": "2026-12-20T10:30:00-05:00"}
+    assert told("5", 20, **booked) == {"skipped": 1}
+    assert told("4", 19) == {"skipped": 1}
+    assert bridge("status", "--json").json["outdated"] == {"default": 1}
+    assert "versions left aside" in bridge("status").out
+    assert "versions left aside" in bridge("show", "Appointment/a1").out
+    assert told("1", 21) == {"parked": 1}
+    assert "versionId and lastUpdated" in " ".join(bridge("worklist").out.split())
+    assert bridge("retry", "--reason", "versions-disagree", *BECAUSE).code == 0
+    assert states(bridge) == {"ready": 1}
+
+
 def test_the_work_list_keeps_keys_whole(bridge: Any, hospital: Any, refused: Any) -> None:
     """However long a key is, it stands on one line, so that it can be copied."""
     name = "x" * 64
