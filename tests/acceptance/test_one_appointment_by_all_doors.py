@@ -134,7 +134,7 @@ class Site:
         end = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < end, self.status
-            time.sleep(0.1)
+            time.sleep(0.5)
 
 
 @contextmanager
