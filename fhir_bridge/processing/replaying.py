@@ -89,16 +89,12 @@ def _told(decision: str, reason: str | None) -> str:
     return decision if reason is None else f"{decision} {reason}"
 
 
-class _Task(msgspec.Struct):
-    task: msgspec.Raw = msgspec.Raw(b"null")
-
-
 def _fields(now: Standing, then: Decided) -> Iterator[str]:
     """The names of fields that differ, those of `task_data` with it before them; none where retention has
     cleared what was."""
-    if then.task is None or now.content is None:
+    if then.task is None or now.read is None:
         return
-    one = msgspec.json.decode(msgspec.json.decode(now.content, type=_Task).task) or {}
+    one = msgspec.json.decode(now.read.task) or {}
     other = msgspec.json.decode(then.task) or {}
     for each in {*one, *other} - {"task_data"}:
         if one.get(each) != other.get(each):

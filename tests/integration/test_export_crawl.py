@@ -199,7 +199,7 @@ def test_one_refusal_is_written_down_and_the_others_are_made(bridge: Bridge, ehr
     with ehr.running(bridge.folder):
         ran = bridge("export", "ehr", "--to", "out", "--crawl", "--type", "Patient,Appointment")
     assert ran.code == 1
-    assert "error forbidden, 1 times" in ran.err
+    assert "error forbidden, 1 time;" in ran.err
     assert "p3" not in ran.err
     assert len(here(bridge.folder / "out")["Appointment"]) == PEOPLE - 1
     error = json.loads((bridge.folder / "out/error/Appointment.crawled-00001.ndjson").read_text())
