@@ -69,6 +69,15 @@ class Tangle:
         )
         one["active"] = False
 
+    def tie_a_death(self) -> None:
+        """Told by another record of the person alone: one that is linked, or one with the same number."""
+        gone, other = self._any("Patient"), self._any("Patient")
+        person = {**gone, "id": "c"}
+        gone["deceasedBoolean"] = True
+        type_ = self.chance.choice(["seealso", "refer", "replaces"])
+        other.setdefault("link", []).append({"type": type_, "other": {"reference": f"Patient/{gone['id']}"}})
+        self.extra.append({**self._with_patient({"reference": "#c"}), "contained": [person]})
+
     def tie_appointment_to_an_order(self) -> None:
         self._any("Appointment")["basedOn"] = [
             {"reference": f"ServiceRequest/{self._any('ServiceRequest')['id']}"}
