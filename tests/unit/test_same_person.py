@@ -11,9 +11,13 @@ import pytest
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.fhir.documents import read
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
+from fhir_bridge.intake.notifications import parse
 from fhir_bridge.mapping.decide import decide
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping_run import resolution_rules
+from fhir_bridge.processing.reading import inputs_of
 
 Json = dict[str, Any]
 NUMBER = [{"system": "https://example.org/mrn", "value": "7"}]
@@ -24,9 +28,16 @@ BOOKED = {
 
 
 def reason(profile: Profile, now: datetime, *entries: Json) -> str | None:
-    """Why the first trigger of some entries is not called; None for a call."""
+    """Why the first trigger of some entries is not called, in a file and in a message; None for a call."""
     bundle = {"resourceType": "Bundle", "entry": [e if "resource" in e else {"resource": e} for e in entries]}
-    found = AtHand(read(json.dumps(bundle).encode(), "x.json").resources, resolution_rules(profile))
+    text = json.dumps(bundle).encode()
+    doors = read(text, "x.json").resources, inputs_of(parse(text), "message", now).resources
+    (told,) = {_reason(profile, now, resources) for resources in doors}
+    return told
+
+
+def _reason(profile: Profile, now: datetime, resources: list[Resource[View]]) -> str | None:
+    found = AtHand(resources, resolution_rules(profile))
     trigger, *_ = triggers(found, found.index.current)
     return getattr(decide(gather(found, trigger, source="default"), profile, now), "reason", None)
 
