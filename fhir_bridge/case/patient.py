@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -21,8 +21,6 @@ V = TypeVar("V", bound=View)
 
 MERGE_FOLLOWED = "patient-merge-followed"
 SEVERAL = "patients-several"
-
-_UNASKED: Any = object()
 
 _NO_REPLACEMENT = frozenset({"replaces", "refer", "seealso"})
 """The types of a link by which the record is still in use (FHIR's LinkType). By any other, and by one that
@@ -48,14 +46,16 @@ class Patients:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._of: dict[int, CasePatient | None] = {}
+        self._of: dict[int, CasePatient] = {}
         self._resources: dict[type[View], dict[str, list[Resource[View]]]] = {}
 
     def of(self, resource: Resource[View]) -> CasePatient | None:
         """The patient the resource is about; None where it names none."""
-        found: CasePatient | None = self._of.get(id(resource), _UNASKED)
-        if found is _UNASKED:
-            found = self._of[id(resource)] = self._find(resource)
+        found = self._of.get(id(resource))
+        # Where none is found nothing is kept: without a hold on the resource its id may be another's
+        # as soon as it is gone.
+        if found is None and (found := self._find(resource)) is not None:
+            self._of[id(resource)] = found
         return found
 
     def resources_of(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
