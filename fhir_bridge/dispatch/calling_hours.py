@@ -48,7 +48,7 @@ def zones_of(by_address: Iterable[str], phone_number: str, source_zone: tzinfo) 
     return known if 0 < len(found) <= MOST_ZONES and len(known) == len(found) else (source_zone,)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=8_192)
 def zones_of_number(phone_number: str) -> tuple[str, ...]:
     """The IANA zones a number (E.164) may be in; empty where the plan of its country does not say."""
     try:

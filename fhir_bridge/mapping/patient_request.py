@@ -60,7 +60,7 @@ def patient_draft(
     )
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def best_address(
     addresses: tuple[datatypes.Address, ...], profile: Profile, now: datetime
 ) -> tuple[int, Addressed]:

@@ -65,7 +65,7 @@ def numbers(
     return list(_numbers(tuple(telecom), profile, now))
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def _numbers(
     telecom: tuple[ContactPoint, ...], profile: Profile, now: datetime
 ) -> tuple[tuple[int, ContactPoint], ...]:
@@ -120,7 +120,7 @@ def read_phone(point: ContactPoint, index: int, region: str | None, profile: Pro
     return Phone(chosen.e164, chosen.extension or _extension(point), index, notes)
 
 
-@lru_cache(maxsize=8_192)
+@lru_cache(maxsize=1_024)
 def parse(value: str, region: str | None) -> Parsed | None:
     """What the library makes of a text, None where it is no number at all; each is read once, for it takes
     the library 40 µs."""

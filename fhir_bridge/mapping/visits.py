@@ -23,6 +23,7 @@ from fhir_bridge.mapping.service import service_of_appointment, service_of_order
 from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.templates import render
 from fhir_bridge.mapping.zones import Clock
+from fhir_bridge.task_api.models import Visit
 
 FIELD = "task_data.previous_visits"
 VISIT_EXCLUSION = "visit-exclusion"
@@ -30,7 +31,7 @@ VISIT_EXCLUSION = "visit-exclusion"
 PERIOD, ACTUAL_PERIOD = ("period.start", "period.end"), ("actualPeriod.start", "actualPeriod.end")
 
 Told = dict[str, str | date | None]
-"""A visit as the task has it, before the task is checked as a whole: `purpose`, `date`, `outcome`."""
+"""A visit as the task has it, before it is checked: `purpose`, `date`, `outcome`."""
 
 Part = tuple[Words, Resource[View]] | None
 Classes = tuple[EncounterClass, ...] | EncounterClass
@@ -82,7 +83,7 @@ def _began(past: Past, profile: Profile) -> _Began:
 
 def previous_visits(
     case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock, past: list[Past]
-) -> tuple[Told, ...] | None:
+) -> tuple[Visit, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
     told = [
         each
@@ -91,18 +92,20 @@ def previous_visits(
         or not meta.security
         or not _is_restricted(each, meta.security, profile, recorder)
     ]
-    visits = [
-        shared(
-            case,
-            profile,
-            now,
-            recorder,
-            ("visit", id(each.resource), clock.places, at),
-            lambda own, at=at, each=each: _told(case, profile, own, clock, each, f"{FIELD}[{at}]"),  # type: ignore[misc]
-        )
-        for at, each in enumerate(told[: profile.visits.most])
-    ]
-    return tuple(visits) or None
+    newest = told[: profile.visits.most]
+    key = "visits", clock.places, *[id(each.resource) for each in newest]
+    visits = shared(
+        case, profile, now, recorder, key, lambda own: _all_told(case, profile, own, clock, newest)
+    )
+    return visits or None
+
+
+def _all_told(
+    case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
+) -> tuple[Visit, ...]:
+    """Checked against the contract here, once for all tasks that tell of them."""
+    told = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(past))
+    return tuple(Visit.model_validate(each) for each in told)
 
 
 def _is_restricted(past: Past, labels: tuple[Coding, ...], profile: Profile, recorder: Recorder) -> bool:
