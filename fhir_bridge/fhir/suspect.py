@@ -87,9 +87,6 @@ _ONCE = (
 )
 """What a trigger has once; a status each participant and the narrative have too."""
 
-_TIES = (b'"participant"', b'"basedOn"', b'"replaces"')
-"""What ties an Appointment to a patient and to others."""
-
 _ONCE_IN_PATIENT = (b'"deceased', b'"active"', b'"meta"', b'"security"')
 
 
@@ -129,7 +126,7 @@ def _has_odd_name(view: View, raw: bytes) -> bool:
 def _appointment(view: Any, raw: bytes) -> bool:
     """One that is settled calls nobody, but may be why another does not."""
     if view.status in _SETTLED:
-        return _stands_twice(raw, _TIES) and repeats(raw)
+        return (count(raw, b'"participant"') > 1 or count(raw, b'"basedOn"') > 1) and repeats(raw)
     return _open_trigger(view, raw)
 
 
@@ -140,13 +137,28 @@ def _order(view: Any, raw: bytes) -> bool:
 def _open_trigger(view: Any, raw: bytes) -> bool:
     if _with_status(view, raw) or _has_bare_label(view) or _has_odd_name(view, raw):
         return True
-    says_more = _has_labels(view) or _says_why(view)
-    return (says_more or _has_second_status(view, raw) or _stands_twice(raw, _ONCE)) and repeats(raw)
+    if _repeats_why(view, raw):
+        return True
+    says_more = _has_labels(view) or _has_second_status(view, raw) or _stands_twice(raw, _ONCE)
+    return says_more and repeats(raw)
 
 
-def _says_why(view: Any) -> bool:
-    """Whether it says why it was lost: the patient may have died."""
-    return isinstance(view, Appointment) and bool(view.cancelation_reason or view.cancellation_reason)
+class _Why(msgspec.Struct, rename="camel"):
+    cancelation_reason: msgspec.Raw = msgspec.Raw()
+    cancellation_reason: msgspec.Raw = msgspec.Raw()
+
+
+_why = msgspec.json.Decoder(_Why).decode
+
+
+def _repeats_why(view: Any, raw: bytes) -> bool:
+    """Whether it says twice why it was lost: one may be that the patient died."""
+    if not isinstance(view, Appointment) or not (view.cancelation_reason or view.cancellation_reason):
+        return False
+    if count(raw, b'"cancelationReason"') + count(raw, b'"cancellationReason"') > 1:
+        return repeats(raw)
+    why = _why(raw)
+    return repeats(bytes(why.cancelation_reason) or bytes(why.cancellation_reason))
 
 
 def _related(view: Any, raw: bytes) -> bool:
