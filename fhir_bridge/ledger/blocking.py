@@ -27,7 +27,7 @@ from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger import aliases
 from fhir_bridge.ledger.aliases import Place
 from fhir_bridge.ledger.content import lane_of
-from fhir_bridge.ledger.folding import REVOKED_AFTER_SEND
+from fhir_bridge.ledger.deciding import REVOKED_AFTER_SEND
 from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.records import Act, BlockedEntry, Refusal

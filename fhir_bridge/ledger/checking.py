@@ -28,8 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger import audit, postgres
 from fhir_bridge.ledger import destination as belonging
+from fhir_bridge.ledger.deciding import MERGED, SUPERSEDED
 from fhir_bridge.ledger.engine import READS, ledger_url, open_engine, open_to_look
-from fhir_bridge.ledger.folding import MERGED, SUPERSEDED
 from fhir_bridge.ledger.migrate import revision
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.tables import REVISION, attempts, destination, intents, metadata, triggers

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, String, and_, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.folding import KnownIntent
+from fhir_bridge.ledger.batch import KnownIntent
 from fhir_bridge.ledger.given import GIVEN, as_given, given
 from fhir_bridge.ledger.many import insert_many, new_ids, run
 from fhir_bridge.ledger.sameness import fingerprint, is_another

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import aliases, blocking, crosswalk, folding, outdated, stopping
+from fhir_bridge.ledger import aliases, blocking, crosswalk, deciding, folding, outdated, stopping
 from fhir_bridge.ledger import inbox as messages
+from fhir_bridge.ledger.batch import Intake, Known, KnownIntent
 from fhir_bridge.ledger.content import lane_of, standing_of
-from fhir_bridge.ledger.folding import Intake, Known, KnownIntent
 from fhir_bridge.ledger.known import known_of, with_standings
 from fhir_bridge.ledger.locks import Lock, hold
 from fhir_bridge.ledger.many import insert_many, new_ids, upsert_many
@@ -54,7 +54,7 @@ async def accept(
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
     for intent in list(known.by_key.values()):
         if intent.id in others:
-            folding.heed(intent, intake)
+            deciding.heed(intent, intake)
     await outdated.note(connection, zip(arrivals, accepted, strict=True), intake.now)
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
     changed = _intents_of(known)
@@ -93,8 +93,8 @@ async def decide_anew(
     trusted: dict[tuple[str, str], KnownIntent] = {}
     for intent in decided:
         if trust:
-            trusted |= {(intent.source, label): intent for label in folding.trust(intent)}
-        folding.decide_anew(intent, intake)
+            trusted |= {(intent.source, label): intent for label in deciding.trust(intent)}
+        deciding.decide_anew(intent, intake)
     await _write_decided(connection, decided, intake.now, salt, trusted)
     return len(decided)
 
@@ -105,7 +105,7 @@ async def catch_up(connection: AsyncConnection, ids: Collection[int], now: datet
     """
     away = [intent for intent in await with_standings(connection, ids) if intent.state is State.READY]
     intake = await _with_stops(connection, away, Intake(now, now))
-    changed = [intent for intent in away if intent.standings and folding.catch_up(intent, intake)]
+    changed = [intent for intent in away if intent.standings and deciding.catch_up(intent, intake)]
     await _write_decided(connection, changed, now, salt)
 
 

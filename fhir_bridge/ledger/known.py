@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, Select, String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import folding
-from fhir_bridge.ledger.folding import Known, KnownIntent
+from fhir_bridge.ledger.batch import Known, KnownIntent, key_of, labels
 from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.precedence import Standing, Version
 from fhir_bridge.ledger.records import Arrival
@@ -28,12 +27,12 @@ async def known_of(
     dialect = connection.dialect.name
     touched = set(also)
     member_rows: list[Row[Any]] = []
-    for source, labels in _labels_by_source(arrivals).items():
-        of_source = {"source": source, GIVEN: as_given((label,) for label in labels)}
+    for source, named in _labels_by_source(arrivals).items():
+        of_source = {"source": source, GIVEN: as_given((label,) for label in named)}
         member_rows += await connection.execute(_members(dialect), of_source)
         touched.update((await connection.execute(_standing_in(dialect), of_source)).scalars())
     touched.update(row.intent_id for row in member_rows)
-    keys = as_given((key,) for key in {folding.key_of(arrival) for arrival in arrivals})
+    keys = as_given((key,) for key in {key_of(arrival) for arrival in arrivals})
     touched.update((await connection.execute(_ids_by_key(dialect), {GIVEN: keys})).scalars())
     by_id = await _intents_by_id(connection, touched)
     known = Known(by_key={intent.key: intent for intent in by_id.values()})
@@ -102,7 +101,7 @@ async def _standings_of(connection: AsyncConnection, ids: Collection[int]) -> Se
 def _labels_by_source(arrivals: Sequence[Arrival]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for arrival in arrivals:
-        found[arrival.source].update(folding.labels(arrival))
+        found[arrival.source].update(labels(arrival))
     return found
 
 

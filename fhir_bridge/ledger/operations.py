@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger import crosswalk, intake
-from fhir_bridge.ledger.folding import Intake
+from fhir_bridge.ledger.batch import Intake
 from fhir_bridge.ledger.records import Act, Selection
 from fhir_bridge.ledger.states import PatientState, State, starts_of
 from fhir_bridge.ledger.tables import in_state, intents, patients, triggers

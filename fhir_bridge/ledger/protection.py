@@ -19,12 +19,12 @@ from fhir_bridge.ledger import (
     reencrypting,
     retention,
 )
+from fhir_bridge.ledger.batch import Intake
 from fhir_bridge.ledger.blocking import DoNotCall, Entry
 from fhir_bridge.ledger.collisions import done_again
 from fhir_bridge.ledger.disclosures import Acted, Disclosure, Period
 from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.engine import forget_cleared
-from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import (
     Act,
     AuditCheck,

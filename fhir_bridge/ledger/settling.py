@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, destination, intake
-from fhir_bridge.ledger.folding import RETRY
+from fhir_bridge.ledger.deciding import RETRY
 from fhir_bridge.ledger.given import as_given, given
 from fhir_bridge.ledger.many import execute_many, run
 from fhir_bridge.ledger.records import Defer, Park, Refusal, SettlePatient, SettleTask, Written

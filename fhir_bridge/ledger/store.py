@@ -28,6 +28,7 @@ from fhir_bridge.ledger import (
     polling,
     postgres,
 )
+from fhir_bridge.ledger.batch import Intake
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.collisions import CollidedError, done_again, gave_up
 from fhir_bridge.ledger.direct import Answer, Body, DirectTransactions
@@ -42,7 +43,6 @@ from fhir_bridge.ledger.engine import (
     make_file,
     open_engine,
 )
-from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
 from fhir_bridge.ledger.messages import Held
 from fhir_bridge.ledger.protection import Protection

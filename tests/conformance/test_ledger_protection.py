@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from fhir_bridge.errors import LedgerError, UsageError
 from fhir_bridge.ledger import intake
+from fhir_bridge.ledger.batch import Intake
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.disclosures import Period
-from fhir_bridge.ledger.folding import Intake
 from fhir_bridge.ledger.records import (
     Act,
     Claimed,
