@@ -222,8 +222,7 @@ class Bridge:
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
+            **{"stderr": subprocess.PIPE, **options},
         )
 
     def settings(self, url: str, more: str = "", *, key: str = "key", timeout: str = "5s") -> None:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -60,7 +61,8 @@ class Clinic:
 
     def start(self) -> None:
         """`fhir-bridge serve`, up when this returns."""
-        self.process = self.bridge.process("serve", "--port", str(self.port))
+        with self._log.open("a") as log:
+            self.process = self.bridge.process("serve", "--port", str(self.port), stderr=log)
         assert self.process.stdout is not None
         assert "webhooks" in self.process.stdout.readline()
 
@@ -74,7 +76,17 @@ class Clinic:
         """As an operator does; gives its log."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=30)[1]
+        self.process.communicate(timeout=30)
+        return self._log.read_text()
+
+    def said_of(self, alarm: str) -> list[str]:
+        """What its log says of an alarm until now."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [line["event"] for line in lines if line.get("alarm") == alarm]
+
+    @property
+    def _log(self) -> Path:
+        return self.bridge.folder / "serve.log"
 
     def book(self, *numbers: int) -> None:
         """Somebody wants to see these people."""
@@ -175,8 +187,8 @@ def test_a_gap_in_the_numbers_is_fetched_while_we_run(clinic: Any) -> None:
     )
     at.notifier.heartbeat(subscription["id"])
     until(lambda: at.bridge("sources", "--json").json[0]["findings"] == [])
-    log = [json.loads(line) for line in at.stop().splitlines() if line.startswith("{")]
-    said = [line["event"] for line in log if line.get("alarm") == "heartbeat-overdue"]
-    assert said[:2] == ["source-alarm", "source-alarm-over"]
+    until(lambda: "source-alarm-over" in at.said_of("heartbeat-overdue"))
+    assert at.said_of("heartbeat-overdue")[:2] == ["source-alarm", "source-alarm-over"]
+    at.stop()
     (told,) = at.bridge("sources", "--json").json
     assert (told["state"], told["missed"]) == ("active", 0)
