@@ -106,7 +106,7 @@ def until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.25)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.25)
 
 
 def stop(processes: list[Popen[str]], number: signal.Signals = signal.SIGTERM) -> list[str]:

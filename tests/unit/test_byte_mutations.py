@@ -138,7 +138,7 @@ WAYS = st.one_of(
 )
 
 
-@settings(SETTINGS, max_examples=300 * TIMES)
+@settings(SETTINGS, max_examples=150 * TIMES)
 @given(number=SOMEWHERE, document=SOMEWHERE, name=SOMEWHERE, way=WAYS)
 def test_a_gate_stays_shut_however_a_name_is_spelt(number: int, document: int, name: int, way: Any) -> None:
     """One name at a time, anywhere in the story."""
@@ -217,7 +217,7 @@ def leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         yield path, value
 
 
-@settings(SETTINGS, max_examples=300 * TIMES)
+@settings(SETTINGS, max_examples=150 * TIMES)
 @given(number=SOMEWHERE, document=SOMEWHERE, accidents=ACCIDENTS)
 def test_an_accident_opens_a_gate_only_where_it_takes_its_evidence(
     number: int, document: int, accidents: Any

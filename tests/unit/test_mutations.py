@@ -392,7 +392,7 @@ def test_every_gate_has_a_story_to_spoil() -> None:
     assert reasons >= GATES
 
 
-@settings(SETTINGS, max_examples=500 * TIMES)
+@settings(SETTINGS, max_examples=250 * TIMES)
 @given(number=SOMEWHERE, forms=FORMS, losses=LOSSES, envelope=ENVELOPES)
 def test_spoilt_data_is_decided_and_never_raises(number: int, forms: Any, losses: Any, envelope: Any) -> None:
     """Whatever a sender does to any story, each trigger that is left gets a decision (section 1)."""
@@ -404,7 +404,7 @@ def test_spoilt_data_is_decided_and_never_raises(number: int, forms: Any, losses
     decided(story, documents, envelope)
 
 
-@settings(SETTINGS, max_examples=700 * TIMES)
+@settings(SETTINGS, max_examples=350 * TIMES)
 @given(number=SOMEWHERE, forms=FORMS, envelope=ENVELOPES)
 def test_a_gate_stays_shut_in_whatever_form_it_is_told(number: int, forms: Any, envelope: Any) -> None:
     """A typing error in the evidence is no reason to phone (section 16)."""
@@ -414,7 +414,7 @@ def test_a_gate_stays_shut_in_whatever_form_it_is_told(number: int, forms: Any, 
     check_gates(story, decided(story, documents, envelope))
 
 
-@settings(SETTINGS, max_examples=700 * TIMES)
+@settings(SETTINGS, max_examples=350 * TIMES)
 @given(number=SOMEWHERE, losses=LOSSES, envelope=ENVELOPES)
 def test_a_gate_stays_shut_whatever_else_is_lost(number: int, losses: Any, envelope: Any) -> None:
     """Only the evidence itself can open it again."""

@@ -106,7 +106,7 @@ def case_of(resources: list[Json]) -> tuple[Case, list[bytes]] | None:
     return (gather(at_hand, found[0], source="s"), [r.raw for r in document.resources]) if found else None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(resources=records(), layer=layers())
 def test_rules_of_a_site_never_raise_and_change_nothing_but_their_fields(
     resources: list[Json], layer: str, file: Path, now: datetime, profile_of: Callable[..., Profile]
