@@ -49,6 +49,7 @@ class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="resourceType"):
 
 _passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in _NOISE.split()]
 
+_UNDECODED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*READ_AS, *_passed)]).decode
 
 
@@ -83,10 +84,15 @@ def read(
 
     Raises InputError, naming the origin, for what is not a JSON object with a `resourceType`.
     """
-    view = plain_view(raw)
-    if view is None or isinstance(view, str):
-        return _read_slowly(raw, origin, full_url, container)
-    return Resource(view, raw, origin, full_url, container)
+    # As `plain_view` has it, without the call: every resource comes by here.
+    try:
+        view = _decode(raw)
+        is_suspect = SUSPECT.get(type(view))
+        if is_suspect is not None and not is_suspect(view, raw):
+            return Resource(view, raw, origin, full_url, container)
+    except _UNDECODED:
+        pass
+    return _read_slowly(raw, origin, full_url, container)
 
 
 def read_plain(
@@ -108,7 +114,7 @@ def plain_view(raw: bytes) -> View | str | None:
     """
     try:
         view = _decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except _UNDECODED:
         return None
     is_suspect = SUSPECT.get(type(view))
     if is_suspect is None:
@@ -130,7 +136,7 @@ def _read_slowly(
             except msgspec.ValidationError:
                 pass
         view, notes = mended(raw, VIEWS.get(name, Other), name)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except _UNDECODED as error:
         is_whole = origin.line is None and origin.entry is None
         raise unreadable(error, str(origin), raw if is_whole else None) from None
     return Resource(view, raw, origin, full_url, container, notes)

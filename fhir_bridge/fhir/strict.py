@@ -102,7 +102,8 @@ def _skeleton_of(member: Any, depth: int) -> Any:
 
 def _unread(struct: Struct) -> list[tuple[str, Any, Any]]:
     names = (ELEMENTS[struct.__name__] | _COMMON.get(struct.__name__, set())) - _read(struct).keys()
-    return [_field(name, msgspec.Raw) for name in sorted(names)]
+    # The narrative comes after `meta`, where a reader looks next.
+    return [_field(name, msgspec.Raw) for name in sorted(names, key=lambda name: (name != "text", name))]
 
 
 def _read(struct: Struct) -> dict[str, Any]:
