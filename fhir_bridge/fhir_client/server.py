@@ -2,6 +2,8 @@
 
 The one place that talks to a source (intake, "Reading from a FHIR server"). Bodies are bytes:
 `fhir.documents.read` takes them apart.
+
+Long because whatever a source is asked shares its token, its limits and what is known of it.
 """
 
 from __future__ import annotations

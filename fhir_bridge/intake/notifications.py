@@ -2,6 +2,8 @@
 
 Pure: reading a notification fetches nothing. Resources, bare or in a Bundle, stay bytes; whoever maps reads
 them.
+
+Long because every shape is told from the others here and nowhere else.
 """
 
 from __future__ import annotations

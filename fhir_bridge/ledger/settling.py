@@ -1,4 +1,7 @@
-"""What an outcome makes of an intent or a patient, and giving back what was not sent (delivery)."""
+"""What an outcome makes of an intent or a patient, and giving back what was not sent (delivery).
+
+Long because each outcome has a statement of its own, for both databases.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Which trigger calls: the table of mapping, section 3, a function for each row, asked from top to bottom.
 
 Row 1 (nothing in the input is a trigger) has no case and is counted where the input is read.
+
+Long because the table is: a row is looked up here as there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The types of single settings: durations, sizes, rates, addresses, secrets, each read from a TOML text."""
+"""The types of single settings: durations, sizes, rates, addresses, secrets, each read from a TOML text.
+
+Long because each type has a parser, and an error that says what it should look like.
+"""
 
 from __future__ import annotations
 
