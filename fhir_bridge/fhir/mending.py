@@ -1,8 +1,8 @@
 """The slow way for a resource its view refuses: as plain data, mended element by element, converted (mapping,
 section 16).
 
-What each element may hold is read off the view's own annotations, so a view is the only list of elements
-there is.
+What each element may hold is read off the view's own annotations; what other names FHIR has, for telling a
+misspelt one, is in `elements`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ async def serving(
     with contextlib.closing(_listen(at)) as listener:
         config = _config(app, protocol, grace)
         config.ssl = context
-        server = _Server(config)
+        server = EmbeddedServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
         try:
             await server.ready.wait()
@@ -66,7 +66,7 @@ def _cut(server: uvicorn.Server) -> None:
             connection.transport.abort()
 
 
-class _Server(uvicorn.Server):
+class EmbeddedServer(uvicorn.Server):
     """uvicorn's server, which leaves signals to whoever runs it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -74,6 +74,7 @@ class _Server(uvicorn.Server):
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, and `ready` is set when it is over, however it ended."""
         try:
             await super().startup(sockets)
         finally:
@@ -81,6 +82,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """None."""
         yield
 
 

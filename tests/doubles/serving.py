@@ -14,6 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from fhir_bridge.http_server.serving import EmbeddedServer
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -22,22 +24,6 @@ class Tls:
     certificate: Path
     key: Path
     client_ca: Path | None = None
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @contextlib.contextmanager
@@ -65,7 +51,7 @@ async def serving(app: Any, listener: socket.socket, tls: Tls | None = None) -> 
         ssl_ca_certs=str(tls.client_ca) if tls and tls.client_ca else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
     )
-    server = _Server(config)
+    server = EmbeddedServer(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()
