@@ -76,11 +76,29 @@ class MappingsError(BridgeError):
     default_code = "mappings"
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A place that cannot be read and may have spoken against a call: `names` are the patients and triggers
+    that its text shows (`Type/id`); `is_unclear`: it does not show whom it is about."""
+
+    file: str
+    line: int | None
+    entry: int | None
+    names: frozenset[str]
+    is_unclear: bool
+
+
 class InputError(BridgeError):
-    """What came in cannot be read at all."""
+    """What came in cannot be read at all. `lost`: what of it may have spoken against a call."""
 
     category = Category.INPUT
     default_code = "unreadable"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None, lost: tuple[Lost, ...] = ()
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.lost = lost
 
 
 class EndpointError(BridgeError):

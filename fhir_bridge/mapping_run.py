@@ -15,6 +15,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.case.people import person_records
+from fhir_bridge.case.unread import unread_of
 from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.resource import Resource
@@ -92,7 +93,8 @@ class MappingRun:
     def at_hand(self, inputs: Inputs, wanted: Wanted | None = None) -> AtHand:
         """All that was read, to be resolved; `wanted` is told what is asked for and is not there."""
         resources = [*inputs.resources, *inputs.context]
-        return AtHand(resources, resolution_rules(self.profile), wanted=wanted)
+        rules, unread = resolution_rules(self.profile), unread_of(inputs.problems)
+        return AtHand(resources, rules, wanted=wanted, unread=unread)
 
     def cases(self, inputs: Inputs, at_hand: AtHand) -> Iterator[Case]:
         """The case of every trigger of the FILEs, in their order."""

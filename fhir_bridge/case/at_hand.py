@@ -13,6 +13,7 @@ from fhir_bridge.case.parties import Parties
 from fhir_bridge.case.patient import Patients
 from fhir_bridge.case.resolution import Resolver
 from fhir_bridge.case.same_person import SamePerson
+from fhir_bridge.case.unread import NOTHING_UNREAD, Unread
 from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
@@ -26,8 +27,8 @@ class AtHand:
 
     `shared` is looked in for what this one does not have: a directory of practitioners, organizations and
     places that many partitions use. `bases` are the source's where only a partition's fullUrls are here.
-    `wanted` is told what was asked for and is not here. `answers` are for whoever works something out of
-    these resources that will be asked for again; they go when these go.
+    `wanted` is told what was asked for and is not here. `unread` is what could not be read. `answers` are for
+    whoever works something out of these resources that will be asked for again; they go when these go.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class AtHand:
         shared: AtHand | None = None,
         wanted: Wanted | None = None,
         bases: frozenset[str] | None = None,
+        unread: Unread = NOTHING_UNREAD,
     ) -> None:
         index = shared.index if shared else None
         self.index: Index = Index(resources, rules or ResolutionRules(), index, bases)
         self.wanted = wanted
+        self.unread = unread
         self.answers: dict[Hashable, Any] = {}
         self.resolver = Resolver(self.index, wanted)
         self.patients = Patients(self.resolver)

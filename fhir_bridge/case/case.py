@@ -3,6 +3,7 @@ here does I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -15,6 +16,7 @@ from fhir_bridge.case.identity import stable_name
 from fhir_bridge.case.links import Link, Participant, Party
 from fhir_bridge.case.once import once
 from fhir_bridge.case.patient import CasePatient
+from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
@@ -195,6 +197,22 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         empty."""
         patient = self._subject.link if self._subject else None
         return self.duplicate_triggers or (self.at_hand.places_named(patient) if patient else ())
+
+    @once
+    def unreadable(self) -> tuple[str, ...]:
+        """Where something stands that cannot be read, and may be of this patient or chain: their death, a
+        denial, a cancellation, what was booked instead."""
+        if not self.at_hand.unread:
+            return ()
+        return tuple(map(str, self.at_hand.unread.about(set(self._labels()), self.trigger.origin)))
+
+    def _labels(self) -> Iterator[str]:
+        """Every `Type/id` by which a text may speak of the patient or of a member of the chain."""
+        yield from (self.trigger.label, *self.chain.members, *self.patient_names)
+        yield from (one.label for one in (self.patient, *self.copies_of_patient) if one is not None)
+        named = references.parse(self.patient_reference.reference) if self.patient_reference else None
+        if named is not None and named.label:
+            yield named.label
 
     # -- people and places --
 

@@ -20,6 +20,7 @@ from stringzilla import find
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir import dates, envelopes, reading
+from fhir_bridge.fhir.lost import lost_in
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import VIEWS, View
@@ -66,6 +67,14 @@ def read(data: bytes, name: str) -> Document:
     Raises InputError, naming the file and where known the line, where nothing in it can be read: empty, not
     JSON, not FHIR, XML, another encoding than UTF-8, -16 or -32, nested too deeply.
     """
+    try:
+        return _read(data, name)
+    except InputError as error:
+        error.lost = error.lost or lost_in(data, Origin(name))
+        raise
+
+
+def _read(data: bytes, name: str) -> Document:
     # FHIR has no U+0000 (R4, 2.24.0.1, string) and PostgreSQL keeps none: one record's would keep all that
     # came with it out of the ledger.
     data = utf8(data, name)
@@ -79,7 +88,9 @@ def read(data: bytes, name: str) -> Document:
     document.problems += undated(document.resources, document.deleted)
     document.resources = without_deleted(document.resources, document.deleted)
     if document.problems and not (document.resources or document.others or document.deleted):
-        raise document.problems[0]
+        first = document.problems[0]
+        first.lost = tuple(lost for problem in document.problems for lost in problem.lost)
+        raise first
     return document
 
 
@@ -152,9 +163,11 @@ def read_line(line: bytes, document: Document, number: int) -> None:
     try:
         _read_line(line, document, number)
     except InputError as error:
+        error.lost = error.lost or lost_in(line, Origin(document.name, number))
         document.problems.append(error)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        document.problems.append(unreadable(error, str(Origin(document.name, number))))
+        origin = Origin(document.name, number)
+        document.problems.append(unreadable(error, str(origin), lost=lost_in(line, origin)))
 
 
 def _read_line(line: bytes, document: Document, number: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Union
 import msgspec
 
 from fhir_bridge.errors import InputError
+from fhir_bridge.fhir.lost import lost_in
 from fhir_bridge.fhir.mending import mended
 from fhir_bridge.fhir.misspelt import meant
 from fhir_bridge.fhir.resource import Origin, Resource
@@ -129,7 +130,9 @@ def _read_slowly(
     try:
         name = resource_type(raw)
         if name is None:
-            raise InputError(f"{origin}: not FHIR: an object without a resourceType", code="not-fhir")
+            lost = lost_in(raw, origin, full_url)
+            words = "not FHIR: an object without a resourceType"
+            raise InputError(f"{origin}: {words}", code="not-fhir", lost=lost)
         if name not in VIEWS:
             try:
                 return Resource(_decode_other(raw), raw, origin, full_url, container)
@@ -138,5 +141,6 @@ def _read_slowly(
         view, notes = mended(raw, VIEWS.get(name, Other), name)
     except _UNDECODED as error:
         is_whole = origin.line is None and origin.entry is None
-        raise unreadable(error, str(origin), raw if is_whole else None) from None
+        lost = lost_in(raw, origin, full_url)
+        raise unreadable(error, str(origin), raw if is_whole else None, lost) from None
     return Resource(view, raw, origin, full_url, container, notes)

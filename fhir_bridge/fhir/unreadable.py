@@ -6,25 +6,29 @@ import re
 
 import msgspec
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, Lost
 
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
-def unreadable(error: Exception, place: str, data: bytes | None = None) -> InputError:
+def unreadable(
+    error: Exception, place: str, data: bytes | None = None, lost: tuple[Lost, ...] = ()
+) -> InputError:
     """The InputError for a `msgspec.MsgspecError`, `UnicodeError` or `RecursionError`.
 
     With `data`, the text that was read, line and column (both from 1) follow the place where they are known.
+    `lost`: what of it may have spoken against a call.
     """
     if isinstance(error, RecursionError):
-        return InputError(f"{place}: nested too deeply to be FHIR", code="too-deep")
+        return InputError(f"{place}: nested too deeply to be FHIR", code="too-deep", lost=lost)
     if isinstance(error, msgspec.ValidationError):
-        return InputError(f"{place}: not FHIR: no JSON object with a resourceType", code="not-fhir")
+        words = "no JSON object with a resourceType"
+        return InputError(f"{place}: not FHIR: {words}", code="not-fhir", lost=lost)
     place += _position(error, data) if data is not None else ""
     if isinstance(error, UnicodeError):
-        return InputError(f"{place}: not UTF-8", code="encoding", hint="save the file as UTF-8")
+        return InputError(f"{place}: not UTF-8", code="encoding", hint="save the file as UTF-8", lost=lost)
     words = "it ends too early" if "truncated" in str(error) else "malformed here"
-    return InputError(f"{place}: not JSON: {words}", code="not-json")
+    return InputError(f"{place}: not JSON: {words}", code="not-json", lost=lost)
 
 
 def _position(error: Exception, data: bytes) -> str:

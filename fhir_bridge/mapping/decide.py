@@ -22,6 +22,9 @@ from fhir_bridge.mapping.triggers import is_rescheduling, status_verdict, table_
 from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
 
+MOST_PLACES = 5
+"""Of what cannot be read: so many are told of one decision; the errors of the run have them all."""
+
 
 def decide(
     case: Case,
@@ -59,6 +62,10 @@ def decide(
         return _ended(subject, admitted, "gate", recorder)
     if case.unanswered:
         verdict = Verdict("source-incomplete", ((case.trigger, ""),), "; ".join(case.unanswered), wanted=True)
+        return _ended(subject, verdict, "gate", recorder)
+    if case.unreadable:
+        places = ", ".join(case.unreadable[:MOST_PLACES])
+        verdict = Verdict("record-unreadable", ((case.trigger, ""),), places, wanted=True)
         return _ended(subject, verdict, "gate", recorder)
     return _call(subject, admitted, look)
 

@@ -96,6 +96,9 @@ _GATES = (
     Reason("source-incomplete", "reject", "section 4",
            "The source's server did not tell what may speak against the call: `seen` says what was asked.",
            "Have it grant the scope or mend what it gives, or name it in `searches.do_without` of the site."),
+    Reason("record-unreadable", "reject", "section 16",
+           "What cannot be read may speak against the call: `seen` says where it stands.",
+           "Have the sender mend what stands there, then bring all of it again."),
     Reason("not-conformant", "reject", "section 16", "The trigger is not valid FHIR; its source is strict.",
            "Have the sender correct it, or set validation = warn."),
 )  # fmt: skip

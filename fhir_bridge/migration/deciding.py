@@ -10,6 +10,7 @@ from typing import cast
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.people import person_records
+from fhir_bridge.case.unread import Unread
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import TRIGGER_TYPES, Appointment, View
 from fhir_bridge.intake.bulk.partitions import Contents, Partitions, Place
@@ -52,6 +53,7 @@ class Decider:
         self._bases = partitions.bases()
         directory = partitions.directory()
         self.problems: list[Problem] = directory.problems
+        self._unread = Unread((*partitions.lost(), *directory.lost))
         everyone = (*directory.resources, *directory.context)
         self.directory = AtHand(everyone, self._rules, bases=self._bases)
 
@@ -75,7 +77,8 @@ class Decider:
     def at_hand(self, contents: Contents) -> AtHand:
         """A partition's resources, findable."""
         everyone = (*contents.resources, *contents.context)
-        return AtHand(everyone, self._rules, self.directory, bases=self._bases)
+        unread = Unread(contents.lost, self._unread)
+        return AtHand(everyone, self._rules, self.directory, bases=self._bases, unread=unread)
 
     def decided(self, contents: Contents, at_hand: AtHand) -> Iterator[Decided]:
         """A decision for every trigger of the partition, in the order in which they stood."""

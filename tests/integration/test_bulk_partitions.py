@@ -177,3 +177,34 @@ def test_context_informs_and_is_not_decided_on(tmp_path: Path) -> None:
     theirs = in_one_piece(files, context=context)
     parts = partitioned(files, tmp_path / "scratch", 5, context=context)
     assert in_partitions(parts) == theirs
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_what_cannot_be_read_holds_the_same_calls(tmp_path: Path) -> None:
+    """Lines cut off, an entry without a type, a whole file: however the files are cut."""
+    folder = tmp_path / "export"
+    Export(24).write(folder)
+    everyone = [f"Patient/p{number}".encode() for number in range(24)]
+    name = next(folder.glob("Patient*"))
+    whole = name.read_bytes().splitlines()
+    whole.insert(20, b'{"resourceType":"Patient","id":"p0","deceasedBool')
+    whole += [
+        b'{"resourceType":"Appointment","subject":{"reference":"%b"},"st' % one for one in everyone[6:9]
+    ]
+    name.write_bytes(b"\n".join(whole))
+    (folder / "cut.json").write_bytes(
+        b'{"resourceType":"Consent","patient":{"reference":"%b"},' % everyone[12]
+    )
+    actors = [[{"actor": {"reference": one.decode()}, "status": "accepted"}] for one in everyone[:2]]
+    wanted = {"resourceType": "Appointment", "status": "proposed", "created": "2026-11-20"}
+    triggers = [{**wanted, "id": f"beside{number}", "participant": who} for number, who in enumerate(actors)]
+    bundles = [
+        {"resourceType": "Bundle", "entry": [{"resource": {"status": "active"}}, {"resource": trigger}]}
+        for trigger in triggers
+    ]
+    (folder / "bundles.ndjson").write_bytes(b"\n\n" + b"\n".join(map(orjson.dumps, bundles)) + b"\n")
+    assert len(find([str(folder)]).pieces) > 8
+    theirs = in_one_piece([str(folder)])
+    held = [line for line in theirs[0] if b'"reason":"record-unreadable"' in line and b'"trigger":"' in line]
+    assert len(held) > 6
+    assert in_partitions(partitioned([str(folder)], tmp_path / "scratch", 9)) == theirs

@@ -53,8 +53,9 @@ def test_an_unreadable_file_is_one_line_and_exit_code_4(bridge: Any, name: str) 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_the_other_files_of_the_call_are_still_mapped(bridge: Any, hospital: Any, name: str) -> None:
-    """Before and after the bad one; the exit code says that a person must look."""
-    (bridge.folder / "bad").write_bytes(UNREADABLE[name][0])
+    """Before and after the bad one; the exit code says that a person must look. They are about other people
+    than it names."""
+    (bridge.folder / "bad").write_bytes(UNREADABLE[name][0].replace(b'"p1"', b'"p3"'))
     ran = bridge("map", hospital.proposed(1), "bad", hospital.proposed(2))
     assert ran.code == 1
     assert [request["phone_number"] for request in ran.json] == ["+12125550101", "+12125550102"]
@@ -121,8 +122,13 @@ def test_a_bad_line_of_ndjson_costs_only_itself(bridge: Any, hospital: Any) -> N
 
 
 def test_a_bad_entry_of_a_bundle_costs_only_itself(bridge: Any, hospital: Any) -> None:
-    """One without a resource, one that is no resource: named by their numbers, and the others are mapped."""
-    entries: list[Any] = [{"fullUrl": "urn:uuid:1"}, {"resource": {"id": "x"}}, {"resource": 7}]
+    """One without a resource, one that is no resource: named by their numbers, and the others are mapped, for
+    what was broken decides about no call."""
+    entries: list[Any] = [
+        {"fullUrl": "https://ehr.example/Observation/1"},
+        {"resource": {"id": "x"}, "fullUrl": "https://ehr.example/Observation/x"},
+        {"resource": 7, "fullUrl": "https://ehr.example/Observation/7"},
+    ]
     entries += [{"resource": hospital.patient()}, {"resource": hospital.appointment()}]
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
     ran = bridge("map", hospital.write("bundle.json", bundle))

@@ -197,7 +197,7 @@ async def test_a_message_that_is_tried_again_is_as_old_as_when_it_came(
     site: Open, newer: tuple[dict[str, Any], ...], reason: str
 ) -> None:
     """What a newer one said since stands, where no version tells."""
-    broken = bundle(unversioned(WANTED), PERSON, {"resourceType": "Patient", "id": "pX"})
+    broken = bundle(unversioned(WANTED), PERSON, {"resourceType": "Encounter", "id": "pX"})
     async with site() as here:
         await here.told(broken.replace(b'"pX"', b'"p\xe9"'))
         here.clock[0] += timedelta(minutes=1)
@@ -346,11 +346,18 @@ async def test_what_cannot_be_processed_fails_with_its_reason(site: Open) -> Non
 
 
 async def test_one_unreadable_resource_takes_no_other_along(site: Open) -> None:
-    """The rest is decided on; the message fails, so that somebody looks."""
-    broken = bundle(WANTED, PERSON, {"resourceType": "Patient", "id": "pX"}).replace(b'"pX"', b'"p\xe9"')
+    """The rest is decided on; the message fails, so that somebody looks. A patient or a consent that may be
+    about the same person holds the call."""
+    visit = {"resourceType": "Encounter", "id": "pX", "subject": {"reference": "Patient/p1"}}
+    held = {"rejected": 1, "because record-unreadable": 1}
     async with site() as here:
-        await here.told(broken)
+        await here.told(bundle(WANTED, PERSON, visit).replace(b'"pX"', b'"p\xe9"'))
         assert await here.ends() == [("failed", "encoding")]
+        assert await here.intents() == READY
+        consent = {**visit, "resourceType": "Consent"}
+        await here.told(bundle(WANTED, PERSON, consent).replace(b'"pX"', b'"p\xe9"'))
+        assert await here.intents() == held
+        await here.told(bundle(WANTED, PERSON))
         assert await here.intents() == READY
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import msgspec
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, Lost
 from fhir_bridge.fhir import documents, envelopes, reading
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import View
@@ -26,7 +26,8 @@ class Contents:
     """What one partition holds, in the order in which the files have it.
 
     `resources` are those of the files, `context` those that only inform; `places` are where the former
-    stood; `said_gone` the labels here that a history says are deleted and were written again since.
+    stood; `said_gone` the labels here that a history says are deleted and were written again since; `lost`
+    what of it cannot be read and may speak against a call.
     """
 
     resources: list[Resource[View]] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Contents:
     places: list[Place] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     said_gone: set[str] = field(default_factory=set)
+    lost: list[Lost] = field(default_factory=list)
 
 
 class Partitions:
@@ -63,6 +65,13 @@ class Partitions:
     def bases(self) -> frozenset[str]:
         """The servers that the fullUrls show."""
         return frozenset(base for about in self.abouts for base in about.bases)
+
+    def lost(self) -> Iterator[Lost]:
+        """What was found, when the files were read, that cannot be read and may speak against a call."""
+        for problem in (problem for about in self.abouts for problem in about.problems):
+            for lost in problem.lost:
+                before = self._before[problem.piece]
+                yield replace(lost, line=lost.line + before) if lost.line else lost
 
     def over(self, files: Sequence[Scratch], moved: Sequence[Scratch]) -> Partitions:
         """The same partitions where other files hold them."""
@@ -122,6 +131,7 @@ class Partitions:
             resource = reading.read(record.raw, origin, record.full_url)
         except InputError as error:
             contents.problems.append(self._problem(record, error))
+            contents.lost += error.lost
             return None
         if self.deleted and self._is_gone(resource, record, contents):
             return None

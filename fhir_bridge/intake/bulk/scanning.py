@@ -202,7 +202,8 @@ class _Scanner:
             if named is not None:
                 text = text[named.end() :]
             line = int(named[1]) if line is None and named is not None else line
-            problem = Problem(self._piece.number, line or 0, offset, text, error.code, error.hint)
+            number = self._piece.number
+            problem = Problem(number, line or 0, offset, text, error.code, error.hint, error.lost)
             self.about.problems.append(problem)
 
 

@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from fhir_bridge.errors import UsageError
+from fhir_bridge.errors import Lost, UsageError
 
 BUFFERED = 6 * 1024 * 1024
 """Bytes that a writer holds before it writes a block of each stream."""
@@ -76,7 +76,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
-    """Something that could not be read: its piece, line (0: none) and offset there, and why."""
+    """Something that could not be read: its piece, line (0: none) and offset there, and why; `lost` is what
+    of it may have spoken against a call, by lines of the piece."""
 
     piece: int
     line: int
@@ -84,6 +85,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     text: str
     code: str
     hint: str | None = None
+    lost: tuple[Lost, ...] = ()
 
 
 class About(msgspec.Struct):

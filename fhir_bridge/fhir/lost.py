@@ -1,0 +1,49 @@
+"""What may have stood where nothing can be read, as far as the text still shows (mapping, section 16).
+
+A broken record may have told of a death, a denial, a cancellation, or of what was booked instead.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fhir_bridge.errors import Lost
+from fhir_bridge.fhir.resource import Origin
+from fhir_bridge.fhir.views import TRIGGER_TYPES
+
+_NAMED = frozenset({"Patient", *TRIGGER_TYPES})
+_DECIDING = _NAMED | {"Consent"}
+"""What may say that nobody is to be called."""
+
+_ENVELOPES = frozenset({"Bundle", "Parameters"})
+
+_TYPE = re.compile(rb'"resourceType"\s*:\s*"([a-z]+)', re.IGNORECASE)
+_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9\-._]+)"', re.IGNORECASE)
+_LABELS = rb"\b(%b)\\?/([A-Za-z0-9\-._]+)" % "|".join(sorted(_NAMED)).encode()
+_LABEL = re.compile(_LABELS)
+_REFERENCE = re.compile(rb'"reference"\s*:\s*"[^"]*' + _LABELS)
+"""What is neither FHIR by its type nor refers to anybody may speak of `Patient/p1` for any reason: the lines
+that `map` prints do."""
+
+_URL_TYPE = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9\-._]+(?:/_history/[^/]+)?/?$")
+
+_SPELT = {name.lower(): name for name in _DECIDING}
+
+
+def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lost, ...]:
+    """What an unreadable text may have spoken of; empty where it shows that it decides nothing."""
+    url_type = _URL_TYPE.search(full_url or "")
+    types = {_spelt(found.decode()) for found in _TYPE.findall(raw)} | ({url_type[1]} if url_type else set())
+    if types and not types & (_DECIDING | _ENVELOPES):
+        return ()
+    url = (full_url or "").encode()
+    labels = [*(_LABEL if types else _REFERENCE).findall(raw), *_LABEL.findall(url)]
+    named = {f"{kind.decode()}/{id_.decode()}" for kind, id_ in labels}
+    own = {f"{kind}/{id_.decode()}" for kind in types & _NAMED for id_ in _ID.findall(raw)}
+    names = frozenset(named | own)
+    is_clear = any(name.startswith("Patient/") for name in names)
+    return (Lost(origin.file, origin.line, origin.entry, names, not is_clear),)
+
+
+def _spelt(name: str) -> str:
+    return _SPELT.get(name.lower(), name)
