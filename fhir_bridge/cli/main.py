@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -111,7 +112,9 @@ def group(ctx: click.Context, config_file: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with a documented code (intake, section 3)."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    gc.freeze()  # or the exit looks through all of it for cycles, for a third of a second
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from fhir_bridge.migration.engine import Engine
     from fhir_bridge.migration.run import Migration, Report, Share
 
+STOPPED = (
+    "stopped before anything was sent; run the same command again: what is in the ledger is not done twice"
+)
+
 FORMS = ("decisions", "ndjson", "arrivals")
 
 
@@ -299,7 +303,7 @@ def _engine(
 
 
 def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, Any]) -> int:
-    from fhir_bridge.cli.migrate_send import confirmed, send
+    from fhir_bridge.cli.migrate_send import confirmed, load, send
     from fhir_bridge.logs import set_up_logs
     from fhir_bridge.migration.engine import ThisMachine
 
@@ -309,7 +313,14 @@ def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, 
     set_up_logs(logging.ERROR)
     engine = migration.engine
     assert isinstance(engine, ThisMachine)
-    return asyncio.run(send(loaded, migration, engine, wanted.pace, data, as_json=wanted.as_json))
+    accepted = asyncio.run(load(loaded, migration, engine))
+    try:
+        return asyncio.run(send(loaded, wanted.pace, accepted, data, as_json=wanted.as_json))
+    except KeyboardInterrupt:  # the second: the first has it finish what is in flight
+        click.echo(
+            "stopped at once: what was on its way is in doubt; `fhir-bridge worklist` lists it", err=True
+        )
+        raise click.Abort from None
 
 
 def _tell_errors(report: Report, path: Path) -> None:
@@ -346,7 +357,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("stopped before anything was sent; the same command begins again, or goes on", err=True)
+        click.echo(STOPPED, err=True)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,9 @@ from fhir_bridge.settings import Loaded
 EVERY = 2.0
 """Seconds between two looks at how much is sent."""
 
+SOON = timedelta(minutes=5)
+"""A call that is due later than this is said to be waited for; sooner, the rate says enough."""
+
 ALL = timedelta(days=366)
 
 
@@ -38,31 +42,31 @@ def confirmed(data: dict[str, Any]) -> bool:
     return click.confirm(f"Keep all decisions in the ledger and make {calls}{errors}?", err=True)
 
 
+async def load(loaded: Loaded, migration: Migration, engine: ThisMachine) -> int:
+    """Takes all decisions into the ledger, before one call is made; gives how many there were."""
+    async with ledger_of(loaded) as ledger:
+        with Bars() as bars:
+            loading = Loading(ledger, bars)
+            await loading.files(engine.lines(), migration.gone())
+    engine.forget()
+    click.echo(f"took {screen.counted(loading.accepted, 'decision')} into the ledger", err=True)
+    return loading.accepted
+
+
 async def send(
-    loaded: Loaded,
-    migration: Migration,
-    engine: ThisMachine,
-    pace: float | None,
-    data: dict[str, Any],
-    *,
-    as_json: bool,
+    loaded: Loaded, pace: float | None, accepted: int, data: dict[str, Any], *, as_json: bool
 ) -> int:
-    """Loads and sends, until nothing waits any more or somebody stops it; gives the exit code."""
+    """Sends, until nothing waits any more or somebody stops it; gives the exit code."""
     settings = loaded.settings
     if pace is not None:
         paced = settings.dispatch.model_copy(update={"pace": pace})
         settings = settings.model_copy(update={"dispatch": paced})
     async with ledger_of(loaded) as ledger:
-        with Bars() as bars:
-            loading = Loading(ledger, bars)
-            await loading.files(engine.lines(), migration.gone())
-        engine.forget()
-        click.echo(f"kept {screen.counted(loading.accepted, 'decision')} in the ledger", err=True)
         async with dispatcher_of(settings, ledger) as dispatcher:
             stopped = await _dispatch(ledger, dispatcher)
         status = await ledger.status(datetime.now(UTC))
     if as_json:
-        told = {"accepted": loading.accepted, "states": status.states, "reasons": status.reasons}
+        told = {"accepted": accepted, "states": status.states, "reasons": status.reasons}
         click.echo(json_text({**data, **told}))
     else:
         print_status(status, Console(highlight=False))
@@ -75,25 +79,45 @@ async def send(
 async def _dispatch(ledger: Ledger, dispatcher: Dispatcher) -> bool:
     """Sends all that is ready, whatever day its turn comes; whether somebody stopped it."""
     with stop_on_signals() as stop, Bars() as bars:
-        watching = asyncio.create_task(_watch(ledger, bars))
+        watch = _Watch(ledger, bars, await ledger.waiting())
+        bars.begin("sending", watch.waiting)
+        watching = asyncio.create_task(watch.go_on())
         try:
             await dispatcher.run(stop.event, Until(drained=ALL))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+        await watch.look()
     return stop.event.is_set()
 
 
-async def _watch(ledger: Ledger, bars: Bars) -> None:
-    """How many of those that are ready now were sent."""
-    waiting: int | None = None
-    while True:
-        states = (await ledger.status(datetime.now(UTC))).states
-        ready = states.get("ready", 0) + states.get("sending", 0)
-        if waiting is None:
-            bars.begin("sending", ready)
-        else:
-            bars.advance(max(waiting - ready, 0))
-        waiting = ready
-        bars.tick()
-        await asyncio.sleep(EVERY)
+@dataclass(slots=True)
+class _Watch:
+    """How many of those that waited, or came to wait meanwhile, wait no more."""
+
+    ledger: Ledger
+    bars: Bars
+    waiting: int
+    done: int = 0
+
+    async def go_on(self) -> None:
+        """Look again and again."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Once."""
+        before, self.waiting = self.waiting, await self.ledger.waiting()
+        self.done += max(before - self.waiting, 0)
+        self.bars.stand(self.done, self.done + self.waiting, await self._waits_for(datetime.now(UTC)))
+        self.bars.tick()
+
+    async def _waits_for(self, now: datetime) -> str:
+        """What holds all of it back for a while; nothing, where calls are due."""
+        if why := (await self.ledger.gate()).closed_because(now):
+            return f"held back: {why}"
+        due = await self.ledger.next_due()
+        if due is None or due <= now + SOON:
+            return ""
+        return f"next call {due:%Y-%m-%d %H:%M} UTC"

@@ -228,6 +228,16 @@ async def rescue(connection: AsyncConnection, now: datetime) -> int:
     return tasks.rowcount + created.rowcount
 
 
+async def waiting(connection: AsyncConnection) -> int:
+    """How many are ready, leased or not, or on their way. By the indexes of these states alone: asked every
+    few seconds, it must not read a ledger of millions through."""
+    ready, sending = (
+        select(func.count()).where(in_state(intents, state)).scalar_subquery()
+        for state in (State.READY, State.SENDING)
+    )
+    return int((await connection.execute(select(ready + sending))).scalar_one())
+
+
 async def next_due(connection: AsyncConnection, only: Collection[str] | None) -> datetime | None:
     """When the next ready intent of a source that is not paused is due, leased or not; None when none is."""
     statement = select(func.min(intents.c.due_at)).where(

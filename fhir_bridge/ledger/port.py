@@ -67,6 +67,10 @@ class Dispatches(Protocol):
         """Put in doubt what was being sent when its lease ran out."""
         ...
 
+    async def waiting(self) -> int:
+        """How many intents are ready, due or not, or on their way."""
+        ...
+
     async def next_due(self, only: Collection[str] | None = None) -> datetime | None:
         """When the next ready intent is due."""
         ...

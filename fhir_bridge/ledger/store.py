@@ -215,6 +215,11 @@ class SqlLedger(Receiving, Protection, Watching):
         async with self._writing() as connection:
             return await claims.rescue(connection, now)
 
+    async def waiting(self) -> int:
+        """See port.Dispatches."""
+        async with self._reading() as connection:
+            return await claims.waiting(connection)
+
     async def next_due(self, only: Collection[str] | None = None) -> datetime | None:
         """See port.Dispatches."""
         async with self._reading() as connection:

@@ -103,7 +103,7 @@ class Site:
         self._post(posted, number)
         assert migrate.stderr is not None
         if not sending:
-            assert "kept" in migrate.stderr.readline()
+            assert "took" in migrate.stderr.readline()
             migrate.send_signal(signal.SIGINT)
         for process, code in ((submit, 0), (migrate, 0 if sending else 130)):
             _, errors = process.communicate(timeout=60)
