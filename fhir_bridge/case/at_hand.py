@@ -46,8 +46,8 @@ class AtHand:
         self.unread = unread
         self.answers: dict[Hashable, Any] = {}
         self.resolver = Resolver(self.index, wanted)
-        self.patients = Patients(self.resolver)
         self.same_person = SamePerson(self.resolver)
+        self.patients = Patients(self.resolver, self.same_person)
         self.chains = Chains(self.resolver, self.patients)
         self.parties: Parties = Parties(self.resolver, shared.parties if shared else None, wanted)
 

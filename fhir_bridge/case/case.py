@@ -103,6 +103,11 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return bool(self._subject and self._subject.merge_broken)
 
     @property
+    def patient_contradicted(self) -> bool:
+        """Whether the identifier beside the reference to the patient is another patient's."""
+        return bool(self._subject and self._subject.contradicted)
+
+    @property
     def patient_identity(self) -> str | None:
         """Who the patient is, for the intent's key: `Patient/p1`, `identifier:<16 hex>`,
         `Type/id#fragment`."""

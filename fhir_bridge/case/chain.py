@@ -127,7 +127,7 @@ class Chains:
         """The identifiers of orders, for an Appointment that comes alone may name its order by one. A number
         that several orders at hand have, or that is a group's, names none of them."""
         return {
-            self._patients.identifier_key(number)
+            self._patients.naming.identifier_key(number)
             for order in orders
             for number in order.view.identifiers
             if number.system and number.value and not _is_groups(number)
@@ -213,7 +213,7 @@ class Chains:
         target = parse(link.reference.reference)
         if target is not None and target.label and self._resolver.may_be_own(target):
             return target.label
-        return self._patients.reference_key(link)
+        return self._patients.naming.reference_key(link)
 
     def _based_on(self, appointment: Resource[Appointment]) -> Iterator[Link[ServiceRequest]]:
         """`basedOn` and STU3's `incomingReferral`, as far as nothing says that they lead to something

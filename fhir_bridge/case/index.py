@@ -141,9 +141,11 @@ class Index:
         an id with other contents."""
         if not root.view.contained:
             return {}
-        if id(root) not in self._contained:
-            self._contained[id(root)] = _contained(root)
-        return self._contained[id(root)]
+        known = self._contained.get(id(root))
+        found = _contained(root) if known is None else known
+        if found:  # what is kept holds the root: without that its id may be another's
+            self._contained[id(root)] = found
+        return found
 
     @cached_property
     def named(self) -> Named:

@@ -54,7 +54,7 @@ def person_records(at_hand: AtHand) -> Iterator[PersonRecord]:
     """Every one at hand; of Patients that were merged only those that say who they are now."""
     index, people = at_hand.index, at_hand.patients
     for patient in index.of(Patient):
-        if people.survivor(patient) is patient:
+        if people.merges.survivor(patient) is patient:
             yield PersonRecord(patient, people)
         elif len(people.same_as(patient)) > 1:
             yield PersonRecord(patient, people, is_merged=True)

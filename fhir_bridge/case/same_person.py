@@ -25,16 +25,21 @@ class SamePerson:
 
     def copies(self, patient: Resource[Patient]) -> Iterator[Resource[Patient]]:
         """Records of the same id, whichever server they are from; of one that is contained or has no id,
-        those that share an identifier. Where birth dates or family names contradict, it is somebody else.
+        those that share an identifier, or without any those of the same id and name: an id within another
+        resource may be anybody's. Where birth dates or family names contradict, it is somebody else.
         """
         index, view = self._resolver.index, patient.view
         found: list[Resource[View]] = []
         if names_something(view.id) and patient.container is None:
             found += index.labelled(f"Patient/{view.id}")
-        else:
-            for one in view.identifiers:
-                if one.system and one.value:
-                    found += index.identified(one.system, one.value)
+        elif numbers := [(one.system, one.value) for one in view.identifiers if one.system and one.value]:
+            for system, value in numbers:
+                found += index.identified(system, value)
+        elif names_something(view.id):
+            same_id = index.labelled(f"Patient/{view.id}")
+            found += (
+                one for one in same_id if isinstance(one.view, Patient) and _share_a_name(view, one.view)
+            )
         for other in {id(one): one for one in found}.values():
             if other is not patient and isinstance(other.view, Patient) and _may_be_one(view, other.view):
                 yield other  # type: ignore[misc]  # its view is a Patient
@@ -66,6 +71,18 @@ def _may_be_one(one: Patient, other: Patient) -> bool:
         return False
     here, there = _families(one.name), _families(other.name)
     return not here or not there or not here.isdisjoint(there)
+
+
+def _share_a_name(one: Patient, other: Patient) -> bool:
+    """Whether two records have a family name and a given name in common."""
+    return not (
+        _families(one.name).isdisjoint(_families(other.name))
+        or _given(one.name).isdisjoint(_given(other.name))
+    )
+
+
+def _given(names: tuple[HumanName, ...]) -> set[str]:
+    return {given for name in names for part in name.given if (given := folded(part or ""))}
 
 
 def _families(names: tuple[HumanName, ...]) -> set[str]:

@@ -63,6 +63,9 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     patient = case.patient
     if patient is None or case.patient_merge_broken:
         return _unknown(look)
+    if case.patient_contradicted:
+        path = f"{case.patient_path}.identifier"
+        return Verdict("patient-contradicted", ((case.trigger, path),), wanted=True)
     if mark := marked(patient.view.extension, look.profile.gates.placeholder_marks):
         element = (patient, f"extension('{mark.url}')")
         layer = _layer(look, "placeholder_marks")
@@ -138,11 +141,13 @@ def _do_not_call(person: _Person) -> Verdict | None:
 
 def _names(look: Look, patient: Resource[Patient]) -> Iterator[str]:
     """What the patient may stand under on the list: the record, who it is for, the one that the trigger still
-    names, and those merged into it: what somebody asked for does not end with a merge."""
+    names, copies of it, and those merged into it: what somebody asked for does not end with a merge."""
     case = look.case
     reference = case.patient_reference
     named = references.parse(reference.reference) if reference else None
-    for name in (patient.label, case.patient_identity, named.label if named else None, *case.patient_names):
+    copies = (copy.label for copy in case.copies_of_patient)
+    own = patient.label, case.patient_identity, named.label if named else None
+    for name in (*own, *case.patient_names, *copies):
         if name is not None:
             yield name
 

@@ -141,6 +141,12 @@ class Tangle:
             for n in range(2)
         ]
 
+    def tie_a_contained_copy_without_a_number(self) -> None:
+        gone = self._any("Patient")
+        inner = {name: value for name, value in gone.items() if name != "identifier"}
+        gone["deceasedBoolean"] = self.chance.random() < 0.5
+        self.extra.append({**self._with_patient({"reference": f"#{gone['id']}"}), "contained": [inner]})
+
     def tie_one_id_to_two_contents(self) -> None:
         kind = self.chance.choice(["Appointment", "ServiceRequest", "Encounter"])
         twin = {**self._any(kind), "meta": {"versionId": "4"}}

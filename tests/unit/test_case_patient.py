@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -10,6 +11,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.fhir.documents import read
+from fhir_bridge.fhir.resource import Resource
 
 Json = dict[str, Any]
 
@@ -220,3 +222,24 @@ def test_two_contents_of_the_patient_are_named_with_their_places() -> None:
     assert found.patient is None
     assert found.duplicate_places == ("test.json entry 1", "test.json entry 2")
     assert case(visit({"reference": "Patient/p1"}), patient("p1"), patient("p1")).duplicate_places == ()
+
+
+def test_no_resource_is_given_the_answer_of_one_that_is_gone() -> None:
+    """What is asked about for a moment, as the status a trigger might have had, leaves its place in memory to
+    the next."""
+    offer, wanted = visit({"reference": "Location/l1"}), visit({"reference": "Patient/p1"}) | {"id": "a2"}
+    resources = read(orjson.dumps([offer, wanted, patient("p1")]), "test.json").resources
+    patients = AtHand(resources).patients
+    nobodys, hers = (msgspec.structs.astuple(one) for one in resources[:2])
+    places = set()
+    for _ in range(100):
+        for_a_moment = Resource(*nobodys)
+        assert patients.of(for_a_moment) is None
+        places.add(id(for_a_moment))
+        del for_a_moment
+        one = Resource(*hers)
+        found = patients.of(one)
+        assert found is not None and found.identity == "Patient/p1"
+        if id(one) in places:
+            return
+    pytest.fail("no place in memory was used twice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +15,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.notifications import parse
 from fhir_bridge.mapping.decide import decide
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping_run import resolution_rules
 from fhir_bridge.processing.reading import inputs_of
@@ -27,19 +28,19 @@ BOOKED = {
 }  # fmt: skip
 
 
-def reason(profile: Profile, now: datetime, *entries: Json) -> str | None:
+def reason(profile: Profile, now: datetime, *entries: Json, blocked: Blocked = NOBODY_BLOCKED) -> str | None:
     """Why the first trigger of some entries is not called, in a file and in a message; None for a call."""
     bundle = {"resourceType": "Bundle", "entry": [e if "resource" in e else {"resource": e} for e in entries]}
     text = json.dumps(bundle).encode()
     doors = read(text, "x.json").resources, inputs_of(parse(text), "message", now).resources
-    (told,) = {_reason(profile, now, resources) for resources in doors}
+    (told,) = {_reason(profile, now, resources, blocked) for resources in doors}
     return told
 
 
-def _reason(profile: Profile, now: datetime, resources: list[Resource[View]]) -> str | None:
+def _reason(profile: Profile, now: datetime, resources: list[Resource[View]], blocked: Blocked) -> str | None:
     found = AtHand(resources, resolution_rules(profile))
     trigger, *_ = triggers(found, found.index.current)
-    return getattr(decide(gather(found, trigger, source="default"), profile, now), "reason", None)
+    return getattr(decide(gather(found, trigger, source="default"), profile, now, blocked), "reason", None)
 
 
 def about(trigger: Json, reference: str, **more: Any) -> Json:
@@ -106,6 +107,28 @@ class TestAPatientTwice:
         assert reason(us, now, trigger) is None
         assert reason(us, now, trigger, dead) == "patient-deceased"
         assert reason(us, now, trigger, {**dead, "name": [{"family": "Stranger"}]}) is None
+        outside, asked = {**marigold, "identifier": NUMBER}, Blocked(patients={"Patient/marigold"})
+        assert reason(us, now, trigger, outside, blocked=asked) == "do-not-call"
+
+    def test_once_within_the_trigger_without_a_number(
+        self, us: Profile, now: datetime, proposed: Json, marigold: Json
+    ) -> None:
+        """Systems were seen that contain a record under its own id. An id within another resource may be
+        anybody's, so the names must be the same, and nothing else another."""
+        inner = {**marigold, "birthDate": None}
+        dead = {**marigold, "deceasedBoolean": True}
+        trigger = about(proposed, "#marigold", contained=[inner])
+        assert reason(us, now, trigger, dead) == "patient-deceased"
+        assert (
+            reason(us, now, trigger, {**dead, "name": [{"family": "Stranger", "given": ["Marigold"]}]})
+            is None
+        )
+        assert reason(us, now, trigger, {**dead, "name": [{"family": "Example", "given": ["Pip"]}]}) is None
+        assert reason(us, now, trigger, {**dead, "name": []}) is None
+        other = about(proposed, "#p", contained=[{**inner, "id": "p"}])
+        assert reason(us, now, other, dead) is None
+        born = about(proposed, "#marigold", contained=[{**inner, "birthDate": "1999-01-01"}])
+        assert reason(us, now, born, dead) is None
 
     def test_twice_within_the_trigger(
         self, us: Profile, now: datetime, proposed: Json, marigold: Json
@@ -223,3 +246,55 @@ def test_a_denial_holds_unless_its_status_says_that_it_does_not(
     assert reason(us, now, proposed, marigold, {**consent, "status": status}) == "consent-denied"
     for other in ("draft", "proposed", "rejected", "inactive", "entered-in-error", "not-done"):
         assert reason(us, now, proposed, marigold, {**consent, "status": other}) is None
+
+
+class TestAReferenceThatNamesTwo:
+    """One patient by its text, another by its identifier: whom the record means nobody can say."""
+
+    BASIL: ClassVar[Json] = {"id": "basil", "name": [{"family": "Fictional", "given": ["Basil"]}]}
+    ACTOR: ClassVar[Json] = {"reference": "Patient/marigold", "identifier": {**NUMBER[0], "value": "8"}}
+
+    def trigger(self, proposed: Json, **actor: Any) -> Json:
+        """An Appointment of whom both name."""
+        return {**proposed, "participant": [{"actor": {**self.ACTOR, **actor}, "status": "accepted"}]}
+
+    def test_waits(self, us: Profile, now: datetime, proposed: Json, marigold: Json) -> None:
+        """Of two at hand, and of one whose own number is another; in an order too."""
+        trigger = self.trigger(proposed)
+        basil = {**marigold, **self.BASIL, "identifier": [{**NUMBER[0], "value": "8"}]}
+        assert reason(us, now, trigger, marigold, basil) == "patient-contradicted"
+        assert reason(us, now, trigger, {**marigold, "identifier": NUMBER}) == "patient-contradicted"
+        order = {
+            "resourceType": "ServiceRequest", "id": "r1", "status": "active", "intent": "order",
+            "category": [{"text": "Referral"}], "authoredOn": "2026-11-20", "subject": self.ACTOR,
+        }  # fmt: skip
+        assert reason(us, now, order, marigold, basil) == "patient-contradicted"
+        assert reason(us, now, order, marigold) is None
+
+    def test_does_not_where_both_are_one(
+        self, us: Profile, now: datetime, proposed: Json, marigold: Json
+    ) -> None:
+        """A record with that number among others, one that was merged or linked, or that no number is known
+        of; the number in another spelling."""
+        number = [{**NUMBER[0], "value": "8"}]
+        trigger = self.trigger(proposed)
+        assert reason(us, now, trigger, marigold) is None
+        assert reason(us, now, trigger, {**marigold, "identifier": [*NUMBER, *number]}) is None
+        other = {**marigold, "id": "other", "identifier": number}
+        assert reason(us, now, trigger, linked(marigold, "replaced-by"), other) is None
+        assert reason(us, now, trigger, marigold, linked(other, "seealso", "Patient/marigold")) is None
+        spaced = self.trigger(proposed, identifier={**NUMBER[0], "value": "943-476 5919"})
+        assert (
+            reason(us, now, spaced, {**marigold, "identifier": [{**NUMBER[0], "value": "9434765919"}]})
+            is None
+        )
+
+    def test_a_denial_holds_for_both(
+        self, us: Profile, now: datetime, proposed: Json, marigold: Json
+    ) -> None:
+        """Whoever of the two said no."""
+        basil = {**marigold, **self.BASIL, "identifier": [{**NUMBER[0], "value": "8"}]}
+        consent = {"resourceType": "Consent", "status": "active", "provision": {"type": "deny"}}
+        denial = {**consent, "patient": self.ACTOR}
+        assert reason(us, now, proposed, marigold, basil, denial) == "consent-denied"
+        assert reason(us, now, about(proposed, "Patient/basil"), marigold, basil, denial) == "consent-denied"

@@ -133,9 +133,8 @@ class Ties:
             return None
         if find(raw, b'"identifier"') >= 0 and not self._carried(raw, kind, group):
             return None
-        if not is_patient:
-            key = key_of(b"%b/%b" % (kind.encode(), id_))
-            self._names[key % self._count].extend((key, group))
+        key = group if is_patient else key_of(b"%b/%b" % (kind.encode(), id_))
+        self._names[key % self._count].extend((key, group))
         for what, text in named:
             self._tie(what, key_of(text), group)
         return group
@@ -202,8 +201,7 @@ class Ties:
         own = key_of(name.encode())
         is_patient = resource.view.resource_type == "Patient"
         group = own if is_patient else found.group() or own
-        if not is_patient:
-            self._writer.pair(Stream.NAMES, own, group)
+        self._writer.pair(Stream.NAMES, own, group)
         self._write(found, group)
         self._also_called(resource, name, group)
         return group
@@ -217,6 +215,8 @@ class Ties:
             self._writer.pair(Stream.ASKED, key, group)
         for key in found.bare:
             self._writer.pair(Stream.BARE, key, group)
+        for key in found.copies:
+            self._writer.pair(Stream.WANTS, key, group)
 
     def _also_called(self, resource: Resource[View], name: str, group: int) -> None:
         """The other names of a resource: what its fullUrl says, and without an id its contents."""
@@ -256,6 +256,7 @@ class _Found:
         self.carried: list[int] = []
         self.asked: list[int] = []
         self.bare: list[int] = []
+        self.copies: list[int] = []
 
     def read(self, resource: Resource[View]) -> None:
         """All references of a resource and of those it contains. What has no id of its own, or is contained,
@@ -263,12 +264,12 @@ class _Found:
         view = resource.view
         is_inner = resource.container is not None
         is_known_by = is_inner or not _has_id(view) or view.resource_type in TRIGGER_TYPES
-        for one in view.identifiers:
-            if one.system and one.value:
-                key = self._identifier(one)
-                self.carried.append(key)
-                if is_known_by:
-                    self.asked.append(key)
+        numbers = [self._identifier(one) for one in view.identifiers if one.system and one.value]
+        self.carried += numbers
+        if is_known_by:
+            self.asked += numbers
+        if is_inner and view.resource_type == "Patient" and not numbers:
+            self.copies.append(key_of(f"Patient/{view.id}".encode()))  # `SamePerson.copies`
         for text, identifier in _references(view):
             if text:
                 self._text(text)

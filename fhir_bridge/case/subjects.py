@@ -1,0 +1,113 @@
+"""The references by which a resource names its patient, the surest first (mapping, section 5)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fhir_bridge.case.links import Link
+from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir.datatypes import Reference
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import Appointment, Patient, View
+
+_ELEMENTS = ("subject", "patient", "beneficiary")
+"""Where resources other than Appointments name their patient, DSTU2 to R5."""
+
+
+class Subjects:
+    """Finds them over what is at hand."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    def named(self, resource: Resource[View]) -> list[Link[View]]:
+        """The references that name a patient, the surest first."""
+        if isinstance(resource.view, Appointment):
+            return self._of_appointment(cast("Resource[Appointment]", resource))
+        element, reference = element_of(resource.view)
+        if reference is None:
+            return []
+        link = self.link(resource, f"{resource.view.resource_type}.{element}", reference)
+        return [link] if may_be_patient(link) else []
+
+    def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:
+        """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
+
+        Where a group has several, the one that SBJ or `subject` singles out comes first. Where nobody is a
+        patient for sure, a reference that leads nowhere and does not say to what may be to one: that is no
+        slot offer.
+        """
+        sure: list[Link[View]] = []
+        subjects: list[Link[View]] = []
+        unknown: list[Link[View]] = []
+        for number, participant in enumerate(appointment.view.participant):
+            if participant.actor is None or _is_somebody_else(participant.actor):
+                continue
+            link = self.link(appointment, f"Appointment.participant[{number}].actor", participant.actor)
+            is_subject = bool(participant.type) and any(
+                code.code == "SBJ" for concept in participant.type for code in concept.coding
+            )
+            if self._is_patient(link):
+                sure.insert(0 if is_subject else len(sure), link)
+            elif is_subject and may_be_patient(link):
+                subjects.append(link)
+            elif participant.actor.reference and may_be_patient(link):
+                unknown.append(link)
+        if appointment.view.subject is not None:
+            link = self.link(appointment, "Appointment.subject", appointment.view.subject)
+            if may_be_patient(link):
+                sure = _first(sure, link)
+        return sure or subjects or unknown[:1]
+
+    def link(self, holder: Resource[View], path: str, reference: Reference) -> Link[View]:
+        """Where a reference leads, if to a patient."""
+        return cast("Link[View]", self._resolver.follow(holder, path, reference, Patient))
+
+    def _is_patient(self, link: Link[View]) -> bool:
+        """Whether the reference is to a patient: by what it leads to, its own words, or the identifier's
+        system."""
+        if link.resource is not None:
+            return True
+        named = _type_named(link.reference)
+        if named is not None:
+            return named == "Patient"
+        identifier = link.reference.identifier
+        return identifier is not None and self._resolver.rules.is_patient_system(identifier.system)
+
+
+def element_of(view: View) -> tuple[str, Reference | None]:
+    """The element in which anything but an Appointment names its patient, and what stands in it."""
+    for element in () if isinstance(view, Appointment) else _ELEMENTS:
+        reference = getattr(view, element, None)
+        if isinstance(reference, Reference):
+            return element, reference
+    return "", None
+
+
+def _is_somebody_else(actor: Reference) -> bool:
+    """Whether a reference is to a Practitioner, a place or the like by nothing but its text, so that it need
+    not be followed to know that it leads to no patient."""
+    if actor.identifier is not None or actor.type is not None:
+        return False
+    target = references.parse(actor.reference)
+    return target is not None and target.url is None and target.type not in (None, "Patient")
+
+
+def _type_named(reference: Reference) -> str | None:
+    """The type a reference names by its text or `type`."""
+    target = references.parse(reference.reference)
+    return (target.type if target else None) or references.type_named(reference.type)
+
+
+def _first(links: list[Link[View]], subject: Link[View]) -> list[Link[View]]:
+    """The links with the one first that leads where the subject does; the subject itself where none does."""
+    same = [link for link in links if link.resource is subject.resource and subject.resource is not None]
+    same = same or [link for link in links if link.reference.reference == subject.reference.reference]
+    chosen = same[0] if same else subject
+    return [chosen, *(link for link in links if link is not chosen)]
+
+
+def may_be_patient(link: Link[View]) -> bool:
+    """Whether nothing says that the reference is to something else than a patient."""
+    return _type_named(link.reference) in (None, "Patient") and OTHER_TYPE not in link.notes
