@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
+from fhir_bridge.case import editions
 from fhir_bridge.case.chain import Chains
 from fhir_bridge.case.index import Index, ResolutionRules
 from fhir_bridge.case.links import Link
@@ -73,6 +74,15 @@ class AtHand:
     def places_named(self, link: Link[View]) -> tuple[str, ...]:
         """The same for what a link leads to, or would lead to if it were not several."""
         return _places(self.resolver.candidates(link))
+
+    def versions_disagree(self, resource: Resource[View] | None, link: Link[View] | None) -> bool:
+        """Whether several contents of a resource, or of what a link leads to, are left because versionId and
+        lastUpdated say the opposite of each other."""
+        several = (
+            self.index.same(resource) if resource else (),
+            self.resolver.candidates(link) if link else (),
+        )
+        return any(map(editions.disagree, several))
 
     @cached_property
     def _orders_by_encounter(self) -> dict[int, list[Resource[ServiceRequest]]]:

@@ -191,6 +191,11 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         """What proves that the order was laboratory work: (label, FHIRPath) pairs (mapping, section 3)."""
         return self.at_hand.chains.laboratory_evidence(self._order_at_hand)
 
+    @property
+    def contents(self) -> tuple[Trigger, ...]:
+        """The trigger, or every content of it where no version orders them."""
+        return cast("tuple[Trigger, ...]", self.at_hand.index.same(self.trigger))
+
     @once
     def duplicate_triggers(self) -> tuple[str, ...]:
         """Where several contents of the trigger stand that no version orders; else empty."""
@@ -202,6 +207,11 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         empty."""
         patient = self._subject.link if self._subject else None
         return self.duplicate_triggers or (self.at_hand.places_named(patient) if patient else ())
+
+    @property
+    def versions_disagree(self) -> bool:
+        """Whether there are several contents because versionId and lastUpdated contradict each other."""
+        return self.at_hand.versions_disagree(self.trigger, self._subject.link if self._subject else None)
 
     @once
     def unreadable(self) -> tuple[str, ...]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.references import base_of
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.strict import says_the_same
-from fhir_bridge.fhir.views import View
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, ServiceRequest, View
+
+_DECIDING = (Patient, Consent, Appointment, ServiceRequest)
+"""What may say that nobody is to be called. Of all else the higher versionId counts."""
+
+CONTRADICTS = timedelta(hours=1)
+"""So far apart, times that say the opposite of the versionIds are no clock's fault: a server numbers anew, or
+an old copy was given a new time (as in the ledger: `ledger.precedence`)."""
 
 
 def newest(versions: Sequence[Resource[View]]) -> tuple[Resource[View], ...]:
@@ -26,6 +33,16 @@ def newest(versions: Sequence[Resource[View]]) -> tuple[Resource[View], ...]:
     return tuple(kept)
 
 
+def disagree(versions: Sequence[Resource[View]]) -> bool:
+    """Whether two of them say by versionId and by lastUpdated the opposite of each other."""
+    return any(
+        _contradict(one, other)
+        for number, one in enumerate(versions)
+        for other in versions[number + 1 :]
+        if not _are_strangers(one, other)
+    )
+
+
 def last_updated(resource: Resource[View]) -> datetime | None:
     """meta.lastUpdated as aware UTC; one without a zone is taken as UTC."""
     moment = dates.parse(resource.view.meta.last_updated) if resource.view.meta else None
@@ -38,14 +55,31 @@ def _same(one: Resource[View], other: Resource[View]) -> bool:
 
 
 def _is_newer(one: Resource[View], other: Resource[View]) -> bool:
-    """Whether one is known to be newer: by numeric versionId, else by lastUpdated."""
+    """Whether one is known to be newer: by numeric versionId where the times do not contradict it, else by
+    lastUpdated."""
     if _are_strangers(one, other):
         return False
-    here, there = one.version or "", other.version or ""
-    if here.isdecimal() and there.isdecimal() and int(here) != int(there):
-        return int(here) > int(there)
+    here, there = _number(one), _number(other)
+    if here is not None and there is not None and here != there:
+        return here > there and not _contradict(one, other)
     mine, theirs = last_updated(one), last_updated(other)
     return mine is not None and theirs is not None and mine > theirs
+
+
+def _contradict(one: Resource[View], other: Resource[View]) -> bool:
+    """Whether versionId and lastUpdated of two versions say the opposite of each other."""
+    here, there = _number(one), _number(other)
+    if here is None or there is None or here == there or not isinstance(one.view, _DECIDING):
+        return False
+    mine, theirs = last_updated(one), last_updated(other)
+    if mine is None or theirs is None:
+        return False
+    return (theirs - mine if here > there else mine - theirs) > CONTRADICTS
+
+
+def _number(resource: Resource[View]) -> int | None:
+    version = resource.version or ""
+    return int(version) if version.isascii() and version.isdigit() else None
 
 
 def _are_strangers(one: Resource[View], other: Resource[View]) -> bool:

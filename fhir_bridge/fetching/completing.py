@@ -315,7 +315,8 @@ class _Completing:
         read, is_whole = self._read(answer, url)
         for resource in read:
             there = self._known.get(resource.label)
-            if there is None or editions.newest((there, resource)) == (resource,):
+            both = (there, resource) if there is not None else (resource,)
+            if editions.newest(both) == (resource,) or editions.disagree(both):
                 self._inputs.context.append(resource)
                 self._known[resource.label] = resource
         return is_whole

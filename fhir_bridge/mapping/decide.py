@@ -10,7 +10,7 @@ import msgspec
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip, Subject
-from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit
+from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit, several_contents
 from fhir_bridge.mapping.intent import subject_of
 from fhir_bridge.mapping.overrides import overridden
 from fhir_bridge.mapping.patient_request import patient_draft, patient_id
@@ -18,7 +18,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
 from fhir_bridge.mapping.request import task_draft, valid_until
 from fhir_bridge.mapping.shared import shared
-from fhir_bridge.mapping.triggers import is_rescheduling, status_verdict, table_verdict
+from fhir_bridge.mapping.triggers import ends_by_status, is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
 
@@ -44,11 +44,9 @@ def decide(
     recorder = Recorder(lineage=not brief)
     subject = Subject(case.trigger.label, None) if brief else subject_of(case, profile)
     _note_sources(case, recorder)
-    if case.duplicate_triggers:
-        verdict = Verdict(
-            "duplicate-id", ((case.trigger, "id"),), ", ".join(case.duplicate_triggers), wanted=True
-        )
-        return _ended(subject, verdict, "duplicate-id", recorder)
+    if case.duplicate_triggers and not _calls_nobody(case, profile):
+        verdict = several_contents(case, (case.trigger, "id"), case.duplicate_triggers)
+        return _ended(subject, verdict, verdict.reason, recorder)
     status, verdict_on_status = status_verdict(Look(case, profile, now, recorder))
     if status is None:
         assert verdict_on_status is not None
@@ -81,6 +79,11 @@ def would_call(case: Case, status: str, profile: Profile, now: datetime) -> bool
     if found is None or verdict is not None:
         return False
     return table_verdict(Look(then, profile, now, recorder, found.code)) is None
+
+
+def _calls_nobody(case: Case, profile: Profile) -> bool:
+    """Whether versions disagree of which each ends by its status: whichever holds, no call is wanted."""
+    return case.versions_disagree and all(ends_by_status(one, profile) for one in case.contents)
 
 
 def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:

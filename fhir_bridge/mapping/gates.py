@@ -3,11 +3,12 @@ order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from fhir_bridge.case.case import Case
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
@@ -17,6 +18,7 @@ from fhir_bridge.mapping.names import Named, full_name
 from fhir_bridge.mapping.patient_request import best_address
 from fhir_bridge.mapping.people import Callee, NoCallee, callee_of
 from fhir_bridge.mapping.record_gates import RECORD_GATES, deceased
+from fhir_bridge.mapping.recorder import Element
 from fhir_bridge.mapping.scope import Scope
 from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.site_gates import site_verdict
@@ -107,15 +109,21 @@ def _other_record(look: Look) -> Verdict | None:
 
 
 def _unknown(look: Look) -> Verdict:
-    """patient-unresolved and patient-merged; duplicate-id where several contents share the patient's id
-    (section 2)."""
+    """patient-unresolved and patient-merged; duplicate-id or versions-disagree where several contents
+    share the patient's id (section 2)."""
     case = look.case
     element = (case.patient, "link") if case.patient else (case.trigger, case.patient_path)
     if case.patient_merge_broken:
         return Verdict("patient-merged", (element,), wanted=True)
     if places := case.duplicate_places:
-        return Verdict("duplicate-id", (element,), ", ".join(places), wanted=True)
+        return several_contents(case, element, places)
     return Verdict("patient-unresolved", (element,), wanted=True)
+
+
+def several_contents(case: Case, element: Element, places: Sequence[str]) -> Verdict:
+    """Of contents at these places that share an id, and none is known to be the newest (section 2)."""
+    reason = "versions-disagree" if case.versions_disagree else "duplicate-id"
+    return Verdict(reason, (element,), ", ".join(places), wanted=True)
 
 
 def _do_not_call(person: _Person) -> Verdict | None:

@@ -62,6 +62,9 @@ _ROWS = (
 _GATES = (
     Reason("duplicate-id", "reject", "section 2", "Contents that no version orders share this id.",
            "Remove all but one, or give them versions."),
+    Reason("versions-disagree", "reject", "section 2",
+           "The newer version by versionId is the older one by lastUpdated, by more than an hour.",
+           "Look at the source, and bring only the version that holds."),
     Reason("patient-unresolved", "reject", "section 4", "The patient is named but not at hand.",
            "Bring the Patient in the same call, by --context, or by base_url."),
     Reason("patient-merged", "reject", "section 4", "The record was merged into one that is not at hand.",

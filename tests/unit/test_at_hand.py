@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fhir_bridge.fhir.datatypes import Identifier, Reference
 from fhir_bridge.fhir.reading import read
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import Appointment, Organization, Patient, Practitioner, ServiceRequest, View
+from fhir_bridge.ledger.precedence import Age, Version, age
 
 EHR = "https://ehr.example/fhir"
 OTHER = "https://other.example/fhir"
@@ -157,7 +159,8 @@ def test_a_version_is_honoured_then_current() -> None:
     ("older", "newer"),
     [
         (version("9"), version("10", active=False)),
-        (version("9", "2026-02-01T00:00:00Z"), version("10", "2026-01-01T00:00:00Z")),
+        (version("9", "2026-01-01T01:00:00Z"), version("10", "2026-01-01T00:00:00Z")),
+        (version("9", "2026-02-01T00:00:00Z"), version("10")),
         (version(None, "2026-01-01T09:00:00Z"), version(None, "2026-01-01T09:00:00.1Z", active=False)),
         (version("a", "2026-01-01T09:00:00Z"), version("b", "2026-01-01T05:00:00-05:00")),
         (version("3", "2026-01-01T09:00:00Z"), version("3", "2026-01-02T09:00:00Z")),
@@ -186,6 +189,7 @@ def test_the_same_contents_twice_are_one() -> None:
         (version("1", active=True), version("1", active=False)),
         (version("1", active=True), version(None, "2026-01-01", active=False)),
         (version("a", active=True), version("b", active=False)),
+        (version("9", "2026-01-01T01:00:01Z", active=True), version("10", "2026-01-01T00:00:00Z")),
     ],
 )
 def test_contents_that_nothing_orders_stay_several(one: Resource[View], other: Resource[View]) -> None:
@@ -224,6 +228,27 @@ def test_a_newer_version_settles_what_two_older_ones_left_open() -> None:
     newest = version("2")
     assert AtHand([*quarrel, newest]).index.labelled("Patient/p1") == (newest,)
     assert AtHand([newest, *quarrel]).index.labelled("Patient/p1") == (newest,)
+
+
+def test_a_directory_goes_by_numbers_alone() -> None:
+    """Whose practice a letter names stops no call, and of two names none would be said."""
+    older = resource("Organization", "o1", meta={"versionId": "9", "lastUpdated": "2026-02-01T00:00:00Z"})
+    newer = resource("Organization", "o1", meta={"versionId": "10", "lastUpdated": "2026-01-01T00:00:00Z"})
+    assert AtHand([older, newer]).index.labelled("Organization/o1") == (newer,)
+
+
+@pytest.mark.parametrize("hours", [-30, -1.001, -0.999, 0.0, 0.999, 1.001, 30])
+@pytest.mark.parametrize("numbers", [("9", "10"), ("10", "9"), ("9", "9"), (None, "9"), ("a", "9")])
+def test_versions_are_ordered_as_the_ledger_orders_them(hours: float, numbers: tuple[Any, Any]) -> None:
+    """In one call and from one message to the next alike."""
+    moments = [datetime(2026, 1, 2, tzinfo=UTC) + timedelta(hours=apart) for apart in (0.0, hours)]
+    both = [
+        version(number, moment.isoformat(), active=active)
+        for number, moment, active in zip(numbers, moments, (True, False), strict=True)
+    ]
+    known, arrived = (Version(number, moment) for number, moment in zip(numbers, moments, strict=True))
+    expected = {Age.NEWER: (both[1],), Age.OLDER: (both[0],)}.get(age(arrived, known), tuple(both))
+    assert AtHand(both).index.labelled("Patient/p1") == expected
 
 
 def test_a_urn_may_stand_for_one_thing_here_and_another_in_the_directory() -> None:
