@@ -32,7 +32,7 @@ from fhir_bridge.ledger import crosswalk
 from fhir_bridge.ledger.content import read_content
 from fhir_bridge.ledger.encryption import Cipher, cipher_of
 from fhir_bridge.ledger.given import GIVEN, as_given, gathered, given_values, read_gathered
-from fhir_bridge.ledger.many import run
+from fhir_bridge.ledger.many import ask
 from fhir_bridge.ledger.records import Claimed, Patient
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import Instant, in_state, instant, intents, patients, pauses
@@ -62,15 +62,15 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
     """Lease the longest due intents, the first of each lane and one of each patient not yet created."""
     dialect = connection.dialect.name
     which = {} if asked.only is None else {GIVEN: as_given((key,) for key in asked.only)}
-    due = await run(connection, _candidates(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
-    found = _one_a_new_patient([_Candidate._make(row) for row in due])
+    due = await ask(connection, _candidates(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
+    found = _one_a_new_patient([_Candidate._make(row) for row in due.all()])
     if not found:
         return []
     ids = as_given((row.id,) for row in found)
     taken = {"given": ids, "token": asked.token, "until": asked.lease_until}
-    leased = await run(connection, _lease(dialect), now=asked.now, **taken)
+    leased = await ask(connection, _lease(dialect), now=asked.now, **taken)
     if leased.rowcount < len(found):
-        rows = read_gathered((await run(connection, _leased(dialect), **taken)).scalar())
+        rows = read_gathered((await ask(connection, _leased(dialect), **taken)).scalar())
         ours = {row[0] for row in rows}
         found = [row for row in found if row.id in ours]
     cipher = cipher_of(connection.dialect)

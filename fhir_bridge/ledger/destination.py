@@ -14,11 +14,12 @@ from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import SettingsError
+from fhir_bridge.ledger.asking import Told
 from fhir_bridge.ledger.encryption import Cipher, cipher_from
 from fhir_bridge.ledger.gate import Gate
 from fhir_bridge.ledger.given import gathered, read_gathered
 from fhir_bridge.ledger.locks import Lock, hold
-from fhir_bridge.ledger.many import run
+from fhir_bridge.ledger.many import ask
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.tables import destination, instant, pauses
 from fhir_bridge.ledger.upserts import upsert
@@ -100,7 +101,17 @@ async def salt(connection: AsyncConnection) -> bytes | None:
 
 async def gate(connection: AsyncConnection, *, locked: bool = False) -> Gate:
     """What holds requests back now; `locked` until the commit, for who is about to change it."""
-    row: Any = (await run(connection, _gate_row(connection.dialect.name, locked))).one_or_none()
+    return read_gate(await ask_for_gate(connection, locked=locked))
+
+
+async def ask_for_gate(connection: AsyncConnection, *, locked: bool = False) -> Told:
+    """The same, for `read_gate` to look at later."""
+    return await ask(connection, _gate_row(connection.dialect.name, locked))
+
+
+def read_gate(told: Told) -> Gate:
+    """What holds requests back, as it was told."""
+    row: Any = told.one_or_none()
     if row is None:
         return Gate()
     failures, open_until, paused_until, stopped_at, stopped_by, probed_at, sources = row

@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.asking import Asking
 
 Answer = TypeVar("Answer")
 Body = Callable[[AsyncConnection], Coroutine[Any, Any, Answer]]
@@ -36,27 +38,13 @@ class DirectTransactions:
     def _run(self, body: Body[Answer], options: dict[str, Any]) -> Answer:
         with self._told(), self._engine.connect() as connection:
             connection.execution_options(**options)
-            with connection.begin():
-                return _without_waiting(body(cast(AsyncConnection, _Here(connection))))
+            with connection.begin(), Asking(connection) as asking:
+                return _without_waiting(body(cast(AsyncConnection, asking)))
 
     def close(self) -> None:
         """Finish what is under way and close the connection."""
         self._thread.shutdown()
         self._engine.dispose()
-
-
-class _Here:
-    """What the ledger's functions ask of an AsyncConnection, answered in this thread."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.dialect = connection.dialect
-
-    async def execute(self, *asked: Any, **options: Any) -> Any:
-        return self._connection.execute(*asked, **options)
-
-    async def exec_driver_sql(self, *asked: Any, **options: Any) -> Any:
-        return self._connection.exec_driver_sql(*asked, **options)
 
 
 def _without_waiting(body: Coroutine[Any, Any, Answer]) -> Answer:

@@ -14,10 +14,11 @@ from sqlalchemy import Select, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import destination, settling, starting
+from fhir_bridge.ledger.asking import Answers, Told
 from fhir_bridge.ledger.gate import Breaker, Gate, after
 from fhir_bridge.ledger.given import as_given, given_values
 from fhir_bridge.ledger.locks import Lock, hold, locks_rows
-from fhir_bridge.ledger.many import run
+from fhir_bridge.ledger.many import ask
 from fhir_bridge.ledger.records import (
     Defer,
     Park,
@@ -42,17 +43,24 @@ _WRITERS: dict[type[Any], Any] = {
 
 
 async def write(connection: AsyncConnection, batch: Sequence[Write], breaker: Breaker) -> list[Written]:
-    """Write a batch in one transaction; one answer each, in the batch's order."""
+    """Write a batch in one transaction; one answer each, in the batch's order.
+
+    All is asked before any answer is looked at, so that PostgreSQL is sent it in one.
+    """
     await _take_turn(connection, batch)
-    answers: dict[int, Written] = {}
+    asked: list[tuple[list[int], Answers]] = []
     for kind, writer in _WRITERS.items():
         places = [place for place, item in enumerate(batch) if type(item) is kind]
         if places:
-            written: list[Written] = await writer(connection, [batch[place] for place in places])
-            answers.update(zip(places, written, strict=True))
+            asked.append((places, await writer(connection, [batch[place] for place in places])))
     settled = [item for item in batch if isinstance(item, SettleTask | SettlePatient)]
-    await _note_outcomes(connection, settled, breaker)
-    return [answers[place] for place in range(len(batch))]
+    row = await destination.ask_for_gate(connection) if settled else None
+    written: dict[int, Written] = {}
+    for places, answers in asked:
+        written.update(zip(places, await answers(), strict=True))
+    if row is not None:
+        await _note_outcomes(connection, row, settled, breaker)
+    return [written[place] for place in range(len(batch))]
 
 
 async def _take_turn(connection: AsyncConnection, batch: Sequence[Write]) -> None:
@@ -68,7 +76,7 @@ async def _take_turn(connection: AsyncConnection, batch: Sequence[Write]) -> Non
     people = {i.claimed.patient.id for i in batch if isinstance(i, StartPatient | SettlePatient)}
     for table, ids in ((intents, {item.claimed.id for item in batch}), (patients, people)):
         if ids:
-            await run(connection, _locking(connection.dialect.name, table), given=as_given((i,) for i in ids))
+            await ask(connection, _locking(connection.dialect.name, table), given=as_given((i,) for i in ids))
 
 
 @lru_cache
@@ -79,14 +87,16 @@ def _locking(dialect: str, table: Table) -> Select[Any]:
 
 
 async def _note_outcomes(
-    connection: AsyncConnection, settled: Sequence[SettleTask | SettlePatient], breaker: Breaker
+    connection: AsyncConnection, row: Told, settled: Sequence[SettleTask | SettlePatient], breaker: Breaker
 ) -> None:
-    """Breaker, stop and pause follow from what came back; read only where something may change."""
+    """Breaker, stop and pause follow from what came back; locked and written only where something may
+    change."""
 
     def folded(gate: Gate) -> Gate:
         return reduce(lambda so_far, item: after(so_far, item.outcome, item.at, breaker), settled, gate)
 
-    if settled:
+    before = destination.read_gate(row)
+    if folded(before) != before:
         await destination.change(connection, folded)
 
 

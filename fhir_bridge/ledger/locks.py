@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 
 from sqlalchemy import Connection, Dialect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.many import ask
 
 _FAMILY = 0x46484952
 """Sets the ledger's advisory locks apart from those of other programs in the same database: "FHIR"."""
@@ -33,7 +36,7 @@ class Lock(IntEnum):
 async def hold(connection: AsyncConnection, lock: Lock, of: str = "") -> None:
     """Wait for a lock, of one source where `of` names it, and keep it until the commit."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(_taking(lock, of))
+        await ask(connection, _taking(lock, of))
 
 
 def hold_now(connection: Connection, lock: Lock) -> None:
@@ -47,6 +50,7 @@ def locks_rows(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
+@lru_cache
 def _taking(lock: Lock, of: str) -> Select[tuple[None]]:
     which = blake2b(f"{lock.name}|{of}".encode(), digest_size=4).digest()
     return select(func.pg_advisory_xact_lock(_FAMILY, int.from_bytes(which, signed=True)))

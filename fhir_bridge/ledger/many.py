@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
+from fhir_bridge.ledger.asking import Asking, Told
 from fhir_bridge.ledger.encryption import PLAIN, Cipher, cipher_of
 from fhir_bridge.ledger.tables import Instant, Payload, microseconds
 from fhir_bridge.ledger.upserts import upsert_on
@@ -145,6 +146,15 @@ async def run(connection: AsyncConnection, statement: Executable, **values: Any)
     compiled = _compiled_for(connection, statement, tuple(values))
     parameters = compiled.parameters([values], cipher_of(connection.dialect))[0]
     return await connection.exec_driver_sql(compiled.text, parameters)
+
+
+async def ask(connection: AsyncConnection, statement: Executable, **values: Any) -> Told:
+    """The same; in the ledger's own thread, without waiting for the answer until somebody looks at it."""
+    compiled = _compiled_for(connection, statement, tuple(values))
+    parameters = compiled.parameters([values], cipher_of(connection.dialect))[0]
+    if isinstance(connection, Asking):
+        return connection.ask(compiled.text, parameters)
+    return cast(Told, await connection.exec_driver_sql(compiled.text, parameters))
 
 
 class _Compiled:

@@ -26,9 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk, destination, intake
+from fhir_bridge.ledger.asking import Answers, Told
 from fhir_bridge.ledger.deciding import RETRY
 from fhir_bridge.ledger.given import as_given, given
-from fhir_bridge.ledger.many import execute_many, run
+from fhir_bridge.ledger.many import ask, execute_many
 from fhir_bridge.ledger.records import Defer, Park, Refusal, SettlePatient, SettleTask, Written
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import attempts, intents, microseconds, patients
@@ -178,13 +179,12 @@ _KEEP_PATIENT_ANSWER = {
 nothing."""
 
 
-async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask]) -> list[Written]:
+async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask]) -> Answers:
     """Settle each intent if it is still sending under this attempt.
 
     One whose lease ran out is in doubt by now: the answer that came late shows the task, so an accepted one
     is sent after all; any other answer is kept with the attempt and left to the operator.
     """
-    dialect = connection.dialect.name
     said = [
         {
             "of_id": i.claimed.id,
@@ -198,13 +198,18 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     if said:
         await execute_many(connection, _KEEP_TASK_ANSWER, said)
     rows = as_given(map(_task_row, settled))
-    written = (await run(connection, _settle_task(dialect), given=rows)).rowcount
-    late = [item for item in settled if STATE_AFTER[item.outcome.kind] is State.SENT]
-    if written < len(settled) and late:
-        await run(connection, _settle_late(dialect), given=as_given(map(_late_row, late)))
+    dialect = connection.dialect.name
+    written = await ask(connection, _settle_task(dialect), given=rows)
     await _finish_attempts(connection, "create_task", [(item.claimed.id, item) for item in settled])
-    await _catch_up(connection, [i for i in settled if STATE_AFTER[i.outcome.kind] is State.READY])
-    return [DONE] * len(settled)
+
+    async def answers() -> list[Written]:
+        late = [item for item in settled if STATE_AFTER[item.outcome.kind] is State.SENT]
+        if written.rowcount < len(settled) and late:
+            await ask(connection, _settle_late(dialect), given=as_given(map(_late_row, late)))
+        await _catch_up(connection, [i for i in settled if STATE_AFTER[i.outcome.kind] is State.READY])
+        return [DONE] * len(settled)
+
+    return answers
 
 
 async def _catch_up(connection: AsyncConnection, returned: Sequence[SettleTask]) -> None:
@@ -253,28 +258,32 @@ def _reason(outcome: Outcome) -> str | None:
     return KEY_REFUSED if outcome.kind is OutcomeClass.KEY_REFUSED else outcome.error
 
 
-async def settle_patients(connection: AsyncConnection, settled: Sequence[SettlePatient]) -> list[Written]:
+async def settle_patients(connection: AsyncConnection, settled: Sequence[SettlePatient]) -> Answers:
     """Settle each patient if still being created under this attempt; intents behind one in doubt are parked.
 
     A creation whose lease ran out is in doubt by now: an accepted one that answers late settles it after all,
     and brings back what was parked behind it.
     """
-    late = [item for item in settled if PATIENT_STATE_AFTER[item.outcome.kind] is PatientState.CREATED]
     written = await _settle_patients_in(connection, settled, PatientState.CREATING)
-    if written < len(settled) and late:
-        await _settle_patients_in(connection, late, PatientState.IN_DOUBT)
-        for item in late:
-            await crosswalk.bring_back(connection, item.claimed.patient.id, item.at)
     people = [(item.claimed.patient.id, item) for item in settled]
     await _finish_attempts(connection, "create_patient", people)
-    if len(late) < len(settled):
-        await crosswalk.park_behind(connection, max(item.at for item in settled))
-    return [DONE] * len(settled)
+
+    async def answers() -> list[Written]:
+        late = [item for item in settled if PATIENT_STATE_AFTER[item.outcome.kind] is PatientState.CREATED]
+        if written.rowcount < len(settled) and late:
+            await _settle_patients_in(connection, late, PatientState.IN_DOUBT)
+            for item in late:
+                await crosswalk.bring_back(connection, item.claimed.patient.id, item.at)
+        if len(late) < len(settled):
+            await crosswalk.park_behind(connection, max(item.at for item in settled))
+        return [DONE] * len(settled)
+
+    return answers
 
 
 async def _settle_patients_in(
     connection: AsyncConnection, settled: Sequence[SettlePatient], state: PatientState
-) -> int:
+) -> Told:
     said = [
         {"of_id": i.claimed.patient.id, "of_number": i.number, "said": i.outcome.detail.encode()}
         for i in settled
@@ -283,7 +292,7 @@ async def _settle_patients_in(
     if said:
         await execute_many(connection, _KEEP_PATIENT_ANSWER[state], said)
     statement = _settle_patient(connection.dialect.name, state)
-    return (await run(connection, statement, given=as_given(map(_patient_row, settled)))).rowcount
+    return await ask(connection, statement, given=as_given(map(_patient_row, settled)))
 
 
 def _patient_row(item: SettlePatient) -> tuple[Any, ...]:
@@ -312,16 +321,16 @@ async def _finish_attempts(
         )
         for row_id, item in settled
     )
-    await run(connection, _finish_attempt(connection.dialect.name, call), given=as_given(rows))
+    await ask(connection, _finish_attempt(connection.dialect.name, call), given=as_given(rows))
 
 
-async def defer(connection: AsyncConnection, deferred: Sequence[Defer]) -> list[Written]:
+async def defer(connection: AsyncConnection, deferred: Sequence[Defer]) -> Answers:
     """Give intents back with a later `due_at` and the reason for it."""
     rows = [(State.READY, microseconds(item.due_at)) for item in deferred]
     return await _hand_back(connection, deferred, rows)
 
 
-async def park(connection: AsyncConnection, parked: Sequence[Park]) -> list[Written]:
+async def park(connection: AsyncConnection, parked: Sequence[Park]) -> Answers:
     """Give intents up: parked, or skipped where the number or patient was blocked meanwhile."""
     rows = [(State.SKIPPED if item.reason == Refusal.BLOCKED else State.PARKED, None) for item in parked]
     return await _hand_back(connection, parked, rows)
@@ -329,10 +338,14 @@ async def park(connection: AsyncConnection, parked: Sequence[Park]) -> list[Writ
 
 async def _hand_back(
     connection: AsyncConnection, items: Sequence[Defer | Park], becomes: Sequence[tuple[State, int | None]]
-) -> list[Written]:
+) -> Answers:
     rows = (
         (item.claimed.id, item.claimed.token, state, due_at, item.reason, microseconds(item.at))
         for item, (state, due_at) in zip(items, becomes, strict=True)
     )
-    await run(connection, _give_back(connection.dialect.name), given=as_given(rows))
-    return [DONE] * len(items)
+    await ask(connection, _give_back(connection.dialect.name), given=as_given(rows))
+
+    async def answers() -> list[Written]:
+        return [DONE] * len(items)
+
+    return answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -28,9 +28,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.asking import Answers
 from fhir_bridge.ledger.blocking import is_blocked, is_listed
 from fhir_bridge.ledger.given import as_given, gathered, given, read_gathered
-from fhir_bridge.ledger.many import run
+from fhir_bridge.ledger.many import ask
 from fhir_bridge.ledger.pacing import go_ahead, took
 from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
 from fhir_bridge.ledger.states import PatientState, State
@@ -45,41 +46,45 @@ _AT = bindparam("at", type_=Instant)
 _UNTIL = bindparam("until", type_=Instant)
 
 
-async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> list[Written]:
+async def start_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> Answers:
     """Make each intent `sending` if it is still ours, nobody blocked it and its lane was not called since
     the gap. As many as the pace lets through now; the others are told when to come again.
     """
     paced = await go_ahead(connection, starts)
-    numbers = await _begin_tasks(connection, paced.going)
-    await took(connection, paced, len(numbers))
-    refusals = await _why_not(connection, [s for s in paced.going if s.claimed.id not in numbers])
-    refusals |= paced.refusals()
-    return [
-        Written(True, number) if (number := numbers.get(start.claimed.id)) else refusals[start.claimed.id]
-        for start in starts
+    begun = [
+        await _begin(connection, _TASK, ours, token=token, gap_since=min(start.gap_since for start in ours))
+        for token, ours in _by_token(paced.going).items()
     ]
 
+    async def answers() -> list[Written]:
+        numbers = await _numbers(begun)
+        await took(connection, paced, len(numbers))
+        refusals = await _why_not(connection, [s for s in paced.going if s.claimed.id not in numbers])
+        refusals |= paced.refusals()
+        return [
+            Written(True, number) if (number := numbers.get(start.claimed.id)) else refusals[start.claimed.id]
+            for start in starts
+        ]
 
-async def _begin_tasks(connection: AsyncConnection, starts: Sequence[StartTask]) -> dict[int, int]:
-    """The intents whose attempt is committed, each with its number."""
-    numbers: dict[int, int] = {}
-    for token, ours in _by_token(starts).items():
-        gap_since = min(start.gap_since for start in ours)
-        numbers |= await _begin(connection, _TASK, ours, token=token, gap_since=gap_since)
-    return numbers
+    return answers
 
 
-async def start_patients(connection: AsyncConnection, starts: Sequence[StartPatient]) -> list[Written]:
+async def start_patients(connection: AsyncConnection, starts: Sequence[StartPatient]) -> Answers:
     """Make each patient `creating` if still new, and their intent still ours and callable."""
-    numbers: dict[int, int] = {}
-    for token, ours in _by_token(starts).items():
-        numbers |= await _begin(connection, _PATIENT, ours, token=token)
-    refusals = await _why_not(connection, [s for s in starts if s.claimed.patient.id not in numbers])
-    answers = []
-    for start in starts:
-        # Two intents of one new patient in one batch: the first creates, the other waits.
-        number = numbers.pop(start.claimed.patient.id, None)
-        answers.append(Written(True, number) if number else refusals.get(start.claimed.id, LOST))
+    begun = [
+        await _begin(connection, _PATIENT, ours, token=token) for token, ours in _by_token(starts).items()
+    ]
+
+    async def answers() -> list[Written]:
+        numbers = await _numbers(begun)
+        refusals = await _why_not(connection, [s for s in starts if s.claimed.patient.id not in numbers])
+        told = []
+        for start in starts:
+            # Two intents of one new patient in one batch: the first creates, the other waits.
+            number = numbers.pop(start.claimed.patient.id, None)
+            told.append(Written(True, number) if number else refusals.get(start.claimed.id, LOST))
+        return told
+
     return answers
 
 
@@ -90,29 +95,68 @@ def _by_token(starts: Iterable[Start]) -> dict[str, list[Start]]:
     return grouped
 
 
+_Begun = Callable[[], Awaitable[dict[int, int]]]
+
+
+async def _numbers(begun: Iterable[_Begun]) -> dict[int, int]:
+    """Of all that was begun, the number of each attempt by the row's id."""
+    numbers: dict[int, int] = {}
+    for each in begun:
+        numbers |= await each()
+    return numbers
+
+
 async def _begin(
     connection: AsyncConnection, call: _Call, starts: Sequence[Start], *, token: str, **values: Any
+) -> _Begun:
+    """Begin what may be begun, each with its attempt written down, and give what tells their numbers."""
+    rows = [call.given(start) for start in starts]
+    at = max(start.at for start in starts)
+    until = max(start.lease_until for start in starts)
+    asked = {"given": as_given(rows), "token": token, "at": at, "until": until, **values}
+    if connection.dialect.name == "postgresql":
+        noted = await ask(connection, _begin_and_note(call), **asked)
+
+        async def numbers() -> dict[int, int]:
+            return dict(read_gathered(noted.scalar()))
+
+        return numbers
+    told = await ask(connection, call.begin("sqlite"), **asked)
+    numbers_begun = await _which(connection, call, rows, told.rowcount, asked)
+    if numbers_begun:
+        await ask(connection, _note(call), given=as_given(numbers_begun.items()), at=at)
+
+    async def known() -> dict[int, int]:
+        return numbers_begun
+
+    return known
+
+
+async def _which(
+    connection: AsyncConnection, call: _Call, rows: Sequence[tuple[int, ...]], begun: int, asked: Any
 ) -> dict[int, int]:
-    """Begin what may be begun and write its attempts down; gives the number of each by the row's id.
+    """The numbers of the attempts of so many rows that were begun on SQLite, which tells no more at once.
 
     Where as many rows were begun as were given, all were; only otherwise the ledger is asked which. Raises
     LedgerError where it names others than were begun, for then nobody knows.
     """
-    dialect = connection.dialect.name
-    rows = [call.given(start) for start in starts]
     numbers = {row_id: tries + 1 for row_id, tries, *_ in rows}
-    at = max(start.at for start in starts)
-    until = max(start.lease_until for start in starts)
-    asked = {"given": as_given(rows), "token": token, "at": at, "until": until, **values}
-    begun = (await run(connection, call.begin(dialect), **asked)).rowcount
     if begun < len(rows):
-        found = (await run(connection, _begun(dialect, call), given=asked["given"], token=token)).scalar()
+        found = (await ask(connection, _begun(call), given=asked["given"], token=asked["token"])).scalar()
         numbers = dict(read_gathered(found))
     if begun != len(numbers):
         raise LedgerError("attempts were begun that nobody asked for", code="ledger-refused")
-    if numbers:
-        await run(connection, _note(dialect, call), given=as_given(numbers.items()), at=at)
     return numbers
+
+
+@lru_cache
+def _begin_and_note(call: _Call) -> Select[Any]:
+    """PostgreSQL does both in one, and says of which rows."""
+    row = call.table.c
+    begun = call.begin("postgresql").returning(row.id, row.tries).cte("begun")
+    attempt = select(begun.c.id, literal(call.name), begun.c.tries, _AT)
+    noted = insert(attempts).from_select([call.of, "call", "number", "started_at"], attempt).cte("noted")
+    return select(gathered("postgresql", begun.c.id, begun.c.tries)).add_cte(noted)
 
 
 @lru_cache
@@ -198,20 +242,20 @@ _PATIENT = _Call("create_patient", patients, _of_patient, _begin_patient, Patien
 
 
 @lru_cache
-def _note(dialect: str, call: _Call) -> Insert:
-    of = given(dialect, id=BigInteger, number=BigInteger)
+def _note(call: _Call) -> Insert:
+    of = given("sqlite", id=BigInteger, number=BigInteger)
     attempt = select(of["id"], literal(call.name), of["number"], _AT)
     return insert(attempts).from_select([call.of, "call", "number", "started_at"], attempt)
 
 
 @lru_cache
-def _begun(dialect: str, call: _Call) -> Select[Any]:
+def _begun(call: _Call) -> Select[Any]:
     """Those of the given rows that are begun by now, and ours, and whose attempt is not written down yet;
     each with its attempt's number. A patient whom another of our intents has created has it written down.
     """
-    of, row = given(dialect, id=BigInteger, tries=BigInteger), call.table.c
+    of, row = given("sqlite", id=BigInteger, tries=BigInteger), call.table.c
     noted = exists().where(attempts.c[call.of] == row.id, attempts.c.number == row.tries)
-    return select(gathered(dialect, row.id, row.tries)).where(
+    return select(gathered("sqlite", row.id, row.tries)).where(
         row.id == of["id"],
         row.tries == of["tries"] + 1,
         row.state == call.begun,
