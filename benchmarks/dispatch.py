@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from benchmarks.measure import Row, Work, growth, seconds
 from benchmarks.slow_endpoint import slow_endpoint
 from fhir_bridge.dispatch.checks import Rules, SourceCalling
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
+from fhir_bridge.ledger.direct import let_threads_in
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.store import open_ledger
 from fhir_bridge.mapping.decision import Call
@@ -40,6 +42,7 @@ def rows() -> Iterator[Row]:
     """Each task is two requests: its patient, then itself. The endpoint answers after 50 ms."""
     # What is logged of each task goes to a file in production; here it would fill the screen.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    let_threads_in()  # as `worker` and `serve` do
     calls = calls_of(TASKS)
     with slow_endpoint() as url, databases() as both:
         for database in both:
@@ -172,16 +175,21 @@ async def _httpx(calls: Sequence[Arrival], url: str) -> float:
 async def _in_flight(
     calls: Sequence[Arrival], deliver: Callable[[Arrival], Awaitable[None]], at_once: int
 ) -> float:
-    """Tasks a second with so many senders."""
+    """Tasks a second with so many senders, the garbage collector held still as it is for ours."""
     waiting = deque(calls)
 
     async def sender() -> None:
         while waiting:
             await deliver(waiting.popleft())
 
-    start = time.perf_counter()
-    await asyncio.gather(*(sender() for _ in range(at_once)))
-    return len(calls) / (time.perf_counter() - start)
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        await asyncio.gather(*(sender() for _ in range(at_once)))
+        return len(calls) / (time.perf_counter() - start)
+    finally:
+        gc.enable()
 
 
 def _client(url: str) -> TaskApiClient:

@@ -14,6 +14,7 @@ from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.http_server.serving import Listening
+from fhir_bridge.ledger.direct import let_threads_in
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.network import is_loopback
 from fhir_bridge.settings import Loaded, Settings
@@ -126,12 +127,6 @@ def _allow_connections() -> None:
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def let_threads_in() -> None:
-    """Ask the event loop for the interpreter after half a millisecond, not five: the ledger's thread has to
-    have it back after each call into the database, and senders wait for what it commits."""
-    sys.setswitchinterval(0.0005)
 
 
 def loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -13,6 +13,7 @@ from fhir_bridge.cli.advice import exit_code
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.dispatch.dispatcher import DRAIN, Until
+from fhir_bridge.ledger.direct import let_threads_in
 from fhir_bridge.logs import set_up_logs
 
 
@@ -29,6 +30,7 @@ def worker(config_file: str | None, drain: bool, concurrency: int | None) -> int
     retention.payloads says is old.
     """
     set_up_logs()
+    let_threads_in()
     return asyncio.run(_work(config_file, Until(drained=DRAIN if drain else None), concurrency))
 
 

@@ -162,11 +162,15 @@ class _Run:
         return await self._wait_for_due(gate)
 
     async def _claim(self, now: datetime) -> bool:
-        """Lease as much again as can be in flight, so that a sender never waits for a claim."""
+        """Lease as much again as can be in flight, so that a sender never waits for a claim; where nobody
+        sends yet, no more than to begin with.
+        """
         self._low.clear()
         wanted = 2 * self._most - len(self._in_flight) - len(self._claimed)
         if wanted < self._most // 2:
             return False
+        if not self._in_flight:
+            wanted = max(self._most // 2, 1)
         lease_until = now + self._dispatcher.rules.dispatch.lease
         found = await self._ledger.claim(Claim(self._token, now, lease_until, wanted, self._until.only))
         # Where there was less than asked for, more may come, but it is not worth a look for each that lands.

@@ -9,6 +9,7 @@ answer at once.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -54,3 +55,9 @@ def _without_waiting(body: Coroutine[Any, Any, Answer]) -> Answer:
         return cast(Answer, done.value)
     body.close()
     raise RuntimeError("a transaction in the ledger's thread cannot wait for the event loop")
+
+
+def let_threads_in() -> None:
+    """Ask the event loop for the interpreter after half a millisecond, not five: the ledger's thread has to
+    have it back after each call into the database, and senders wait for what it commits."""
+    sys.setswitchinterval(0.0005)

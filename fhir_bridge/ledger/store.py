@@ -132,6 +132,13 @@ class SqlLedger(Receiving, Protection, Watching):
         """
         return await self._in_thread(self._direct, body)
 
+    async def _look(self, body: Body[Answer]) -> Answer:
+        """A transaction that only reads, and waits for nothing that is being committed."""
+        if self._looks is None:
+            async with self._reading() as connection:
+                return await body(connection)
+        return await self._looks.run(body, READS)
+
     async def _in_inbox(self, body: Body[Answer], *, is_one_statement: bool = False) -> Answer:
         """The same for messages: neither they nor attempts wait for one another where there are more writers
         than one. One statement is a transaction by itself, which nobody need begin and commit.
@@ -206,14 +213,12 @@ class SqlLedger(Receiving, Protection, Watching):
     @done_again
     async def release(self, token: str) -> int:
         """See port.Dispatches."""
-        async with self._writing() as connection:
-            return await claims.release(connection, token)
+        return await self._at_once(lambda c: claims.release(c, token))
 
     @done_again
     async def rescue(self, now: datetime) -> int:
         """See port.Dispatches."""
-        async with self._writing() as connection:
-            return await claims.rescue(connection, now)
+        return await self._at_once(lambda c: claims.rescue(c, now))
 
     async def waiting(self) -> int:
         """See port.Dispatches."""
@@ -222,15 +227,11 @@ class SqlLedger(Receiving, Protection, Watching):
 
     async def next_due(self, only: Collection[str] | None = None) -> datetime | None:
         """See port.Dispatches."""
-        async with self._reading() as connection:
-            return await claims.next_due(connection, only)
+        return await self._look(lambda c: claims.next_due(c, only))
 
     async def gate(self) -> Gate:
         """See port.Dispatches."""
-        if self._looks is None:
-            async with self._reading() as connection:
-                return await destination.gate(connection)
-        return await self._looks.run(destination.gate, READS)
+        return await self._look(destination.gate)
 
     @done_again
     async def change_gate(self, of: Callable[[Gate], Gate]) -> Gate:
