@@ -30,6 +30,7 @@ _NOISE = """
     NutritionOrder Observation Procedure Provenance QuestionnaireResponse RiskAssessment
     SupplyDelivery Task
 """
+NOISE = _NOISE.split()
 """Types that no view reads and exports are full of: the decoder names them in its one pass. Any other costs a
 second one."""
 
@@ -48,7 +49,7 @@ class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="resourceType"):
     """A resource of which only the type is told."""
 
 
-_passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in _NOISE.split()]
+_passed = [msgspec.defstruct(name, (), bases=(_Passed,), tag=name, frozen=True) for name in NOISE]
 
 _UNDECODED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*READ_AS, *_passed)]).decode

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fhir_bridge.fhir import reading
 from fhir_bridge.fhir.resource import Origin
+from fhir_bridge.intake.bulk.glance import KINDS, glance
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.spill import About, Reader, Stream, Writer
 from fhir_bridge.intake.bulk.ties import Ties, key_of
@@ -23,7 +24,8 @@ def groups(tmp_path: Path, kind: str, **elements: Any) -> tuple[int | None, int]
     raw = json.dumps({"resourceType": kind, "id": "x", **elements}).encode()
     writer = Writer(tmp_path / "s", 3)
     ties = Ties(writer, lambda system: system)
-    found = ties.plain(raw, kind, b"x"), ties.of(reading.read(raw, Origin("f")), {})
+    seen = glance(raw)
+    found = ties.plain(raw, seen, KINDS[type(seen)]), ties.of(reading.read(raw, Origin("f")), {})
     writer.close({})
     return found
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 BOM = codecs.BOM_UTF8
-CHUNK = 1024 * 1024
+CHUNK = 256 * 1024
+"""Bytes that are read at a time: they stay in the processor's cache, and the next ones take their memory."""
+
 NUL, INSTEAD = rb"\u0000", rb"\ufffd"
 """FHIR has no U+0000, and PostgreSQL keeps none (see `fhir.documents`)."""
 
@@ -35,8 +38,9 @@ MOST_WHOLE = 1024 * 1024 * 1024
 
 
 class Block(NamedTuple):
-    """Lines that follow one another. `first` is the number of the first, from 1, `offset` its first byte,
-    both counted from where the piece begins. `is_too_long`: one line that was passed over."""
+    """Lines that follow one another, each with its newline. `first` is the number of the first, from 1,
+    `offset` its first byte, both counted from where the piece begins. `is_too_long`: one line that was passed
+    over."""
 
     first: int
     offset: int
@@ -85,7 +89,8 @@ def _unreadable(name: str, error: OSError) -> InputError:
 
 
 def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LINE) -> Iterator[Block]:
-    """The lines of a stream; of those that begin from byte `end` on none."""
+    """The lines of a stream; of those that begin from byte `end` on none. The last has a newline too, whether
+    or not it stands there."""
     number, offset, held, length = 1, 0, list[bytes](), 0
     skipping = False
     for chunk in pieces:
@@ -101,22 +106,26 @@ def blocks(pieces: Iterator[bytes], end: int | None = None, most: int = MOST_LIN
                 yield Block(number, offset, [], is_too_long=True)
                 number, offset = number + 1, offset + length
                 chunk, length, skipping = chunk[newline + 1 :], 0, False
-        *whole, tail = _without_nul(chunk).split(b"\n")
+        # A stream finds line ends by vector instructions; `split` looks at each byte by itself.
+        whole = BytesIO(_without_nul(chunk)).readlines()
+        tail = whole.pop() if whole and not whole[-1].endswith(b"\n") else b""
         if whole:
             # What was held is put before its own line alone: before the chunk, all of it would be copied.
-            whole[0] = _without_nul(b"".join((*held, whole[0])))
+            if held:
+                whole[0] = _without_nul(b"".join((*held, whole[0])))
             yield Block(number, offset, whole)
             number += len(whole)
             offset += length + len(chunk) - len(tail)
             held, length = [], 0
-        held.append(tail)
-        length += len(tail)
+        if tail:
+            held.append(tail)
+            length += len(tail)
         if end is not None and offset >= end:
             return
     if skipping:
         yield Block(number, offset, [], is_too_long=True)
     elif length:
-        yield Block(number, offset, [_without_nul(b"".join(held))])
+        yield Block(number, offset, [_without_nul(b"".join((*held, b"\n")))])
 
 
 def _without_nul(data: bytes) -> bytes:
@@ -149,7 +158,7 @@ def _before(block: Block, end: int) -> Block:
     for number, line in enumerate(block.lines):
         if at >= end:
             return block._replace(lines=block.lines[:number])
-        at += len(line) + 1
+        at += len(line)
     return block
 
 

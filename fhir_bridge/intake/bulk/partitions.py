@@ -7,10 +7,8 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-import msgspec
-
 from fhir_bridge.errors import InputError, Lost
-from fhir_bridge.fhir import documents, envelopes, reading
+from fhir_bridge.fhir import documents, reading
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.joining import Together
@@ -95,7 +93,8 @@ class Partitions:
         """One partition. Whoever is tied to somebody in another one is only in one of the two.
 
         `may_call`: whether a resource is a trigger that more must be known of than its person. Of patients
-        without any, as most are, the visits and the like are left out: nothing looks at them.
+        without any, as most are, the visits and the like are left out: nothing looks at them, and that they
+        are whole was seen when they were put there.
         """
         contents, events, busy = Contents(), list[Record](), set[int]()
         for record in self._records(partition):
@@ -104,7 +103,7 @@ class Partitions:
             elif (resource := self._take(record, contents)) is not None and may_call(resource):
                 busy.add(record.group)
         for record in events:
-            if record.group in busy or record.group in self._together or not _is_whole(record.raw):
+            if record.group in busy or record.group in self._together:
                 self._take(record, contents)
         return contents
 
@@ -165,15 +164,6 @@ class Partitions:
         """The file of a problem and its line there, 0 for none."""
         line = problem.line + self._before[problem.piece] if problem.line else 0
         return self.pieces[problem.piece].name, line
-
-
-def _is_whole(raw: bytes) -> bool:
-    """Whether it is JSON, as a view would find: a broken export must not go unnoticed."""
-    try:
-        envelopes.skim(raw)
-        return raw.isascii() or bool(raw.decode())
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return False
 
 
 def _lines_before(pieces: Sequence[Piece], abouts: Sequence[About]) -> list[int]:

@@ -5,32 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
-import msgspec
-
-from fhir_bridge.errors import InputError
-from fhir_bridge.fhir import documents, envelopes
+from fhir_bridge.errors import InputError, Lost
+from fhir_bridge.fhir import documents
 from fhir_bridge.fhir.documents import Document
 from fhir_bridge.fhir.references import base_of
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.unreadable import unreadable
-from fhir_bridge.fhir.views import TRIGGER_TYPES, VIEWS, View
+from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 from fhir_bridge.intake.bulk import lines
+from fhir_bridge.intake.bulk.glance import DIRECTORY, KINDS, UNSEEN, Seen, glance
 from fhir_bridge.intake.bulk.lines import Block
 from fhir_bridge.intake.bulk.pieces import HEAD, Piece
 from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Stream, Writer
-from fhir_bridge.intake.bulk.ties import DIRECTORY, EVENTS, Message, System, Ties, key_of, own_name
+from fhir_bridge.intake.bulk.ties import Message, System, Ties, key_of, own_name
 
-_FRONT = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-.]+)"').match
-"""How nearly every line begins: what it is and its id."""
-
-_APART = DIRECTORY | {"Slot"}
-_NAMES = {name.encode(): name for name in VIEWS}
-_KIND = {name: EVENT if name in EVENTS else 0 for name in VIEWS}
-MOST_PROBLEMS = 10_000
-"""Of one piece: more are counted as one."""
+MOST_PROBLEMS = 100_000
+"""Of one piece: more, which its lines must be short for, are counted as one."""
 
 
 def scan(pieces: Sequence[Piece], path: Path, partitions: int, system: System) -> None:
@@ -54,7 +46,8 @@ class _Scanner:
         self._ties = Ties(writer, system)
         self._flags = IN_CONTEXT if piece.is_context else 0
         self._others: Counter[str] = Counter()
-        self._noise: dict[bytes, str] = {}
+        self._noise: dict[type[Seen], int] = {}
+        self._untold: list[tuple[Lost, ...]] = []
         self.about = About()
 
     def read(self) -> About:
@@ -65,7 +58,12 @@ class _Scanner:
                 self._opened()
         except InputError as error:
             self._problem(error, self.about.lines, 0)
+        self._others += Counter({kind.__name__: count for kind, count in self._noise.items()})
         self.about.others = dict(self._others)
+        if self._untold:
+            text = f"{len(self._untold)} more that cannot be read in this part of the file"
+            lost = tuple(chain.from_iterable(self._untold))
+            self.about.problems.append(Problem(self._piece.number, 0, 0, text, "more-problems", lost=lost))
         about = self.about
         about.unreadable = bool(about.problems) and not (about.resources or about.others or about.deleted)
         return about
@@ -115,51 +113,39 @@ class _Scanner:
         """Long, for it is run for every line."""
         number, offset, writer = block.first, block.offset, self._writer
         piece, flags, plain, about = self._piece.number, self._flags, self._ties.plain, self.about
-        noise, others, add_line = self._noise, self._others, writer.add_line
+        noise, add_line = self._noise, writer.add_line
         resources = triggers = 0
         for line in block.lines:
-            front = _FRONT(line)
-            kind = _NAMES.get(front[1]) if front else None
-            if kind is not None and kind not in _APART:
-                group = plain(line, kind, front[2])  # type: ignore[index]  # there is a front
-                if group is None:
+            try:
+                seen = glance(line)
+            except UNSEEN:
+                self._by_view(line, number, offset)
+            else:
+                kind = KINDS.get(type(seen))
+                if kind is None:
+                    noise[type(seen)] = noise.get(type(seen), 0) + 1
+                elif kind.is_directory:
+                    writer.add(Stream.DIRECTORY, 0, line[:-1], piece, number, offset, -1, flags)
+                    resources += 1
+                elif kind.is_slot and seen.plain_id:
+                    key = key_of(kind.prefix + seen.plain_id)
+                    writer.add(Stream.SLOTS, key, line[:-1], piece, number, offset, -1, flags)
+                    resources += 1
+                elif kind.is_slot or (group := plain(line, seen, kind)) is None:
                     self._by_view(line, number, offset)
                 else:
-                    add_line(group, line, piece, number, offset, flags | _KIND[kind])
+                    add_line(group, line, piece, number, offset, flags | (EVENT if kind.is_event else 0))
                     resources += 1
-                    triggers += kind in TRIGGER_TYPES
-            elif front is not None and front[1] in noise and _is_whole(line):
-                others[noise[front[1]]] += 1
-            elif front is None or kind is None:
-                self._other(line, number, offset, front[1] if front else None)
-            else:
-                group = key_of(b"Slot/" + front[2]) if kind == "Slot" else 0
-                stream = Stream.SLOTS if kind == "Slot" else Stream.DIRECTORY
-                writer.add(stream, group, line, piece, number, offset, -1, flags)
-                resources += 1
+                    triggers += kind.is_trigger
             number += 1
-            offset += len(line) + 1
+            offset += len(line)
         about.resources += resources
         about.triggers += triggers
-
-    def _other(self, line: bytes, number: int, offset: int, kind: bytes | None) -> None:
-        """Noise, checked to be JSON so that a broken export does not go unnoticed; else what is not as most
-        lines are."""
-        if kind is None or (kind not in self._noise and kind.lower() in _FOLDED):
-            self._by_view(line, number, offset)
-            return
-        self._noise[kind] = kind.decode()
-        try:
-            envelopes.skim(line)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            self._problem(unreadable(error, ""), number, offset)
-            return
-        self._others[self._noise[kind]] += 1
 
     def _by_view(self, line: bytes, number: int, offset: int) -> None:
         """A line read as any document is."""
         document = Document(self._piece.name)
-        documents.read_line(line, document, number)
+        documents.read_line(line.removesuffix(b"\n"), document, number)
         self._keep(document, offset)
 
     def _keep(self, document: Document, offset: int) -> None:
@@ -205,19 +191,9 @@ class _Scanner:
             number = self._piece.number
             problem = Problem(number, line or 0, offset, text, error.code, error.hint, error.lost)
             self.about.problems.append(problem)
+        else:
+            self._untold.append(error.lost)
 
-
-def _is_whole(line: bytes) -> bool:
-    """Whether it is JSON."""
-    try:
-        envelopes.skim(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return False
-    return True
-
-
-_FOLDED = frozenset(name.lower().encode() for name in (*VIEWS, *envelopes.NAMES))
-"""The types that are read, however they are spelt, and envelopes."""
 
 _LINE = re.compile(r":(\d+)")
 

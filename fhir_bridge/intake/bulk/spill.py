@@ -29,7 +29,7 @@ _FOOTER = struct.Struct("<8sQII")
 _MAGIC = b"fhirspl1"
 IN_CONTEXT, EVENT = 1, 2
 """The flags of what came with the context, and of what there is most of and nobody is called for: visits and
-the like of one patient, each a line of its own with an id."""
+the like of one patient, each a line of its own with an id, whole JSON in UTF-8."""
 
 
 class Stream(IntEnum):
@@ -62,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """A resource in the scratch: its group, and where it stood.
 
     `line` counts from 1 where its piece begins, 0 for none; `offset` is in bytes from there; `entry` is -1
-    for none.
+    for none. Its bytes stay in their block until they are asked for.
     """
 
     group: int
@@ -72,7 +72,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     entry: int
     flags: int
     full_url: str | None
-    raw: bytes
+    block: bytes
+    at: int
+    length: int
+
+    @property
+    def raw(self) -> bytes:
+        """Its bytes."""
+        return self.block[self.at : self.at + self.length]
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
@@ -161,15 +168,15 @@ class Writer:
         place.append(_RECORD.pack(group, offset, piece, line, entry, flags, len(url), len(raw)))
         if url:
             place.append(url)
-        place.append(raw)
+        place += (raw, b"\n")
         self._size += len(raw) + 256
         if self._size > BUFFERED:
             self.flush()
 
     def add_line(self, group: int, raw: bytes, piece: int, line: int, offset: int, flags: int) -> None:
-        """The same for a line of NDJSON about somebody, as most are."""
+        """The same for a line of NDJSON about somebody, as most are; `raw` ends with its newline."""
         place = self._people[group % self._partitions]
-        place += (_RECORD.pack(group, offset, piece, line, -1, flags, 0, len(raw)), raw)
+        place += (_RECORD.pack(group, offset, piece, line, -1, flags, 0, len(raw) - 1), raw)
         self._size += len(raw) + 256
         if self._size > BUFFERED:
             self.flush()
@@ -185,10 +192,10 @@ class Writer:
             record.entry,
             record.flags,
             len(url),
-            len(record.raw),
+            record.length,
         )
-        self._records[stream][partition] += (head, url, record.raw)
-        self._size += len(record.raw) + 256
+        self._records[stream][partition] += (head, url, record.raw, b"\n")
+        self._size += record.length + 256
         if self._size > BUFFERED:
             self.flush()
 
@@ -259,8 +266,8 @@ class Scratch(ABC):
                 at += size
                 url = block[at : at + url_length].decode() if url_length else None
                 at += url_length
-                yield Record(group, offset, piece, line, entry, flags, url, block[at : at + length])
-                at += length
+                yield Record(group, offset, piece, line, entry, flags, url, block, at, length)
+                at += length + 1  # the newline behind each
 
     def pairs(self, stream: Stream, number: int) -> Iterator[tuple[int, int]]:
         """The pairs of one bucket."""
