@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case
+from fhir_bridge.case.editions import superseded
 from fhir_bridge.case.gather import gather, triggers
 from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.case.people import person_records
@@ -147,6 +149,11 @@ def gone_in(inputs: Inputs) -> dict[str, str | None]:
     """What was deleted and not written again, and when."""
     there = {resource.label for resource in (*inputs.resources, *inputs.context)}
     return {label: at for label, at in inputs.deleted.items() if label not in there}
+
+
+def superseded_in(inputs: Inputs) -> Counter[str]:
+    """How many of what was read were left aside for a newer version of the same, by type."""
+    return superseded((*inputs.resources, *inputs.context))
 
 
 def people_gone(deleted: Mapping[str, str | None], now: datetime) -> list[Statement]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from fhir_bridge.fhir import dates
@@ -31,6 +32,22 @@ def newest(versions: Sequence[Resource[View]]) -> tuple[Resource[View], ...]:
         kept = [other for other in kept if not _is_newer(version, other)]
         kept.append(version)
     return tuple(kept)
+
+
+def superseded(resources: Iterable[Resource[View]]) -> Counter[str]:
+    """How many of these are left aside for a newer version of the same resource, by type. The same contents
+    again are no version."""
+    versions: dict[str, list[Resource[View]]] = {}
+    for one in resources:
+        if one.view.id:
+            versions.setdefault(f"{one.view.resource_type}/{one.view.id}", []).append(one)
+    counts: Counter[str] = Counter()
+    for several in versions.values():
+        if len(several) > 1:
+            kept = newest(several)
+            older = {one.raw for one in several if not any(_same(one, each) for each in kept)}
+            counts[several[0].view.resource_type] += len(older)
+    return +counts
 
 
 def disagree(versions: Sequence[Resource[View]]) -> bool:

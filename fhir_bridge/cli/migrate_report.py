@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fhir_bridge.app.rules import pacing_of
-from fhir_bridge.cli.screen import counted
+from fhir_bridge.cli.screen import counted, superseded_text
 from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.mapping.reasons import reason_of
@@ -52,6 +52,7 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
         "calls": tally.decisions.get("call", 0),
         "deleted": len(report.gone),
+        "older_versions": dict(sorted(tally.older.items())),
         "persons_not_to_be_called": dict(sorted(_stops(report).items())),
         "pace": None if pace is None else rate_text(pace),
         "calling_hours": str(hours),
@@ -146,6 +147,8 @@ def _print_left_aside(data: dict[str, Any], console: Console) -> None:
         total = f"{sum(data['passed_over'].values()):,}"
         told = f"besides, {total} of types that say nothing here: {', '.join(names[:MOST_TYPES])}{more}"
         console.print(Text(told, "dim"))
+    if data["older_versions"]:
+        console.print(Text(f"older versions left aside: {superseded_text(data['older_versions'])}", "dim"))
     if data["deleted"]:
         console.print(Text(f"{counted(data['deleted'], 'appointment or order')} deleted: no call is made"))
 

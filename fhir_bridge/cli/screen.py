@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import click
@@ -14,6 +14,7 @@ from fhir_bridge.intake.files import Inputs, unfinished_exports
 from fhir_bridge.mapping.conformance import PREFIX
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import kind
+from fhir_bridge.mapping_run import superseded_in
 
 PROGRESS_FROM = 20
 """Files: fewer are read before a bar could be seen."""
@@ -71,8 +72,21 @@ def tell_counts(decisions: Sequence[Decision], inputs: Inputs) -> None:
     counts = Counter(outcome(decision) for decision in decisions)
     parts = [f"{name} {number}" for name, number in sorted(counts.items())]
     click.echo(f"triggers: {sum(counts.values())}" + (f" ({', '.join(parts)})" if parts else ""), err=True)
+    tell_superseded(superseded_in(inputs))
     tell_conformance(decisions)
     tell_without_trigger(inputs)
+
+
+def tell_superseded(counts: Counter[str]) -> None:
+    """How many versions were left aside for a newer one, by type."""
+    if counts:
+        click.echo(f"older versions left aside: {superseded_text(counts)}", err=True)
+
+
+def superseded_text(counts: Mapping[str, int]) -> str:
+    """`3 (Appointment 2, Patient 1)`."""
+    kinds = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    return f"{sum(counts.values()):,} ({kinds})"
 
 
 def tell_conformance(decisions: Sequence[Decision]) -> None:

@@ -46,7 +46,8 @@ async def accept(
     if held is not None:
         await messages.demand_held(connection, held)
     linked = await aliases.take_in(connection, heard)
-    turned = await stopping.take_in(connection, heard, intake.now)
+    turned, older = await stopping.take_in(connection, heard, intake.now)
+    await outdated.note_records(connection, older, intake.now)
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
     known = await known_of(connection, arrivals, others)

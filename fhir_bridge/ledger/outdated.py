@@ -1,5 +1,5 @@
-"""What came after something newer and was left aside: counted by trigger, so that nothing goes without a
-trace."""
+"""What came after something newer and was left aside: counted by trigger, or record of a person, so that
+nothing goes without a trace."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from sqlalchemy import Insert, Row, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.many import execute_many
-from fhir_bridge.ledger.records import Accepted, Arrival, Change
+from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard
 from fhir_bridge.ledger.tables import outdated
 from fhir_bridge.ledger.upserts import inserting
+from fhir_bridge.mapping.decision import Subject
+from fhir_bridge.mapping.statements import Statement
 
 
 async def note(connection: AsyncConnection, taken: Iterable[tuple[Arrival, Accepted]], now: datetime) -> None:
     """Count what was older, and keep which version the last of each trigger was."""
-    rows: list[dict[str, Any]] = []
-    for arrival, accepted in taken:
-        if accepted.change is Change.OLDER:
-            subject = arrival.decision.subject
-            rows.append(
-                {
-                    "source": arrival.source,
-                    "trigger": subject.trigger,
-                    "count": 1,
-                    "version_id": subject.version_id,
-                    "last_updated": subject.last_updated,
-                    "last_at": now,
-                }
-            )
+    older = ((a.source, a.decision.subject) for a, accepted in taken if accepted.change is Change.OLDER)
+    rows = [_row(source, subject.trigger, subject, now) for source, subject in older]
     if rows:
         await execute_many(connection, _counting(connection.dialect.name), rows)
+
+
+async def note_records(connection: AsyncConnection, older: Iterable[Heard], now: datetime) -> None:
+    """Count what was older of records that speak of a person, each by its own name."""
+    rows = [_row(each.source, each.statement.record, each.statement, now) for each in older]
+    if rows:
+        await execute_many(connection, _counting(connection.dialect.name), rows)
+
+
+def _row(source: str, name: str, said: Subject | Statement, now: datetime) -> dict[str, Any]:
+    version = {"version_id": said.version_id, "last_updated": said.last_updated}
+    return {"source": source, "trigger": name, "count": 1, **version, "last_at": now}
 
 
 @cache

@@ -42,8 +42,11 @@ _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters."""
 
 
-async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: datetime) -> set[Place]:
-    """Keep what speaks against calling somebody, and what takes that back; gives whom it turned for.
+async def take_in(
+    connection: AsyncConnection, heard: Sequence[Heard], now: datetime
+) -> tuple[set[Place], list[Heard]]:
+    """Keep what speaks against calling somebody, and what takes that back; gives whom it turned for, and what
+    is older than what was known of its record.
 
     A record that never spoke against anybody leaves no row. An older version says nothing new, and one that
     does not tell its version takes back nothing that a told version said.
@@ -51,11 +54,14 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
     known = await _rows_of(connection, {(each.source, each.statement.record) for each in heard})
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     turned: set[Place] = set()
+    older: list[Heard] = []
     for each in heard:
         if not each.statement.names:
             continue
         record = (each.source, each.statement.record)
         before = known[record]
+        if before and _age(each, before) is Age.OLDER:
+            older.append(each)
         if _says_something_new(each, before):
             said = _said_after(each, before, now)
             for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
@@ -66,7 +72,7 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: date
                 before[identity] = said
     if rows:
         await connection.execute(upsert(connection, statements), list(rows.values()))
-    return turned
+    return turned, older
 
 
 async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[Place]:
@@ -92,6 +98,13 @@ def _about(dialect: str) -> Select[Any]:
     return select(statements).where(
         statements.c.source == of["source"], statements.c.identity == of["identity"]
     )
+
+
+def _age(heard: Heard, before: Mapping[str, _Said]) -> Age:
+    """How a statement stands to what its record said last."""
+    last = next(iter(before.values()))
+    told, known = (Version(each.version_id, each.last_updated) for each in (heard.statement, last))
+    return age(told, known)
 
 
 def _says_something_new(heard: Heard, before: Mapping[str, _Said]) -> bool:

@@ -51,7 +51,8 @@ class Tally(msgspec.Struct):
     """Counts of one partition, or of many.
 
     `decisions` by `call`, `skip REASON`, `reject REASON`; `calls` by their queue as JSON; `unmapped` by map,
-    system and code with tabs between; `stops` are the reasons for which records speak against calls.
+    system and code with tabs between; `stops` are the reasons for which records speak against calls;
+    `older` counts the versions that were left aside for a newer one, by type.
     """
 
     triggers: int = 0
@@ -60,6 +61,7 @@ class Tally(msgspec.Struct):
     notes: dict[str, Found] = {}
     unmapped: dict[str, int] = {}
     stops: dict[str, int] = {}
+    older: dict[str, int] = {}
     samples: list[Shown] = []
     texts: list[Shown] = []
 
@@ -71,6 +73,7 @@ class Tally(msgspec.Struct):
             (self.calls, other.calls),
             (self.unmapped, other.unmapped),
             (self.stops, other.stops),
+            (self.older, other.older),
         ):
             _add(mine, theirs)
         for code, found in other.notes.items():

@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.editions import superseded
 from fhir_bridge.intake.bulk.partitions import Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.ledger.records import Arrival, Heard
@@ -89,6 +90,7 @@ class Work:
             self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
         tally.stops = dict(Counter(self.decider.stops(at_hand)))
+        tally.older = dict(superseded((*contents.resources, *contents.context)))
         tally.samples = self._shown(samples)
         if self.asked.form is not None:
             self._write(partition, decided, at_hand)

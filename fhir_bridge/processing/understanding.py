@@ -17,7 +17,7 @@ from fhir_bridge.intake.notifications import Notification, Route, parse
 from fhir_bridge.ledger.messages import FETCHED, Message
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.gates import Blocked
-from fhir_bridge.mapping_run import MappingRun
+from fhir_bridge.mapping_run import MappingRun, superseded_in
 from fhir_bridge.processing import reasons
 from fhir_bridge.processing.reading import add_document, inputs_of, to_fetch
 from fhir_bridge.processing.source import ProcessedSource, SourceServer
@@ -139,6 +139,10 @@ async def _decided(
     run: MappingRun, inputs: Inputs, blocked: Blocked, message: Message, failure: str | None
 ) -> Understood:
     arrivals, heard = await asyncio.to_thread(run.taken, inputs, blocked)
+    if older := superseded_in(inputs):
+        logger.info(
+            "older-versions-left-aside", message=message.id, source=message.source, counts=dict(older)
+        )
     if failure is None and inputs.problems:
         failure = inputs.problems[0].code
     return Understood(*_as_said(message, inputs, arrivals, heard), failure)

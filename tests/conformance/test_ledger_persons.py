@@ -196,3 +196,12 @@ async def test_who_turns_out_to_be_somebody_who_died_is_not_called(
     await take(ledger, monday, arrivals.call("Appointment/2", patient="Patient/q"))
     for trigger in ("Appointment/1", "Appointment/2"):
         assert await seen(ledger, trigger) == ("skipped", "patient-deceased")
+
+
+async def test_an_older_version_of_a_record_is_counted_when_it_is_left_aside(
+    ledger: SqlLedger, monday: datetime
+) -> None:
+    """As one of an appointment is; the same one again is no older one."""
+    for version in ("2", "1", "2", "1"):
+        await take(ledger, monday, heard=[said(version=version)])
+    assert (await ledger.status(monday)).outdated == {"ehr": 2}

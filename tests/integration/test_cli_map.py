@@ -190,3 +190,19 @@ def test_a_bar_shows_progress_on_a_terminal_only(bridge: Any, hospital: Any) -> 
     finally:
         os.close(theirs)
         os.close(terminal)
+
+
+def test_older_versions_are_told_of(bridge: Any, hospital: Any) -> None:
+    """Of whatever type; the same contents twice are one version."""
+    person, trigger = hospital.patient(), hospital.appointment()
+    older = [{**person, "meta": {"versionId": version}, "active": False} for version in "112"]
+    newest = [{**one, "meta": {"versionId": "3"}} for one in (person, trigger)]
+    hospital.write("history.json", *older, *newest, {**trigger, "meta": {"versionId": "1"}})
+    told = "older versions left aside: 3 (Appointment 1, Patient 2)"
+    ran = bridge("map", "history.json", "--format", "decisions")
+    assert [each["decision"] for each in ran.lines] == ["call"]
+    assert told in ran.err
+    migrated = bridge("migrate", "history.json", "--work", "scratch", "--processes", "1")
+    assert told in migrated.out
+    alone = hospital.write("alone.json", *newest, newest[0])
+    assert "older versions" not in bridge("map", alone).err
