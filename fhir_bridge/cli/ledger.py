@@ -72,15 +72,17 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
 
     A FILE is what `migrate --out FILE --format arrivals` wrote there, or a folder of part files that Spark
     left. Sends nothing: `fhir-bridge worker` does. Interrupted or run again, what is in the ledger already is
-    not done twice.
+    not done twice. Files of which lines are missing are refused before anything is taken in: where they were
+    split, name all parts in one command.
 
     \b
     fhir-bridge ledger load part-*.ndjson
     """
     from fhir_bridge.cli.migrate_progress import Bars
-    from fhir_bridge.migration.loading import Loading, record_files
+    from fhir_bridge.migration.loading import Loading, check_whole, record_files
 
     paths = [file for path in files for file in record_files(path)]
+    check_whole(paths)
     loaded = loaded_settings(config_file)
 
     async def take() -> int:

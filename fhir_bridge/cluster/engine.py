@@ -25,7 +25,7 @@ from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.spill import About, Held, Stream
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.mapping_run import MappingRun
-from fhir_bridge.migration import results
+from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decider
 from fhir_bridge.migration.work import Asked, Form, Work
 
@@ -91,6 +91,9 @@ class OnSpark:
         if rest:
             lines = lines.unionAll(self.spark.createDataFrame(rest, "line string"))
         count: int = lines.count()
+        if form == "arrivals":
+            end = [(codec.encode_end(count).decode(),)]
+            lines = lines.unionAll(self.spark.createDataFrame(end, "line string"))
         try:
             writer = lines.write.mode("error")
             if out.rstrip("/").endswith(".parquet"):

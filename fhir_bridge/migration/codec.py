@@ -1,8 +1,10 @@
 """What the ledger takes in, as lines of JSON: a decision with its trigger's bytes, and what records say of
 persons.
 
-One line is one record, so files of them may be joined, split and sorted; a line says its version. It is how
-processes, machines and `ledger load` hand over decisions, and the only place that knows how.
+One line is one record, so files of them may be joined, split and sorted; a line says its version. What is
+written as a file has a line more that says how many there are, for a file that is cut off where a line ends
+looks like a whole one. It is how processes, machines and `ledger load` hand over decisions, and the only
+place that knows how.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from fhir_bridge.mapping.statements import Statement
 
 VERSION = 1
 HEARD = "heard"
+END = "end"
 
 _KINDS: dict[str, type[Decision]] = {"call": Call, "skip": Skip, "reject": Reject}
 _M = TypeVar("_M", bound=BaseModel)
@@ -76,6 +79,31 @@ def encode(record: Arrival | Heard) -> bytes:
             is_lasting=record.is_lasting,
         )
     )
+
+
+class _End(msgspec.Struct):
+    v: int
+    kind: str
+    count: int
+
+
+_end = msgspec.json.Decoder(_End)
+
+
+def encode_end(count: int) -> bytes:
+    """The line that says how many records were written beside it."""
+    return _encoder.encode(_End(VERSION, END, count))
+
+
+def count_of_end(line: bytes) -> int | None:
+    """How many records such a line tells of; None for any other line."""
+    if b'"kind":"end"' not in line[:40]:
+        return None
+    try:
+        read = _end.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    return read.count if read.kind == END else None
 
 
 def decode(line: bytes) -> Arrival | Heard:

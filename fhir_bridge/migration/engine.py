@@ -15,7 +15,7 @@ from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.spill import About
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
-from fhir_bridge.migration import results
+from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decider
 from fhir_bridge.migration.work import Asked, Form, Work
 
@@ -37,7 +37,8 @@ class Engine(Protocol):
         ...
 
     def write(self, out: str, form: Form, last: Iterable[bytes]) -> int:
-        """Puts the lines that were asked for together at `out`, then the last; gives how many there are."""
+        """Puts the lines that were asked for together at `out`, then the last, and after `arrivals` one that
+        tells how many there are; gives how many."""
         ...
 
 
@@ -69,7 +70,8 @@ class ThisMachine:
 
     def write(self, out: str, form: Form, last: Iterable[bytes]) -> int:
         """See Engine; `out` is a file that appears when it is whole, its lines in the order of the files."""
-        return results.gather(self.lines(), Path(out), is_placed=form != "arrivals", last=last)
+        is_placed, end = form != "arrivals", codec.encode_end if form == "arrivals" else None
+        return results.gather(self.lines(), Path(out), is_placed=is_placed, last=last, end=end)
 
     def forget(self) -> None:
         """Removes the scratch files, for what follows may take days and needs them no more."""

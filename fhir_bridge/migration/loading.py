@@ -19,8 +19,9 @@ BATCH = 1000
 MOST = 20_000
 """Where a file is not ordered by person a batch ends here."""
 
-_CUT = "the file ends within a line: copy it again whole; what stood before is in the ledger"
-_OTHER = "a FILE is what `migrate --out FILE --format arrivals` wrote; what stood before is in the ledger"
+_CUT = "it ends within a line: copy it again whole"
+_OTHER = "a FILE is what `migrate --out FILE --format arrivals` wrote"
+_TAKEN_IN, _NOTHING = "what stood before is in the ledger", "nothing was taken in"
 
 
 @dataclass(slots=True)
@@ -55,9 +56,11 @@ class Loading:
 def record_files(path: Path) -> list[Path]:
     """A file of records; or the part files of a folder that Spark's tasks left, in their order.
 
-    Raises InputError for what is not there, and for a folder whose job did not come to its end.
+    Raises InputError for what is not there, an empty file, and a folder whose job did not come to its end.
     """
     if path.is_file():
+        if not path.stat().st_size:
+            raise InputError(f"{path}: not whole: empty", code="not-whole", hint=f"copy it again; {_NOTHING}")
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file", code="no-file")
@@ -70,6 +73,27 @@ def record_files(path: Path) -> list[Path]:
     return sorted(path.glob("part-*"))
 
 
+def check_whole(paths: Sequence[Path]) -> None:
+    """Raise InputError where these files together have not as many records as were written to them, naming
+    the first line that is none if there is one. Nothing of them need be taken in to know it."""
+    told, found = 0, 0
+    for path in paths:
+        for line in _lines(path):
+            count = codec.count_of_end(line)
+            told += count or 0
+            found += count is None and not line.isspace()
+    if told == found:
+        return
+    for path in paths:
+        for _ in _records(path, _NOTHING):
+            pass
+    raise InputError(
+        f"{', '.join(map(str, paths))}: not whole: {found} records, where {told} are told of",
+        code="not-whole",
+        hint=f"copy the files again, and name all parts in one command; {_NOTHING}",
+    )
+
+
 def batches(path: Path) -> Iterator[tuple[int, list[Arrival | Heard]]]:
     """The records of a file in batches, with the bytes of each.
 
@@ -77,7 +101,7 @@ def batches(path: Path) -> Iterator[tuple[int, list[Arrival | Heard]]]:
     """
     batch: list[Arrival | Heard] = []
     size, person = 0, None
-    for length, record in _records(path):
+    for length, record in _records(path, _TAKEN_IN):
         new = _person(record)
         if len(batch) >= MOST or (len(batch) >= BATCH and (new is None or new != person)):
             yield size, batch
@@ -93,15 +117,15 @@ def _person(record: Arrival | Heard) -> str | None:
     return record.decision.subject.patient if isinstance(record, Arrival) else None
 
 
-def _records(path: Path) -> Iterable[tuple[int, Arrival | Heard]]:
+def _records(path: Path, so_far: str) -> Iterable[tuple[int, Arrival | Heard]]:
     for number, line in enumerate(_lines(path), 1):
-        if line.isspace():
+        if line.isspace() or codec.count_of_end(line) is not None:
             continue
         try:
             record = codec.decode(line)
         except InputError as error:
             hint = error.hint or (_OTHER if line.endswith(b"\n") else _CUT)
-            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=hint) from None
+            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=f"{hint}; {so_far}") from None
         yield len(line), record
 
 

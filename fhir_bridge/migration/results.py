@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -59,9 +59,16 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def gather(paths: Sequence[Path], into: Path, *, is_placed: bool, last: Iterable[bytes] = ()) -> int:
+def gather(
+    paths: Sequence[Path],
+    into: Path,
+    *,
+    is_placed: bool,
+    last: Iterable[bytes] = (),
+    end: Callable[[int], bytes] | None = None,
+) -> int:
     """All lines of the partitions in one file, by place or one partition after the other, then the last;
-    gives how many."""
+    gives how many. `end` gives a line more for so many."""
     lines: Iterable[bytes]
     if is_placed:
         lines = (line for _, line in _merged(list(paths)))
@@ -72,6 +79,8 @@ def gather(paths: Sequence[Path], into: Path, *, is_placed: bool, last: Iterable
         for line in chain(lines, last):
             file.write(line + b"\n")
             count += 1
+        if end is not None:
+            file.write(end(count) + b"\n")
     return count
 
 

@@ -298,21 +298,47 @@ def test_decisions_made_elsewhere_are_loaded(bridge: Any, people: str, endpoint:
 
 
 def test_a_line_that_is_no_record_is_named(bridge: Any, people: str, endpoint: Any) -> None:
-    """What stood before it is in the ledger, so mending the file and loading it again is enough."""
+    """Where there are more or fewer lines than were written nothing is taken in, else what stood before."""
     bridge.settings(endpoint().url)
     migrate(bridge, people, "--out", "x.nd", "--format", "arrivals")
-    with (bridge.folder / "x.nd").open("ab") as file:
-        file.write(b"{}\n")
+    file = bridge.folder / "x.nd"
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"{}\n")
     ran = bridge("ledger", "load", "x.nd")
     assert ran.code == 4
-    assert "x.nd:25: not a decision record" in ran.err
-    assert "what stood before is in the ledger" in ran.err
-    whole = (bridge.folder / "x.nd").read_bytes()
-    (bridge.folder / "x.nd").write_bytes(whole[:-20])
-    assert (
-        "x.nd:24: not a decision record\n  → the file ends within a line"
-        in bridge("ledger", "load", "x.nd").err
-    )
+    assert "x.nd:26: not a decision record" in ran.err and "nothing was taken in" in ran.err
+    *lines, end, _ = whole.split(b"\n")
+    file.write_bytes(b"\n".join(lines)[:-20])
+    ran = bridge("ledger", "load", "x.nd")
+    assert "x.nd:24: not a decision record\n  → it ends within a line" in ran.err
+    assert bridge("status", "--json").json["states"] == {}
+    file.write_bytes(b"\n".join([*lines[:-1], b"{}", end, b""]))
+    ran = bridge("ledger", "load", "x.nd")
+    assert "x.nd:24: not a decision record" in ran.err and "what stood before is in the ledger" in ran.err
+
+
+def test_records_of_which_lines_are_missing_are_refused_before_any_is_taken_in(
+    bridge: Any, people: str, endpoint: Any
+) -> None:
+    """A file that was cut off where a line ends looks like a whole one. Files may be joined, split and sorted
+    as long as one command is given all of it."""
+    bridge.settings(endpoint().url)
+    for number in (1, 2):
+        migrate(bridge, people, "--part", f"{number}/2", "--out", f"{number}.nd", "--format", "arrivals")
+    one, two = ((bridge.folder / f"{number}.nd").read_bytes().splitlines(True) for number in (1, 2))
+    cut = bridge.folder / "cut.nd"
+    for lines in (one[:-1], one[:3], one[1:], one[:2] + one[3:], []):
+        cut.write_bytes(b"".join(lines))
+        for files in (("cut.nd",), ("cut.nd", "2.nd")):
+            ran = bridge("ledger", "load", *files)
+            assert ran.code == 4
+            assert "not whole" in ran.err and "nothing was taken in" in ran.err
+    assert bridge("status", "--json").json["states"] == {}
+    joined = sorted([*one, *two])
+    for number, part in enumerate((joined[:9], joined[9:])):
+        (bridge.folder / f"part-{number}").write_bytes(b"".join(part))
+    assert bridge("ledger", "load", "part-0").code == 4
+    assert bridge("ledger", "load", "part-0", "part-1").out == "accepted 8 decisions\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
