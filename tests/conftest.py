@@ -8,21 +8,22 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import certifi
 import httpx
 import psycopg
 import pytest
 import structlog
+import trustme
 from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
@@ -35,6 +36,7 @@ from fhir_bridge.sandbox.faults import FaultScript
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.task_api.models import PatientDraft, ScheduleAppointmentData, TaskDraft
+from tests.forks import PROGRAM, Forked
 
 # Compiled anew at every start, a command takes seconds, on a busy machine half a minute: the processes that
 # tests start may keep what they compiled, whatever this environment says.
@@ -42,6 +44,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 MONDAY = datetime(2026, 11, 23, 15, tzinfo=UTC)
 """Monday 23 November 2026, 10:00 in New York."""
+
+pytest_plugins = ["tests.order"]
 
 # How long an example takes says how busy the machine is, not whether the bridge is right.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +55,17 @@ settings.load_profile("any-machine")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-scoreboard` writes tests/golden/scoreboard.json anew."""
     parser.addoption("--update-scoreboard", action="store_true", help="write the scoreboard anew")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One made-up authority in place of the public ones, with whom no test speaks: they take each client that
+    is made 35 ms to read."""
+    path = tmp_path_factory.mktemp("authorities") / "made-up.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(path))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -166,8 +181,6 @@ def postgres_database(postgres: str) -> Iterator[Callable[..., str]]:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-PROGRAM = "from fhir_bridge.cli.main import main; main()"
-
 SETTINGS = """\
 [api]
 url = "{url}"
@@ -206,6 +219,7 @@ class Bridge:
     folder: Path
     patch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
+    processes: list[Forked] = field(default_factory=list)
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
         """Run a command in this process."""
@@ -215,15 +229,17 @@ class Bridge:
         captured = self.capture.readouterr()
         return Ran(code, captured.out, captured.err)
 
-    def process(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", options.pop("program", PROGRAM), *arguments],
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            **{"stderr": subprocess.PIPE, **options},
-        )
+    def process(
+        self,
+        *arguments: str,
+        program: str = PROGRAM,
+        env: Mapping[str, str] = os.environ,
+        stderr: Path | int | None = None,
+    ) -> Forked:
+        """Start a command in a process of its own, which is killed with the end of the test."""
+        process = Forked(program, arguments, self.folder, env, stderr)
+        self.processes.append(process)
+        return process
 
     def settings(self, url: str, more: str = "", *, key: str = "key", timeout: str = "5s") -> None:
         """Write bridge.toml: the endpoint at `url`, calls at any hour, and `more`."""
@@ -241,7 +257,11 @@ def bridge(
         if name.startswith("FHIR_BRIDGE_") or name in ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
-    yield Bridge(tmp_path, monkeypatch, capsys)
+    made = Bridge(tmp_path, monkeypatch, capsys)
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.communicate()
     structlog.reset_defaults()
 
 

@@ -5,10 +5,9 @@ and the bridge's commands in processes of their own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import sys
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import Any
 
 from tests.acceptance.chaos_evidence import Exchange
 from tests.acceptance.chaos_process import NO_POINT, be_killed
-from tests.acceptance.forks import FORKS
+from tests.forks import FORKS, PROGRAM, Forked
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
@@ -164,7 +163,7 @@ class Site:
     ledger: str
     url: str = ""
     processes: list[Running] = field(default_factory=list)
-    _endpoint: asyncio.subprocess.Process | None = None
+    _endpoint: Forked | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -189,16 +188,10 @@ class Site:
         script = self.folder / "faults.json"
         script.write_text(json.dumps({"seed": seed, "rules": list(faults)}))
         port = self.url.rpartition(":")[2] or "0"
-        program = "from fhir_bridge.cli.main import main; main()"
         options = ("--port", port, "--faults", str(script), "--storage", str(self.storage))
-        self._endpoint = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", program, "sandbox", *options, "--call-seconds", "0.3"),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert self._endpoint.stdout is not None
-        said = (await self._endpoint.stdout.readline()).decode()
+        command = ("sandbox", *options, "--call-seconds", "0.3")
+        self._endpoint = Forked(PROGRAM, command, ROOT, os.environ, stderr=Path(os.devnull))
+        said = await asyncio.to_thread(self._endpoint.stdout.readline)
         if not self.url:
             self.url = next(word for word in said.split() if word.startswith("http")).strip(",()")
             settings = SETTINGS.format(url=self.url, ledger=self.ledger)
@@ -207,9 +200,8 @@ class Site:
     async def kill_endpoint(self) -> None:
         """Kill -9: what it had made is kept, what it was about to answer is not."""
         assert self._endpoint is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._endpoint.kill()
-        await self._endpoint.communicate()
+        self._endpoint.kill()
+        await asyncio.to_thread(self._endpoint.communicate)
 
     async def close(self) -> None:
         """End what still runs."""

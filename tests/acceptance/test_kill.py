@@ -21,8 +21,8 @@ from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.sandbox.faults import FaultScript
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
-from tests.acceptance.forks import FORKS
 from tests.acceptance.worker_process import work
+from tests.forks import FORKS
 
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
 LEASE = 1.5

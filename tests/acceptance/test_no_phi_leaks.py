@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.forks import FORKS
 from tests.acceptance.watched_process import speak
+from tests.forks import FORKS
 
 CANARY = {
     "name": [{"family": "Zzyxfeather", "given": ["Quillanary"]}],

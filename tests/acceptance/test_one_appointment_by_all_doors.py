@@ -101,12 +101,11 @@ class Site:
             "migrate", *files["migrate"], "--send", "--yes", "--processes", "1", "--work", "scratch"
         )
         self._post(posted, number)
-        assert migrate.stderr is not None
         if not sending:
             assert "took" in migrate.stderr.readline()
             migrate.send_signal(signal.SIGINT)
         for process, code in ((submit, 0), (migrate, 0 if sending else 130)):
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=90)
             assert process.returncode == code, errors
         assert sending or "the same command" in errors
         self.until(lambda: not self.status["inbox"].get("received"))
@@ -118,9 +117,12 @@ class Site:
             for told in posted:
                 message = told.message(self.hospital, turn)
                 if message["type"] == "history":
-                    answer = to.delete(f"/fhir/ehr/Appointment/a{told.number}")
+                    request = to.build_request("DELETE", f"/fhir/ehr/Appointment/a{told.number}")
                 else:
-                    answer = to.post("/fhir/ehr", json=message)
+                    request = to.build_request("POST", "/fhir/ehr", json=message)
+                # Where all doors write at once on a busy machine a sender may be told to come again.
+                answers = (to.send(request) for _ in range(20))
+                answer = next(answer for answer in answers if answer.status_code != 503)
                 assert answer.status_code == 200, answer.text
 
     @property
@@ -131,7 +133,7 @@ class Site:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what processes do."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while not condition():
             assert time.monotonic() < end, self.status
             time.sleep(0.5)
@@ -142,7 +144,6 @@ def serving(bridge: Bridge) -> Iterator[str]:
     """`fhir-bridge serve` in a process, with its own worker; its address."""
     process = bridge.process("serve", "--port", "0")
     try:
-        assert process.stdout is not None
         first = process.stdout.readline()
         assert " at " in first, process.communicate()[1]
         yield first.split(" at ")[1].split(";")[0].strip()
@@ -152,14 +153,17 @@ def serving(bridge: Bridge) -> Iterator[str]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_one_appointment_by_all_doors_is_one_call_or_none(
-    bridge: Bridge, hospital: Hospital, endpoint: Any
+    bridge: Bridge, hospital: Hospital, endpoint: Any, database: str, request: pytest.FixtureRequest
 ) -> None:
     """Proves: whichever door is first, second and last, an appointment that is told three times is one task;
     one that was withdrawn, booked or deleted before it was sent is none, also where its first version comes
     by another door afterwards; while everything is paused nobody is called at all."""
     running = endpoint()
-    bridge.settings(running.url, SOURCE)
+    on_disk = database == "sqlite"
+    ledger = "l.db" if on_disk else request.getfixturevalue("postgres_database")()
+    bridge.settings(running.url, f'[ledger]\nurl = "{ledger}"\n{SOURCE}')
     assert bridge("pause", "--because", "we watch the doors").code == 0
     with serving(bridge) as url:
         site = Site(bridge, hospital, running, url)

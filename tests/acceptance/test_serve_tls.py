@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.conftest import Bridge
+from tests.forks import Forked
 
 SOURCE = '[sources.ehr.credentials]\nbearer = "token"\n'
 APPOINTMENT = {"resourceType": "Appointment", "id": "a1", "status": "booked"}
@@ -49,22 +48,16 @@ def papers(tmp_path: Path) -> Papers:
 
 
 @pytest.fixture
-def served(bridge: Bridge, papers: Papers) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(bridge: Bridge, papers: Papers) -> tuple[Forked, str]:
     """`serve` with that certificate in a process of its own, and its URL."""
     bridge.settings("http://127.0.0.1:1", SOURCE)
     words = ("--tls-cert", papers.certificate.name, "--tls-key", papers.key.name)
     process = bridge.process("serve", "--port", "0", "--no-worker", *words)
-    try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split(" at ")[1].split(";")[0]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return process, process.stdout.readline().split(" at ")[1].split(";")[0]
 
 
 def test_a_notification_over_https_is_kept(
-    bridge: Bridge, papers: Papers, served: tuple[subprocess.Popen[str], str]
+    bridge: Bridge, papers: Papers, served: tuple[Forked, str]
 ) -> None:
     """By a sender that trusts the authority; who speaks plain http to it is hung up on."""
     process, url = served

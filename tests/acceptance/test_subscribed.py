@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from tests.conftest import Bridge, Hospital
 from tests.doubles.fhir_server import FhirServerDouble
 from tests.doubles.notifying import Notifier
+from tests.forks import Forked
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -52,7 +52,7 @@ class Clinic:
     notifier: Notifier
     endpoint: Any
     port: int
-    process: Popen[str] | None = None
+    process: Forked | None = None
 
     def set(self, more: str, subscription: str) -> None:
         """Write bridge.toml."""
@@ -61,9 +61,7 @@ class Clinic:
 
     def start(self) -> None:
         """`fhir-bridge serve`, up when this returns."""
-        with self._log.open("a") as log:
-            self.process = self.bridge.process("serve", "--port", str(self.port), stderr=log)
-        assert self.process.stdout is not None
+        self.process = self.bridge.process("serve", "--port", str(self.port), stderr=self._log)
         assert "webhooks" in self.process.stdout.readline()
 
     def kill(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,8 @@ import pytest
 
 from fhir_bridge.ledger.messages import MessageSelection, MessageState
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
+from tests.conftest import Bridge
+from tests.forks import Forked
 
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
 SETTINGS = """\
@@ -32,7 +34,6 @@ url = "{ledger}"
 [sources.ehr.credentials]
 bearer = "token"
 """
-PROGRAM = "from fhir_bridge.cli.main import main; main()"
 SENDERS = 16
 KILLS = 2
 
@@ -58,7 +59,7 @@ def message(number: int) -> bytes:
 class Hospital:
     """Senders that never stop, and what they were told is kept."""
 
-    folder: Path
+    bridge: Bridge
     told: set[int] = field(default_factory=set)
     sent: int = 0
     _wanted: int = 0
@@ -70,16 +71,10 @@ class Hospital:
         self._enough.clear()
         await self._enough.wait()
 
-    async def serve(self) -> tuple[asyncio.subprocess.Process, str]:
+    def serve(self) -> tuple[Forked, str]:
         """`fhir-bridge serve` in a process of its own, and its address."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PROGRAM, "serve", "--port", "0"),
-            cwd=self.folder,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert process.stdout is not None
-        first = (await process.stdout.readline()).decode()
+        process = self.bridge.process("serve", "--port", "0", stderr=Path(os.devnull))
+        first = process.stdout.readline()
         assert first.startswith("webhooks are taken at "), first
         return process, first.split(" at ")[1].split(";")[0]
 
@@ -114,7 +109,7 @@ class Hospital:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.timeout(240)
 async def test_what_was_acknowledged_survives_kill_9(
-    database: str, tmp_path: Path, request: pytest.FixtureRequest
+    database: str, bridge: Bridge, request: pytest.FixtureRequest
 ) -> None:
     """Proves: every 2xx that a sender saw is a row of the inbox, though the process was killed under load
     again and again; and what a dead processor held is processed by the next, each message into one intent."""
@@ -122,17 +117,17 @@ async def test_what_was_acknowledged_survives_kill_9(
     if database == "postgresql":
         make: Callable[[], str] = request.getfixturevalue("postgres_database")
         location = make()
-    (tmp_path / "bridge.toml").write_text(SETTINGS.format(project=PROJECT, ledger=location))
-    hospital = Hospital(tmp_path)
+    (bridge.folder / "bridge.toml").write_text(SETTINGS.format(project=PROJECT, ledger=location))
+    hospital = Hospital(bridge)
     for _ in range(KILLS):
-        process, url = await hospital.serve()
+        process, url = hospital.serve()
         load = asyncio.create_task(hospital.load(url))
         await hospital.hears(60)
         process.send_signal(signal.SIGKILL)
-        await process.wait()
+        await asyncio.to_thread(process.wait)
         await load
-    process, url = await hospital.serve()
-    at = tmp_path / "l.db" if database == "sqlite" else location
+    process, url = hospital.serve()
+    at = bridge.folder / "l.db" if database == "sqlite" else location
     async with await open_ledger(at, api_url="http://127.0.0.1:1", project_id=PROJECT) as ledger:
         assert hospital.told <= set(await hospital.kept(ledger)), "acknowledged, and not there"
         for _ in range(600):
@@ -142,7 +137,7 @@ async def test_what_was_acknowledged_survives_kill_9(
         load = asyncio.create_task(hospital.load(url))
         await hospital.hears(20)
         process.send_signal(signal.SIGTERM)  # a graceful stop answers what was begun
-        assert await process.wait() == 0
+        assert await asyncio.to_thread(process.wait) == 0
         await load
         kept = await hospital.kept(ledger)
         assert hospital.told <= set(kept)

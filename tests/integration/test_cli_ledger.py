@@ -85,9 +85,7 @@ def test_an_older_postgresql_ledger_is_brought_up_to_date(bridge: Any, empty: st
 async def test_who_upgrades_at_once_waits_and_finds_it_done(bridge: Any, empty: str) -> None:
     """Four processes: one makes the tables, none fails."""
     processes = [bridge.process("ledger", "upgrade") for _ in range(4)]
-    outputs = await asyncio.gather(
-        *(asyncio.to_thread(process.communicate, None, 60) for process in processes)
-    )
+    outputs = await asyncio.gather(*(asyncio.to_thread(process.communicate, 60) for process in processes))
     assert [process.returncode for process in processes] == [0] * 4, outputs
     assert sorted("already" in out for out, _ in outputs) == [False, True, True, True]
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.forks import PROGRAM
+
 KEYS = [
     *("trigger", "decision", "reason", "expression", "intent"),
     *("request", "patient", "notes", "lineage", "valid_until"),
@@ -148,10 +150,18 @@ def test_a_wrong_rule_of_set_is_configuration(bridge: Any, hospital: Any) -> Non
     assert "timezone" in ran.err
 
 
+def started(bridge: Any, *arguments: str, program: str = PROGRAM, **options: Any) -> subprocess.Popen[str]:
+    """A Python of its own, where what it loads and how it ends matter."""
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=bridge.folder, text=True, **told)
+
+
 def test_a_reader_that_goes_away_is_no_failure(bridge: Any, hospital: Any) -> None:
     """`map … | head -1` ends with 0 and without a complaint."""
     files = [hospital.proposed(number) for number in range(1, 60)]
-    process = bridge.process("map", *files, "--format", "decisions")
+    process = started(bridge, "map", *files, "--format", "decisions")
+    assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
     errors = process.stderr.read()
@@ -164,7 +174,7 @@ def test_it_starts_without_what_only_sending_needs(bridge: Any, hospital: Any) -
     said = "print(*sorted(sys.modules), file=sys.stderr)"
     program = f"import sys; from fhir_bridge.cli.main import run; run(); {said}"
     for command in ("map", "explain"):
-        process = bridge.process(command, hospital.proposed(), program=program)
+        process = started(bridge, command, hospital.proposed(), program=program)
         _, errors = process.communicate(timeout=60)
         loaded = set(errors.splitlines()[-1].split())
         assert "fhir_bridge.mapping.decide" in loaded
@@ -178,13 +188,8 @@ def test_a_bar_shows_progress_on_a_terminal_only(bridge: Any, hospital: Any) -> 
     assert not set("\r\x1b") & set(bridge("map", *files).err)
     terminal, theirs = pty.openpty()
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from fhir_bridge.cli.main import main; main()", "map", *files],
-            cwd=bridge.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=theirs,
-            env={**os.environ, "TERM": "xterm"},
-        )
+        environment = {**os.environ, "TERM": "xterm"}
+        process = started(bridge, "map", *files, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
         process.wait(60)
         assert b"reading" in os.read(terminal, 100_000)
     finally:

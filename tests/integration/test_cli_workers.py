@@ -6,33 +6,29 @@ import os
 import signal
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from subprocess import Popen
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import psycopg
 import pytest
+
+from tests.forks import Forked
 
 BECAUSE = ("--because", "the test says so")
 PEOPLE = 16
 
 
 @pytest.fixture
-def workers(bridge: Any) -> Iterator[Callable[..., list[Popen[str]]]]:
-    """Starts so many worker processes; whatever is left of them at the end is stopped."""
-    running: list[Popen[str]] = []
+def workers(bridge: Any) -> Callable[..., list[Forked]]:
+    """Starts so many worker processes."""
+    numbers = count()
 
-    def start(count: int, *arguments: str) -> list[Popen[str]]:
-        named = [{**os.environ, "PGAPPNAME": f"worker-{len(running) + n}"} for n in range(count)]
-        started = [bridge.process("worker", *arguments, env=environment) for environment in named]
-        running.extend(started)
-        return started
+    def start(many: int, *arguments: str) -> list[Forked]:
+        named = [{**os.environ, "PGAPPNAME": f"worker-{next(numbers)}"} for _ in range(many)]
+        return [bridge.process("worker", *arguments, env=environment) for environment in named]
 
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture
@@ -79,7 +75,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.25)
 
 
-def stop(processes: list[Popen[str]], number: signal.Signals = signal.SIGTERM) -> list[str]:
+def stop(processes: list[Forked], number: signal.Signals = signal.SIGTERM) -> list[str]:
     """Tell them to stop, and wait; gives what each logged."""
     for process in processes:
         process.send_signal(number)

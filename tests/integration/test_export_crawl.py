@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from fhir_bridge.intake.export import crawl_plan
-from tests.conftest import PROGRAM, Bridge, Hospital
+from tests.conftest import Bridge, Hospital
 from tests.doubles.ehr import Ehr
 from tests.doubles.faults import Fault
+from tests.forks import PROGRAM
 
 PEOPLE = 12
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +94,7 @@ def _checks_of_code() -> dict[str, set[str]]:
     return found
 
 
-async def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+def test_two_processes_may_open_a_new_ledger_at_once(bridge: Any) -> None:
     """One makes the tables, the other waits for it; both agree on the salt."""
     code = (
         "import asyncio, sys; from fhir_bridge.ledger.store import open_ledger\n"
@@ -105,13 +103,8 @@ async def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> No
         "    print(ledger._salt.hex()); await ledger.aclose()\n"
         "asyncio.run(main())"
     )
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, str(tmp_path / "ledger.db")), stdout=asyncio.subprocess.PIPE
-        )
-        for _ in range(4)
-    ]
-    outputs = [(await process.communicate())[0] for process in processes]
+    processes = [bridge.process("ledger.db", program=code) for _ in range(4)]
+    outputs = [process.communicate(60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     assert len(set(outputs)) == 1
 

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -238,9 +236,9 @@ async def test_storage_survives_a_restart(tmp_path: Path) -> None:
     assert (stats["patients"], stats["tasks"]) == (1, 1)
 
 
-async def test_storage_survives_kill_9(tmp_path: Path) -> None:
+async def test_storage_survives_kill_9(bridge: Any) -> None:
     """Proves that what was answered with 201 is still there after the process was killed."""
-    storage = tmp_path / "sandbox.db"
+    storage = bridge.folder / "sandbox.db"
     code = (
         "import asyncio, sys; from pathlib import Path;"
         "from fhir_bridge.sandbox.server import serve_sandbox;"
@@ -248,15 +246,12 @@ async def test_storage_survives_kill_9(tmp_path: Path) -> None:
         "settings = SandboxSettings(storage=Path(sys.argv[1]), call_seconds=None);"
         "asyncio.run(serve_sandbox(settings, on_start=lambda url: print(url, flush=True)))"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(storage), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    url = (await process.stdout.readline()).decode().strip()
+    process = bridge.process(str(storage), program=code)
+    url = process.stdout.readline().strip()
     async with TaskApiClient(url, KEY) as client:
         outcome = await client.create_task(create_task_request(SEED))
     process.kill()
-    await process.wait()
+    process.wait()
     async with (
         running_sandbox(SandboxSettings(storage=storage, call_seconds=None)) as sandbox,
         TaskApiClient(sandbox.url, KEY) as client,
@@ -265,7 +260,7 @@ async def test_storage_survives_kill_9(tmp_path: Path) -> None:
     assert isinstance(task, Task)
 
 
-async def test_a_served_sandbox_stops_at_sigterm() -> None:
+async def test_a_served_sandbox_stops_at_sigterm(bridge: Any) -> None:
     """Proves that the command ends when it is told to, with a caller still connected."""
     code = (
         "import asyncio;"
@@ -273,13 +268,12 @@ async def test_a_served_sandbox_stops_at_sigterm() -> None:
         "from fhir_bridge.sandbox.settings import SandboxSettings;"
         "asyncio.run(serve_sandbox(SandboxSettings(), on_start=lambda url: print(url, flush=True)))"
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    url = (await process.stdout.readline()).decode().strip()
+    process = bridge.process(program=code)
+    url = process.stdout.readline().strip()
     async with TaskApiClient(url, KEY) as client:
         assert (await client.probe()).kind is OutcomeClass.ACCEPTED
-        os.kill(process.pid, signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) in (0, -signal.SIGTERM)
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 10) in (0, -signal.SIGTERM)
 
 
 async def test_an_idempotency_key_makes_a_repeated_post_create_nothing() -> None:
