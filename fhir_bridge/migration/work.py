@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,7 @@ class Work:
     folder: Path
     asked: Asked = Asked()
     _heard: Listening = field(init=False)
+    _ranks: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         run = self.decider.run
@@ -105,10 +107,20 @@ class Work:
         if self.asked.only is None and not isinstance(one.decision, Call):
             return
         place = rank(one.decision.subject.trigger)
-        if len(samples) < self.asked.samples or (samples and place < samples[-1][0]):
-            samples.append((place, one))
-            samples.sort(key=itemgetter(0))
-            del samples[self.asked.samples :]
+        if not self._is_low(place):
+            return
+        samples.append((place, one))
+        samples.sort(key=itemgetter(0))
+        del samples[self.asked.samples :]
+
+    def _is_low(self, place: int) -> bool:
+        """Whether so few were lower, in all partitions that this process has seen, that it may be shown: a
+        sample is decided on once more, with its lineage."""
+        if len(self._ranks) >= self.asked.samples and not (self._ranks and place <= self._ranks[-1]):
+            return False
+        insort(self._ranks, place)
+        del self._ranks[self.asked.samples :]
+        return True
 
     def _shown(self, samples: list[_Sample]) -> list[Shown]:
         """The samples as they are shown, with their lineage."""

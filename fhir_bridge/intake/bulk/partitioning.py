@@ -12,7 +12,7 @@ from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.scanning import scan
-from fhir_bridge.intake.bulk.spill import About, Reader
+from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
 
@@ -20,12 +20,17 @@ PARTITION = 12 * 1024 * 1024
 """Bytes of the export to a partition, noise included: what one process holds at a time."""
 
 MOST_PARTITIONS = 4096
+FEW_PARTITIONS = 16
+"""So many where each is worth a task: the last ones keep other processes waiting for less time then."""
+
 _SMALL = 256 * 1024
+_FEW_PAIRS = 8 * 1024 * 1024
+"""Bytes of pairs that are followed in less time than processes take to begin."""
 
 
 def partitions_for(size: int) -> int:
     """Into how many partitions so many bytes go: each is held at once by one process."""
-    return min(max(size // PARTITION + 1, min(8, size // _SMALL + 1)), MOST_PARTITIONS)
+    return min(max(size // PARTITION + 1, min(FEW_PARTITIONS, size // _SMALL + 1)), MOST_PARTITIONS)
 
 
 @dataclass(slots=True)
@@ -77,7 +82,9 @@ class Partitioning:
 
     def _join(self) -> Together:
         together, files, buckets = Together(), self._files, range(self.count)
-        for _, pairs in each(lambda n: joining.ties_in(files, n), buckets, self.processes, self.waiting):
+        size = sum(file.size(stream, bucket) for file in files for stream in PAIRS for bucket in buckets)
+        processes = self.processes if size > _FEW_PAIRS else 1
+        for _, pairs in each(lambda n: joining.ties_in(files, n), buckets, processes, self.waiting):
             for one, other in joining.pairs_of(pairs):
                 together.tie(one, other)
         bare: dict[int, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from fhir_bridge.errors import InputError, Lost
 from fhir_bridge.fhir import documents, reading
@@ -53,6 +53,7 @@ class Partitions:
         self._together = together
         self._moved = moved
         self.abouts = [about for file in files for _, about in sorted(file.abouts.items())]
+        self._names = [piece.name for piece in pieces]
         self._before = _lines_before(pieces, self.abouts)
         self.deleted = _deleted(pieces, self.abouts)
 
@@ -111,21 +112,21 @@ class Partitions:
         came = [record for file in self._moved for record in file.records(Stream.RESOURCES, partition)]
         stayed = self._stayed(partition)
         if not came:
-            yield from stayed
-        else:
-            yield from sorted((*stayed, *came), key=lambda one: (one.piece, one.line, one.entry))
+            return stayed
+        return iter(sorted((*stayed, *came), key=lambda one: (one.piece, one.line, one.entry)))
 
     def _stayed(self, partition: int) -> Iterator[Record]:
-        for file in self._files:
-            for record in file.records(Stream.RESOURCES, partition):
-                if not self._together or self._together.of(record.group) % self.count == partition:
-                    yield record
+        records = (file.records(Stream.RESOURCES, partition) for file in self._files)
+        stayed = chain.from_iterable(records)
+        if not self._together:
+            return stayed
+        return (one for one in stayed if self._together.of(one.group) % self.count == partition)
 
     def _take(self, record: Record, contents: Contents) -> Resource[View] | None:
         """The resource of a record, put where it belongs; None where it cannot be read or is gone."""
-        piece = self.pieces[record.piece]
-        line = record.line + self._before[record.piece] if record.line else 0
-        origin = Origin(piece.name, line or None, None if record.entry < 0 else record.entry)
+        number, entry = record.piece, record.entry
+        line = record.line + self._before[number] if record.line else 0
+        origin = Origin(self._names[number], line or None, None if entry < 0 else entry)
         try:
             resource = reading.read(record.raw, origin, record.full_url)
         except InputError as error:
@@ -138,7 +139,7 @@ class Partitions:
             contents.context.append(resource)
         else:
             contents.resources.append(resource)
-            contents.places.append((piece.file, line, record.entry))
+            contents.places.append((self.pieces[number].file, line, entry))
         return resource
 
     def _is_gone(self, resource: Resource[View], record: Record, contents: Contents) -> bool:
