@@ -112,7 +112,8 @@ def _has_ledger(loaded: Loaded) -> bool:
     if loaded.settings.ledger.url is None and ("ledger", "url") in loaded.origins:
         return False
     kind, _, path = loaded.settings.ledger_url().partition(":///")
-    return not kind.startswith("sqlite") or Path(path).exists()
+    # Where only its journal is left there was one: whoever opens it says so.
+    return not kind.startswith("sqlite") or Path(path).exists() or Path(f"{path}-wal").exists()
 
 
 def breaker_of(settings: Settings) -> Breaker:

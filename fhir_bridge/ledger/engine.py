@@ -65,6 +65,33 @@ def make_file(path: Path) -> None:
         ) from None
 
 
+def demand_whole(path: Path) -> None:
+    """Raise LedgerError where one of the ledger's files is gone and another is left: SQLite would begin a new
+    ledger in its place, or forget what was committed last, and either would have people called again."""
+    journal, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    if _size(journal) and not _size(path):
+        gone, left = path, journal
+    # As a ledger is closed its index goes first, then its journal.
+    elif index.exists() and not journal.exists() and index.exists() and _size(path):
+        gone, left = journal, index
+    else:
+        return
+    raise LedgerError(
+        f"the ledger {path} is not whole: {left.name} is there and {gone.name} is not",
+        code="ledger-torn",
+        hint="Put back all of its files, or a backup as docs/operating.md says. Removing what is left would "
+        "have people called again.",
+    )
+
+
+def _size(path: Path) -> int:
+    """Its bytes; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def demand_privacy(path: Path) -> None:
     """Raise LedgerError where others than its owner may open the ledger's file: it names patients."""
     if os.name == "posix" and path.stat().st_mode & 0o077:
@@ -120,7 +147,9 @@ async def forget_cleared(engine: AsyncEngine) -> None:
 
 
 def open_to_look(url: URL) -> AsyncEngine:
-    """An engine on a SQLite file that lets nobody change it. Raises LedgerError where there is no file."""
+    """An engine on a SQLite file that lets nobody change it. Raises LedgerError where there is none of it, or
+    only a part."""
+    demand_whole(Path(str(url.database)))
     if not Path(str(url.database)).is_file():
         raise LedgerError(
             f"there is no ledger {url.database}", code="ledger-missing", hint="Check ledger.url."

@@ -38,6 +38,7 @@ from fhir_bridge.ledger.engine import (
     WRITES,
     alone,
     demand_privacy,
+    demand_whole,
     direct_engine,
     ledger_url,
     make_file,
@@ -419,12 +420,13 @@ async def open_ledger(
 
     It belongs to this endpoint and project from its first use on; where the settings leave one open, it is
     taken as it is. Of `encryption_keys` (base64) the first writes, all read. Raises SettingsError for another
-    destination, or none at first use, LedgerError where it cannot be opened, where others than its owner may
-    read the file, and where its payloads are under a key that is not among them.
+    destination, or none at first use, LedgerError where it cannot be opened or is not whole, where others
+    than its owner may read the file, and where its payloads are under a key that is not among them.
     """
     url = ledger_url(location)
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         path = Path(str(url.database))
+        demand_whole(path)
         make_file(path)
         await asyncio.to_thread(upgrade_sqlite, path)
         demand_privacy(path)

@@ -7,7 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.engine import BUSY_TIMEOUT, begin_sqlite, ledger_url, make_file, prepare_sqlite
+from fhir_bridge.ledger.engine import (
+    BUSY_TIMEOUT,
+    begin_sqlite,
+    demand_whole,
+    ledger_url,
+    make_file,
+    prepare_sqlite,
+)
 from fhir_bridge.ledger.migrate import migrate
 from fhir_bridge.ledger.postgres import upgrade_postgres
 from fhir_bridge.ledger.tables import REVISION
@@ -19,6 +26,7 @@ def upgrade(location: str | Path) -> tuple[str | None, str]:
     if url.get_backend_name() == "postgresql":
         return upgrade_postgres(url)
     path = Path(str(url.database))
+    demand_whole(path)
     before = _revision(path) if path.is_file() else None
     make_file(path)
     upgrade_sqlite(path)
@@ -34,11 +42,7 @@ def upgrade_sqlite(path: Path) -> None:
     try:
         revision = _revision(path)
     except sqlite3.DatabaseError as error:
-        raise LedgerError(
-            f"{path} cannot be read as a ledger: {error.sqlite_errorname}",
-            code="ledger-unreadable",
-            hint="Is it another program's file, or damaged? Name another one, or restore a copy.",
-        ) from None
+        raise _unreadable(path, error) from None
     if revision == REVISION:
         return
     if revision is not None and revision > REVISION:
@@ -48,6 +52,14 @@ def upgrade_sqlite(path: Path) -> None:
             hint="Upgrade fhir-bridge on this machine.",
         )
     _run_migrations(path)
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
+    return LedgerError(
+        f"{path} cannot be read as a ledger: {error.sqlite_errorname}",
+        code="ledger-unreadable",
+        hint="Is it another program's file, or damaged? Name another one, or restore a copy.",
+    )
 
 
 def _revision(path: Path) -> str | None:
@@ -69,6 +81,7 @@ def _revision(path: Path) -> str | None:
 
 def _run_migrations(path: Path) -> None:
     from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DBAPIError
 
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT})
     event.listen(engine, "connect", prepare_sqlite)
@@ -76,5 +89,9 @@ def _run_migrations(path: Path) -> None:
     try:
         with engine.connect().execution_options(ledger_writes=True) as connection, connection.begin():
             migrate(connection)
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise _unreadable(path, error.orig) from None
+        raise
     finally:
         engine.dispose()

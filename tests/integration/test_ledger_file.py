@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sqlite3
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,14 @@ from sqlalchemy import create_engine, event
 
 from fhir_bridge.errors import Category, LedgerError, SettingsError
 from fhir_bridge.ledger import migrations
-from fhir_bridge.ledger.engine import ledger_url
+from fhir_bridge.ledger.engine import ledger_url, open_to_look
+from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.store import open_ledger
 from fhir_bridge.ledger.tables import REVISION, metadata
+from fhir_bridge.ledger.upgrade import upgrade
 
 HERE = {"api_url": "https://api.example", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 async def make(path: Path, **given: Any) -> None:
@@ -163,3 +169,52 @@ def test_who_looks_where_there_is_no_ledger_makes_none(bridge: Any, command: lis
     assert ran.code == 3
     assert "fhir-bridge.db" in ran.err
     assert not list(bridge.folder.iterdir())
+
+
+LOST = {
+    "the ledger": ((".db",), "ledger.db"),
+    "all but its journal": ((".db", ".db-shm"), "ledger.db"),
+    "its journal": ((".db-wal",), "ledger.db-wal"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+async def test_a_ledger_of_which_a_file_is_gone_is_refused(tmp_path: Path, lost: str) -> None:
+    """SQLite would begin an empty one, or forget what was committed last: people would be called again. What
+    is left is not touched."""
+    async with await open_ledger(tmp_path / "ledger.db", **HERE) as ledger:
+        await ledger.block("number", "+12125550101", Act("op", "asked us", NOON))
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for ending in ("", "-wal", "-shm"):
+            shutil.copy(tmp_path / f"ledger.db{ending}", copy)
+    endings, named = LOST[lost]
+    for ending in endings:
+        (copy / f"ledger{ending}").unlink()
+    before = {file.name: file.read_bytes() for file in copy.iterdir()}
+    for opens in (make, checked, upgraded):
+        with pytest.raises(LedgerError, match=f"and {re.escape(named)} is not") as refused:
+            await opens(copy / "ledger.db")
+        assert refused.value.hint and "called again" in refused.value.hint
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
+
+
+async def checked(path: Path) -> None:
+    """`ledger check`."""
+    open_to_look(ledger_url(path))
+
+
+async def upgraded(path: Path) -> None:
+    """`ledger upgrade`."""
+    upgrade(path)
+
+
+async def test_a_ledger_that_is_open_or_was_left_behind_by_a_kill_is_whole(tmp_path: Path) -> None:
+    """Its journal beside it, with the index of it or without."""
+    async with await open_ledger(tmp_path / "ledger.db", **HERE):
+        await make(tmp_path / "ledger.db")
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for ending in ("", "-wal"):
+            shutil.copy(tmp_path / f"ledger.db{ending}", copy)
+    await make(copy / "ledger.db")
