@@ -31,6 +31,7 @@ from fhir_bridge.fhir.views import (
     ServiceRequest,
     Slot,
     View,
+    is_order,
 )
 
 __all__ = ["Case", "Chain", "Link", "Participant", "Party", "Trigger"]
@@ -61,7 +62,7 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def is_order(self) -> bool:
         """Whether the trigger is an order (ServiceRequest, ReferralRequest, ProcedureRequest)."""
-        return isinstance(self.trigger.view, ServiceRequest)
+        return is_order(self.trigger.view)
 
     @once
     def trigger_name(self) -> str:
@@ -176,9 +177,14 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self.at_hand.chains.of(self.trigger, complete=self.chain_complete)
 
     @once
+    def chain_appointments(self) -> tuple[Resource[Appointment], ...]:
+        """The chain's Appointments at hand, the trigger included, oldest first."""
+        return self.at_hand.chains.appointments_of(self.trigger)
+
+    @once
     def other_appointments(self) -> tuple[Resource[Appointment], ...]:
         """The patient's Appointments at hand that are not in the chain."""
-        inside = {id(one) for one in self.chain.appointments}
+        inside = {id(one) for one in self.chain_appointments}
         of_patient = self.at_hand.of_patient(Appointment, self.patient_identity)
         return tuple(found for found in of_patient if id(found) not in inside)
 

@@ -26,6 +26,8 @@ from fhir_bridge.fhir.views import (
     ServiceRequest,
     Specimen,
     View,
+    is_appointment,
+    is_order,
 )
 
 _ORDER_TYPES = TRIGGER_TYPES - {"Appointment"}
@@ -65,11 +67,22 @@ class Chains:
             chain = self._alone(trigger, name, identity) or self._find(trigger, name, identity)
         return replace(chain, complete=True) if complete else chain
 
+    def appointments_of(self, trigger: Resource[View]) -> tuple[Resource[Appointment], ...]:
+        """The Appointments of a trigger's chain, as `Chain.appointments`: what the chain is called need not
+        be known for that."""
+        if not self._is_alone(trigger, stable_name(trigger)):
+            return self.of(trigger).appointments
+        return (cast("Resource[Appointment]", trigger),) if is_appointment(trigger.view) else ()
+
+    def _is_alone(self, trigger: Resource[View], name: str) -> bool:
+        """Whether nothing is linked with a trigger, as with most."""
+        return name not in self._edges and self._nodes.get(name) == (trigger,)
+
     def _alone(self, trigger: Resource[View], name: str, identity: str | None) -> Chain | None:
-        """The chain of a trigger that nothing is linked with, as most are; None for any other."""
-        if name in self._edges or self._nodes.get(name) != (trigger,):
+        """The chain of a trigger that nothing is linked with; None for any other."""
+        if not self._is_alone(trigger, name):
             return None
-        if isinstance(trigger.view, Appointment):
+        if is_appointment(trigger.view):
             return Chain(name, (name,), (cast("Resource[Appointment]", trigger),))
         order = cast("Resource[ServiceRequest]", trigger)
         root = order_root(self._resolver, order, identity)
@@ -83,8 +96,8 @@ class Chains:
         members = self._members(name, identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
         nodes += [] if trigger in nodes else [trigger]
-        appointments = [cast("Resource[Appointment]", n) for n in nodes if isinstance(n.view, Appointment)]
-        orders = [cast("Resource[ServiceRequest]", n) for n in nodes if isinstance(n.view, ServiceRequest)]
+        appointments = [cast("Resource[Appointment]", n) for n in nodes if is_appointment(n.view)]
+        orders = [cast("Resource[ServiceRequest]", n) for n in nodes if is_order(n.view)]
         if len(appointments) > 1:
             appointments.sort(key=_age)
         lasting = _lasting(members) | self._numbers(orders) if orders else _lasting(members)
@@ -97,7 +110,7 @@ class Chains:
     def orders_of(self, trigger: Resource[View]) -> tuple[Link[ServiceRequest], ...]:
         """The trigger itself where it is an order; else the orders an Appointment is based on, as it names
         them."""
-        if isinstance(trigger.view, ServiceRequest):
+        if is_order(trigger.view):
             order = cast("Resource[ServiceRequest]", trigger)
             return (Link(trigger, "", Reference(reference=trigger.label), order),)
         appointment = cast("Resource[Appointment]", trigger)
@@ -176,18 +189,16 @@ class Chains:
         with self._resolver.quietly():
             for label, nodes in self._nodes.items():
                 for node in nodes:
-                    for neighbour in self._neighbours(node):
-                        edges.setdefault(label, set()).add(neighbour)
-                        edges.setdefault(neighbour, set()).add(label)
+                    if is_appointment(node.view):
+                        for neighbour in self._neighbours(cast("Resource[Appointment]", node)):
+                            edges.setdefault(label, set()).add(neighbour)
+                            edges.setdefault(neighbour, set()).add(label)
         return edges
 
-    def _neighbours(self, node: Resource[View]) -> Iterator[str]:
-        view = node.view
-        if not isinstance(view, Appointment):
-            return
-        if node.container is not None:
-            yield stable_name(node.container)
-        appointment = cast("Resource[Appointment]", node)
+    def _neighbours(self, appointment: Resource[Appointment]) -> Iterator[str]:
+        view = appointment.view
+        if appointment.container is not None:
+            yield stable_name(appointment.container)
         links: list[Link[View]] = []
         if view.based_on or view.incoming_referral:
             links += self._based_on(appointment)
@@ -198,9 +209,7 @@ class Chains:
     @cached_property
     def _named_orders(self) -> frozenset[str]:
         """The labels of the orders that Appointments at hand name, at hand or not."""
-        appointments = [
-            node for nodes in self._nodes.values() for node in nodes if isinstance(node.view, Appointment)
-        ]
+        appointments = [node for nodes in self._nodes.values() for node in nodes if is_appointment(node.view)]
         with self._resolver.quietly():
             links = [
                 link for node in appointments for link in self._based_on(cast("Resource[Appointment]", node))

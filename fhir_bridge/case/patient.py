@@ -18,7 +18,7 @@ from fhir_bridge.case.subjects import Subjects, element_of, may_be_patient
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, View, is_appointment
 
 V = TypeVar("V", bound=View)
 
@@ -40,6 +40,11 @@ class CasePatient(msgspec.Struct, frozen=True):
     others: tuple[str, ...] = ()
 
 
+_Person = tuple[Resource[Patient], bool, str, tuple[str, ...]]
+"""Whom a reference to a record means: the record that counts, whether a merge could not be followed, the
+identity, and notes."""
+
+
 class Patients:
     """Finds the patient of a resource, and the resources of a patient; both once."""
 
@@ -50,6 +55,7 @@ class Patients:
         self._contradictions = Contradictions(resolver, self.merges, same_person)
         self._subjects = Subjects(resolver)
         self._of: dict[int, CasePatient] = {}
+        self._persons: dict[int, _Person] = {}
         self._resources: dict[type[View], dict[str, list[Resource[View]]]] = {}
 
     def of(self, resource: Resource[View]) -> CasePatient | None:
@@ -146,12 +152,23 @@ class Patients:
         if link.resource is None:
             return CasePatient(link, None, False, self.naming.identity(link, None), notes)
         named = cast("Resource[Patient]", link.resource)
-        patient, whole = self.merges.followed(named) if self.merges.are_told_of(named) else (named, True)
-        if patient is not named:
-            notes = (*notes, MERGE_FOLLOWED)
+        patient, merge_broken, identity, merged = self._person(link, named)
+        notes = (*notes, *merged) if merged else notes
         contradicted, others = False, tuple[str, ...]()
         if link.reference.identifier is not None:
             contradicted = self._contradictions.is_one(link, named)
             others = tuple(map(self.naming.own, self._contradictions.others(link, named)))
-        identity = self.naming.identity(link, patient)
-        return CasePatient(link, patient, not whole, identity, notes, contradicted, others)
+        return CasePatient(link, patient, merge_broken, identity, notes, contradicted, others)
+
+    def _person(self, link: Link[View], named: Resource[Patient]) -> _Person:
+        """Whom a link that leads to a record means; worked out once for a record that has a name of its
+        own."""
+        known = self._persons.get(id(named))
+        if known is not None:
+            return known
+        patient, whole = self.merges.followed(named) if self.merges.are_told_of(named) else (named, True)
+        merged = () if patient is named else (MERGE_FOLLOWED,)
+        found = patient, not whole, self.naming.identity(link, patient), merged
+        if patient.container is None and names_something(patient.view.id):
+            self._persons[id(named)] = found
+        return found

@@ -10,13 +10,13 @@ from fhir_bridge.case.resolution import Resolver
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
-    Appointment,
     HealthcareService,
     Location,
     Schedule,
     ServiceRequest,
     Slot,
     View,
+    is_appointment,
 )
 
 V = TypeVar("V", bound=View)
@@ -24,7 +24,7 @@ V = TypeVar("V", bound=View)
 
 def slots(resolver: Resolver, trigger: Resource[View]) -> tuple[Resource[Slot], ...]:
     """The Slots an Appointment names."""
-    if not isinstance(trigger.view, Appointment):
+    if not is_appointment(trigger.view):
         return ()
     return _all(resolver, trigger, "Appointment.slot", trigger.view.slot, Slot)
 
@@ -38,7 +38,7 @@ def services(
     """The services of an Appointment: its participants, R5 `serviceType` or a vendor's extension of it, the
     actors of its Slots' Schedules."""
     found = [one.service.resource for one in participants if one.service and one.service.resource]
-    if isinstance(trigger.view, Appointment):
+    if is_appointment(trigger.view):
         named = [concept.target for concept in trigger.view.service_type if concept.target is not None]
         found += _all(resolver, trigger, "Appointment.serviceType", named, HealthcareService)
         urls = resolver.rules.service_extensions

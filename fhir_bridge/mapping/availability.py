@@ -12,7 +12,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Extension, Period, Timing, TimingRepeat
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.fhir.views import Appointment, ServiceRequest, View, is_appointment
 from fhir_bridge.mapping.moments import moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
@@ -75,7 +75,7 @@ def timeframe_availability(
 def _sources(case: Case, telling: Telling) -> Iterator[Iterator[Told]]:
     """Where a time may stand, the first that counts in front; never the old slot of a lost appointment."""
     trigger = case.trigger
-    if isinstance(trigger.view, Appointment):
+    if is_appointment(trigger.view):
         yield _requested(trigger, trigger.view, telling)
         status = status_of(trigger, telling.profile)
         if status is not None and status.code in telling.profile.triggers.waiting:

@@ -11,7 +11,7 @@ from fhir_bridge.case.once import once
 from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Instruction, ServiceRequest, View
+from fhir_bridge.fhir.views import Appointment, Instruction, ServiceRequest, View, is_appointment, is_order
 from fhir_bridge.mapping.concepts import mapped_words, reference_words
 from fhir_bridge.mapping.language import interpreter_needed, language_spoken
 from fhir_bridge.mapping.people import Callee
@@ -148,7 +148,7 @@ def _description(speaking: Speaking) -> Iterator[Sentence]:
 def _comment(speaking: Speaking) -> Iterator[Sentence]:
     for resource in speaking.sources:
         view = resource.view
-        if isinstance(view, Appointment) and (text := plain(view.comment)):
+        if is_appointment(view) and (text := plain(view.comment)):
             yield Sentence(as_sentence(text), "context-comment", ((resource, "comment"),))
         yield from _notes(resource, view.note)
 
@@ -168,7 +168,7 @@ def _instruction(speaking: Speaking) -> Iterator[Sentence]:
 def _instructions(resource: Resource[View], profile: Profile) -> Iterator[tuple[str, str]]:
     """R4's text; R5's Markdown on an order and CodeableReferences on an Appointment."""
     view = resource.view
-    assert isinstance(view, Appointment | ServiceRequest)
+    assert is_appointment(view) or is_order(view)
     instruction = view.patient_instruction
     if isinstance(instruction, str):
         if text := plain(instruction):
@@ -201,7 +201,7 @@ def _place(speaking: Speaking) -> Iterator[Sentence]:
 def _duration(speaking: Speaking) -> Iterator[Sentence]:
     """From start to end, which win over minutesDuration; days are a window and no duration."""
     view, zone = speaking.case.trigger.view, speaking.profile.source.zone
-    if not isinstance(view, Appointment):
+    if not is_appointment(view):
         return
     start, end = parse(view.start), parse(view.end)
     minutes, path = view.minutes_duration or 0, "minutesDuration"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -67,7 +68,9 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Decision(About, frozen=True, kw_only=True):
-    """The base of the three answers."""
+    """The base of the three answers, and which of them it is."""
+
+    kind: ClassVar[Literal["call", "skip", "reject"]]
 
     notes: tuple[Note, ...] = ()
     lineage: tuple[Lineage, ...] = ()
@@ -81,6 +84,7 @@ class Call(Decision, frozen=True):
     `zones` are the IANA zones the called person may be in by their address (empty: ask the number).
     """
 
+    kind = "call"
     task: TaskDraft
     patient: PatientDraft
     valid_until: datetime
@@ -92,6 +96,7 @@ class Call(Decision, frozen=True):
 class Skip(Decision, frozen=True):
     """Rightly no call. `reason`: a code of mapping, sections 3 and 4; `detail`: codes seen."""
 
+    kind = "skip"
     reason: str
     detail: str | None = None
 
@@ -103,6 +108,7 @@ DELETED = "deleted"
 class Reject(Decision, frozen=True):
     """Wanted, but the data won't do: a person must look at `expression` (FHIRPath)."""
 
+    kind = "reject"
     reason: str
     expression: str
     detail: str | None = None

@@ -46,12 +46,22 @@ class Admitted(msgspec.Struct, frozen=True):
     scope: Scope
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """What is the same for all triggers of a patient: who would be called, the name, and what a Consent and
+    the policy on addresses say."""
+
+    callee: Callee | NoCallee
+    named: Named | None
+    consent: Verdict | None
+    address: Verdict | None
+
+
 class _Person(msgspec.Struct, frozen=True):
-    """What the gates look at: the patient at hand, who would be called, the site's list."""
+    """What the gates look at: the patient at hand, what is known of them, the site's list."""
 
     look: Look
     patient: Resource[Patient]
-    callee: Callee | NoCallee
+    known: _Known
     blocked: Blocked
     scope: Scope
 
@@ -75,27 +85,39 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     for record_gate in RECORD_GATES:
         if verdict := record_gate(look.profile, patient, case.trigger):
             return verdict
-    if verdict := _other_record(look):
-        return verdict
-    callee = shared(
+    known = shared(
         case,
         look.profile,
         look.now,
         look.recorder,
-        ("callee", id(patient), case.patient_identity),
-        lambda recorder: callee_of(case, patient, look.profile, look.now),
+        ("person", id(patient), case.patient_identity),
+        lambda recorder: _known_of(look, patient),
     )
+    if isinstance(known, Verdict):
+        return known
+    callee, named = known.callee, known.named
     scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
-    person = _Person(look, patient, callee, blocked, scope)
+    person = _Person(look, patient, known, blocked, scope)
     for gate in PERSON_GATES:
         if verdict := gate(person):
             return verdict
-    assert isinstance(person.callee, Callee)
-    named = full_name(patient.view.name, look.profile, look.now)
+    assert isinstance(callee, Callee)
     if named is None or not named.complete:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
-    return _address_incomplete(look, patient) or Admitted(patient, person.callee, named, scope)
+    return known.address or Admitted(patient, callee, named, scope)
+
+
+def _known_of(look: Look, patient: Resource[Patient]) -> _Known | Verdict:
+    """What is known of a patient; the verdict that another record of theirs brings about."""
+    if verdict := _other_record(look):
+        return verdict
+    return _Known(
+        callee_of(look.case, patient, look.profile, look.now),
+        full_name(patient.view.name, look.profile, look.now),
+        _consent(look, patient),
+        _address_incomplete(look, patient),
+    )
 
 
 def _other_record(look: Look) -> Verdict | None:
@@ -127,7 +149,7 @@ def several_contents(case: Case, element: Element, places: Sequence[str]) -> Ver
 
 
 def _do_not_call(person: _Person) -> Verdict | None:
-    look, patient, callee = person.look, person.patient, person.callee
+    look, patient, callee = person.look, person.patient, person.known.callee
     blocked = person.blocked.patients
     if blocked != frozenset() and any(name in blocked for name in _names(look, patient)):
         return Verdict("do-not-call", ((patient, ""),), "patient")
@@ -160,8 +182,11 @@ def _names(look: Look, patient: Resource[Patient]) -> Iterator[str]:
             yield name
 
 
-def _consent(person: _Person) -> Verdict | None:
-    look, patient = person.look, person.patient
+def _consented(person: _Person) -> Verdict | None:
+    return person.known.consent
+
+
+def _consent(look: Look, patient: Resource[Patient]) -> Verdict | None:
     zone = look.profile.source.zone
     for consent in look.case.consents:
         if may_be_in_force(consent.view, look.now, zone) and (path := denial(consent.view)):
@@ -181,7 +206,7 @@ def _site(person: _Person) -> Verdict | None:
 
 def _nobody_to_call(person: _Person) -> Verdict | None:
     """minor-without-guardian, phone-missing and phone-invalid: a person has at most one of the three."""
-    callee = person.callee
+    callee = person.known.callee
     if isinstance(callee, Callee):
         return None
     return Verdict(callee.reason, ((callee.holder, callee.path),), wanted=True)
@@ -203,7 +228,7 @@ def _address_incomplete(look: Look, patient: Resource[Patient]) -> Verdict | Non
     )
 
 
-PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consent, _site, _nobody_to_call)
+PERSON_GATES: tuple[Gate, ...] = (_do_not_call, _consented, _site, _nobody_to_call)
 """The gates that ask who would be called."""
 
 

@@ -7,7 +7,7 @@ from datetime import UTC
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.dates import parse
-from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.fhir.views import is_appointment
 from fhir_bridge.mapping.decision import Subject
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.statuses import status_of
@@ -45,7 +45,7 @@ def loss_of(case: Case, profile: Profile) -> str | None:
     """The lost Appointment and its lost start (UTC), `Appointment/a1@2026-11-17T14:00:00Z`; None without a
     loss."""
     view = case.trigger.view
-    if not isinstance(view, Appointment):
+    if not is_appointment(view):
         return None
     status = status_of(case.trigger, profile)
     if status is None or status.code not in profile.triggers.lost:

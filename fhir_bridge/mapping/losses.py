@@ -104,7 +104,7 @@ def replacement(
     """
     loss = lost_at(case, lost, profile)
     since = loss[0] if loss else None
-    for other in case.chain.appointments:
+    for other in case.chain_appointments:
         if other.label != lost.label and _live(other, profile) and _came_later(other, since, profile, now):
             return other
     return next((other for other in case.other_appointments if _stands_in(other, lost, profile, now)), None)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept
-from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.fhir.views import is_appointment
 from fhir_bridge.mapping.concepts import concept_words, kinds
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
@@ -60,7 +60,7 @@ def _layer(status: PatientStatus, profile: Profile) -> str:
 def _concepts(case: Case) -> list[tuple[CodeableConcept, str]]:
     """What kind of visit the trigger says it is."""
     view = case.trigger.view
-    if not isinstance(view, Appointment):
+    if not is_appointment(view):
         codes = ((view.code.words, "code"),) if view.code else ()
         requested = ((each, f"serviceRequested[{i}]") for i, each in enumerate(view.service_requested))
         return [(concept, path) for concept, path in (*codes, *requested) if concept]

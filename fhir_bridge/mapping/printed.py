@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fhir_bridge.mapping.decision import Call, Decision, Lineage, Reject
+from fhir_bridge.mapping.decision import Call, Decision, Lineage
 
 
 def decision_data(decision: Decision, project_id: str | None = None) -> dict[str, Any]:
@@ -40,9 +40,7 @@ def request_data(call: Call, project_id: str | None = None) -> dict[str, Any]:
 
 def kind(decision: Decision) -> str:
     """`call`, `skip` or `reject`."""
-    if isinstance(decision, Call):
-        return "call"
-    return "reject" if isinstance(decision, Reject) else "skip"
+    return decision.kind
 
 
 def instant(moment: datetime) -> str:

@@ -9,7 +9,16 @@ import msgspec
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Condition, Encounter, ServiceRequest, View
+from fhir_bridge.fhir.views import (
+    Appointment,
+    Condition,
+    Encounter,
+    ServiceRequest,
+    View,
+    is_appointment,
+    is_encounter,
+    is_order,
+)
 from fhir_bridge.mapping.concepts import Words, concept_words, display_words, first_words
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
@@ -19,8 +28,6 @@ Reason = tuple[Words, Resource[View]]
 
 UNTRUE = frozenset({"refuted", "entered-in-error"})
 """Condition.verificationStatus of what the patient does not have: http://hl7.org/fhir/condition-ver-status"""
-
-_WITH_REASONS = (Appointment, ServiceRequest, Encounter)
 
 
 class Reasons(msgspec.Struct, frozen=True):
@@ -33,7 +40,7 @@ class Reasons(msgspec.Struct, frozen=True):
     def first(self, resource: Resource[View]) -> Reason | None:
         """The first reason that may be told and says anything."""
         view = resource.view
-        if isinstance(view, _WITH_REASONS) and view.reason_code:
+        if (is_encounter(view) or is_appointment(view)) and view.reason_code:
             words = first_words(view.reason_code, "reasonCode", self.profile)
             if words is not None:
                 return words, resource
@@ -42,7 +49,7 @@ class Reasons(msgspec.Struct, frozen=True):
     def all(self, resource: Resource[View]) -> Iterator[Reason]:
         """Every reason: codes first, then references, by whichever name the version has for them."""
         view = resource.view
-        if not isinstance(view, _WITH_REASONS):
+        if not (is_appointment(view) or is_order(view) or is_encounter(view)):
             return
         for index, concept in enumerate(view.reason_code):
             if words := concept_words(concept, f"reasonCode[{index}]", self.profile):
@@ -93,7 +100,7 @@ class Reasons(msgspec.Struct, frozen=True):
 
 def _in_reason(view: Appointment | ServiceRequest | Encounter) -> Iterator[tuple[str, CodeableReference]]:
     """R5's `reason`; STU3's and DSTU2's, which are concepts."""
-    if isinstance(view, Encounter):
+    if is_encounter(view):
         for index, each in enumerate(view.reason):
             if each.text is not None or each.coding:
                 yield f"reason[{index}]", CodeableReference(text=each.text, coding=each.coding)
@@ -106,5 +113,5 @@ def _in_reason(view: Appointment | ServiceRequest | Encounter) -> Iterator[tuple
 
 def _references(view: Appointment | ServiceRequest | Encounter) -> Iterator[tuple[str, Reference]]:
     yield from ((f"reasonReference[{index}]", each) for index, each in enumerate(view.reason_reference))
-    if isinstance(view, Appointment):
+    if is_appointment(view):
         yield from ((f"indication[{index}]", each) for index, each in enumerate(view.indication))

@@ -58,7 +58,7 @@ RECORD_GATES: tuple[RecordGate, ...] = (deceased, _inactive, _test, _restricted)
 def _labelled(meta: Meta | None, codes: frozenset[str], *, tags: bool) -> str | None:
     """The FHIRPath of the first security label, or tag, with one of the codes, whatever its system. Where
     tags do not count, a label that says nothing may be any."""
-    if meta is None:
+    if meta is None or not (meta.security or meta.tag):
         return None
     lists = {"security": meta.security, "tag": meta.tag if tags else ()}
     for name, codings in lists.items():

@@ -239,7 +239,7 @@ def has_referral(case: Case, profile: Profile, recorder: Recorder) -> bool | Non
         if known.scheduled(profile) and case.requester is not None and _is_somebody_else(case.requester):
             recorder.take(HAS, "referral-by-requester", element, (order, "requester"))
             return True
-    if case.chain.complete:
+    if case.chain_complete:
         recorder.take(HAS, "chain-without-referral", (case.trigger, ""))
         return False
     return None

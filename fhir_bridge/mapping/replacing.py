@@ -34,7 +34,7 @@ def superseding(case: Case, lost: Resource[Appointment], profile: Profile) -> El
     """
     for path, _ in _displayed(lost.view, profile.triggers.replaced_by_displays):
         return lost, path
-    for other in case.chain.appointments:
+    for other in case.chain_appointments:
         if other.label == lost.label or not _was_meant(other, profile):
             continue
         for path, reference in replaced(other.view, profile):

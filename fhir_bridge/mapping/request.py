@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, View
+from fhir_bridge.fhir.views import View, is_appointment
 from fhir_bridge.mapping.availability import timeframe_availability
 from fhir_bridge.mapping.context import Speaking, additional_context
 from fhir_bridge.mapping.losses import lost_at
@@ -76,7 +76,7 @@ def valid_until(case: Case, profile: Profile, now: datetime) -> datetime:
 def _too_old(case: Case, profile: Profile, now: datetime, wanted: list[Window]) -> datetime:
     """Row 19: `max_age` after the newest of what dates the trigger."""
     view, zone = case.trigger.view, profile.source.zone
-    dated = (view.created,) if isinstance(view, Appointment) else (view.authored_on, view.date)
+    dated = (view.created,) if is_appointment(view) else (view.authored_on, view.date)
     known = [moment.end_instant(zone) for text in dated if (moment := parse(text))]
     known += [window.last(zone) for window in wanted]
     return max(known, default=now) + timedelta(days=profile.triggers.max_age_days)
@@ -85,7 +85,7 @@ def _too_old(case: Case, profile: Profile, now: datetime, wanted: list[Window]) 
 def _too_late(case: Case, profile: Profile, now: datetime) -> datetime:
     """Row 18: `reschedule_within` after the newer of the lost start and the loss."""
     trigger = case.trigger
-    assert isinstance(trigger.view, Appointment)
+    assert is_appointment(trigger.view)
     start = parse(trigger.view.start)
     loss = lost_at(case, trigger, profile)
     known = [start.end_instant(profile.source.zone)] if start else []

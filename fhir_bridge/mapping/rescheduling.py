@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.fhir.views import Appointment, is_appointment
 from fhir_bridge.mapping.concepts import concept_words
 from fhir_bridge.mapping.losses import reasons_of_loss
 from fhir_bridge.mapping.moments import moment_at
@@ -29,7 +29,7 @@ def lost_appointment(case: Case, profile: Profile) -> Resource[Appointment] | No
     replaces."""
     trigger = case.trigger
     view = trigger.view
-    if not isinstance(view, Appointment):
+    if not is_appointment(view):
         return None
     status = status_of(trigger, profile)
     if status is not None and status.code in profile.triggers.lost:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.fhir.views import Appointment, ServiceRequest, View, is_appointment
 from fhir_bridge.mapping.concepts import Words, concept_words, kinds
 from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.recorder import Element
@@ -29,7 +29,7 @@ def service_of_order(order: Resource[ServiceRequest], profile: Profile) -> Found
 def service_of(case: Case, profile: Profile) -> Found | None:
     """The trigger's own service, else its order's."""
     view = case.trigger.view
-    if isinstance(view, Appointment):
+    if is_appointment(view):
         found = service_of_appointment(case.trigger, profile)  # type: ignore[arg-type]
         if found is not None:
             return found
@@ -40,7 +40,7 @@ def service_of(case: Case, profile: Profile) -> Found | None:
 def follow_up(case: Case, profile: Profile) -> tuple[Element, str | None] | None:
     """The element that says this is a follow-up, and the map's row if one had a say; None where none does."""
     view = case.trigger.view
-    if not isinstance(view, Appointment) or view.appointment_type is None:
+    if not is_appointment(view) or view.appointment_type is None:
         return None
     rules = profile.sentence
     for kind, row, _ in kinds(view.appointment_type, profile, "appointment-type"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, View
+from fhir_bridge.fhir.views import Appointment, View, is_appointment
 from fhir_bridge.mapping.concepts import Words, concept_words, mapped_words
 from fhir_bridge.mapping.practitioner import Seen, taking_part
 from fhir_bridge.mapping.profile import Profile
@@ -49,7 +49,7 @@ def specialties(case: Case, profile: Profile, seen: Seen | None) -> list[Found]:
 def _places(case: Case, profile: Profile, seen: Seen | None) -> Iterator[Iterable[Found]]:
     """Where a specialty may stand, the first that counts in front."""
     view = case.trigger.view
-    if isinstance(view, Appointment):
+    if is_appointment(view):
         yield _all(case.trigger, view.specialty, "specialty", profile)
     for party in (seen.party,) if seen else (*taking_part(case.participants, profile), *case.performers):
         if party.role is not None:
@@ -64,7 +64,7 @@ def _places(case: Case, profile: Profile, seen: Seen | None) -> Iterator[Iterabl
             for concept, path in named
             if (words := concept_words(concept, path, profile, MAP)) is not None
         ]
-    if isinstance(view, Appointment):
+    if is_appointment(view):
         yield _known_services(case.trigger, view, profile)
 
 

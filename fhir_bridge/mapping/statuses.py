@@ -6,7 +6,7 @@ import msgspec
 
 from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest
+from fhir_bridge.fhir.views import Appointment, ServiceRequest, is_order
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import code
@@ -24,7 +24,7 @@ class Status(msgspec.Struct, frozen=True):
 def status_of(resource: Resource[Appointment] | Resource[ServiceRequest], profile: Profile) -> Status | None:
     """The status of an Appointment or an order; None where it is missing, or none of FHIR's."""
     view = resource.view
-    return _status(view.status, view.extension, isinstance(view, ServiceRequest), profile)
+    return _status(view.status, view.extension, is_order(view), profile)
 
 
 @remembered

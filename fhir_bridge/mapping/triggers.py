@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from fhir_bridge.case.case import Trigger
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest
+from fhir_bridge.fhir.views import Appointment, ServiceRequest, is_appointment, is_order
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile
@@ -48,8 +48,9 @@ def ends_by_status(trigger: Trigger, profile: Profile) -> bool:
     status = status_of(trigger, profile)
     if status is None or status.code == "entered-in-error":
         return True
-    is_order = isinstance(trigger.view, ServiceRequest)
-    return status.code != "active" if is_order else status.code in profile.triggers.booked
+    if is_order(trigger.view):
+        return status.code != "active"
+    return status.code in profile.triggers.booked
 
 
 def table_verdict(look: Look) -> tuple[int, Verdict] | None:
@@ -64,7 +65,7 @@ def is_rescheduling(look: Look) -> bool:
     """Row 20: whether the call reschedules: what was lost, or what replaces another appointment; else it
     schedules."""
     view = look.case.trigger.view
-    if not isinstance(view, Appointment):
+    if not is_appointment(view):
         return False
     return look.status in look.profile.triggers.lost or any(replaced(view, look.profile))
 
@@ -146,7 +147,7 @@ def _already_booked(look: Look) -> Verdict | None:
 def _chain_booked(look: Look) -> Verdict | None:
     """Another Appointment of the chain is booked or kept: not over yet, or created after the trigger."""
     trigger = look.case.trigger
-    for other in look.case.chain.appointments:
+    for other in look.case.chain_appointments:
         if other is trigger or other.label == trigger.label:
             continue
         status = status_of(other, look.profile)
@@ -273,7 +274,7 @@ def _counts(other: Resource[Appointment], look: Look) -> bool:
         return True
     view = look.case.trigger.view
     created = parse(other.view.created)
-    since = parse((view.authored_on or view.date) if isinstance(view, ServiceRequest) else view.created)
+    since = parse((view.authored_on or view.date) if is_order(view) else view.created)
     if created is None or since is None:
         return look.case.is_order
     return created.end_instant(zone) > since.instant(zone)
@@ -284,7 +285,7 @@ def _newest(look: Look) -> tuple[datetime, Element] | None:
     exists, for a server's load stamps everything today."""
     trigger, zone = look.case.trigger, look.profile.source.zone
     view = trigger.view
-    if isinstance(view, ServiceRequest):
+    if is_order(view):
         texts = {"authoredOn": view.authored_on, "date": view.date}
     else:
         texts = {"created": view.created}
@@ -302,11 +303,11 @@ def _newest(look: Look) -> tuple[datetime, Element] | None:
 
 def _order(look: Look) -> Resource[ServiceRequest]:
     trigger = look.case.trigger
-    assert isinstance(trigger.view, ServiceRequest)
+    assert is_order(trigger.view)
     return trigger
 
 
 def _appointment(look: Look) -> Resource[Appointment]:
     trigger = look.case.trigger
-    assert isinstance(trigger.view, Appointment)
+    assert is_appointment(trigger.view)
     return trigger

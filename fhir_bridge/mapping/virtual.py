@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept
-from fhir_bridge.fhir.views import Appointment
+from fhir_bridge.fhir.views import Appointment, is_appointment
 from fhir_bridge.mapping.concepts import concept_words
 from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.recorder import Element
@@ -16,9 +16,9 @@ def is_virtual(case: Case, profile: Profile) -> Element | None:
     """The element that says the visit is virtual: R5's virtualService, a type by code or words, of the
     appointment or of a service that takes part, a place that is one."""
     trigger, view = case.trigger, case.trigger.view
-    if isinstance(view, Appointment) and view.virtual_service:
+    if is_appointment(view) and view.virtual_service:
         return trigger, "virtualService[0]"
-    for concept, path in _types(view) if isinstance(view, Appointment) else ():
+    for concept, path in _types(view) if is_appointment(view) else ():
         if _says_so(concept, profile):
             return trigger, path
     for service in case.services:

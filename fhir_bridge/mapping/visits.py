@@ -13,7 +13,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding, Reference
 from fhir_bridge.fhir.dates import Moment
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View
+from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View, is_appointment, is_encounter
 from fhir_bridge.mapping.concepts import Words, concept_words, first_words, mapped_words
 from fhir_bridge.mapping.moments import comparable, moment_at
 from fhir_bridge.mapping.profile import Profile, remembered
@@ -57,7 +57,7 @@ def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder)
     finished, covered = shared(case, profile, now, recorder, key, lambda own: _encounters(case, profile, own))
     fulfilled = [
         _began(past, profile)
-        for each in (*case.chain.appointments, *case.other_appointments)
+        for each in (*case.chain_appointments, *case.other_appointments)
         if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
     ]
     began = sorted((*finished, *fulfilled), key=itemgetter(0), reverse=True) if fulfilled else finished
@@ -152,7 +152,7 @@ def _listed(class_: Classes) -> tuple[EncounterClass, ...]:
 
 def _appointments_of(case: Case, resource: Resource[View]) -> Iterator[Resource[View]]:
     view = resource.view
-    assert isinstance(view, Encounter)
+    assert is_encounter(view)
     named = (view.appointment,) if isinstance(view.appointment, Reference) else view.appointment
     for index, reference in enumerate(named):
         link = case.follow(resource, f"appointment[{index}]", reference, Appointment)
@@ -181,10 +181,10 @@ def _told(case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: 
 def _purpose(case: Case, resource: Resource[View], profile: Profile) -> Part:
     """Reason, its Condition, type, service type, class: the first that says anything."""
     view = resource.view
-    assert isinstance(view, (Appointment, Encounter))
+    assert is_appointment(view) or is_encounter(view)
     if (reason := Reasons(case, profile).first(resource)) is not None:
         return reason
-    if isinstance(view, Appointment):
+    if is_appointment(view):
         found = service_of_appointment(resource, profile)  # type: ignore[arg-type]
         return (found[0], resource) if found else _appointment_type(resource, view, profile)
     words = (
@@ -226,7 +226,7 @@ def _class_words(class_: Classes, profile: Profile) -> Words | None:
 def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
     """How it ended, what was ordered in it, what was found; None where nothing says."""
     view = resource.view
-    if not isinstance(view, Encounter):
+    if not is_encounter(view):
         return None
     stays = ((view.hospitalization, "hospitalization"), (view.admission, "admission"))
     for stay, path in stays if view.hospitalization or view.admission else ():

@@ -12,7 +12,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Period
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
+from fhir_bridge.fhir.views import View, is_appointment, is_order
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element
 from fhir_bridge.mapping.statuses import status_of
@@ -42,7 +42,7 @@ def named_windows(case: Case) -> list[Window]:
     """Every time the trigger names that can be read: requestedPeriod, start and end (a start alone is an
     instant), else its Slots; an order's occurrence."""
     trigger = case.trigger
-    found = _of_order(trigger) if isinstance(trigger.view, ServiceRequest) else _of_appointment(case)
+    found = _of_order(trigger) if is_order(trigger.view) else _of_appointment(case)
     return [window for window in found if window.opens or window.closes]
 
 
@@ -51,7 +51,7 @@ def wanted_windows(case: Case, profile: Profile) -> list[Window]:
     trigger = case.trigger
     status = status_of(trigger, profile)
     windows = named_windows(case)
-    if isinstance(trigger.view, ServiceRequest) or status is None or status.code not in profile.triggers.lost:
+    if is_order(trigger.view) or status is None or status.code not in profile.triggers.lost:
         return windows
     return [window for window in windows if window.element[1].startswith("requestedPeriod")]
 
@@ -59,7 +59,7 @@ def wanted_windows(case: Case, profile: Profile) -> list[Window]:
 def _of_appointment(case: Case) -> Iterator[Window]:
     trigger = case.trigger
     view = trigger.view
-    assert isinstance(view, Appointment)
+    assert is_appointment(view)
     for i, period in enumerate(view.requested_period):
         yield _window(period, trigger, f"requestedPeriod[{i}]")
     if view.start or view.end:
@@ -72,7 +72,7 @@ def _of_appointment(case: Case) -> Iterator[Window]:
 
 def _of_order(order: Resource[View]) -> Iterator[Window]:
     view = order.view
-    assert isinstance(view, ServiceRequest)
+    assert is_order(view)
     if moment := parse(view.occurrence_date_time):
         yield Window(moment, moment, (order, "occurrenceDateTime"))
     if view.occurrence_period:

@@ -13,7 +13,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Address, Extension
 from fhir_bridge.fhir.dates import Moment, Precision
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Location
+from fhir_bridge.fhir.views import Appointment, Location, is_appointment
 from fhir_bridge.mapping.addresses import address_country
 from fhir_bridge.mapping.profile import Profile, remembered
 from fhir_bridge.mapping.said import said
@@ -177,7 +177,7 @@ def clock_of(case: Case, profile: Profile) -> Clock:
     """The clock the case's times are told by: what the trigger states, else where the care takes place."""
     view = case.trigger.view
     stated = stated_zone(view.extension, profile) if view.extension else None
-    if stated is None and isinstance(view, Appointment):
+    if stated is None and is_appointment(view):
         stated = _appointment_zone(view, profile)
     places = (stated,) if stated else place_zones(case.locations, profile)
     return Clock(places, profile.source.zone)

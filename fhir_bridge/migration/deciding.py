@@ -12,7 +12,7 @@ from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.people import person_records
 from fhir_bridge.case.unread import Unread
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import TRIGGER_TYPES, Appointment, View
+from fhir_bridge.fhir.views import TRIGGER_TYPES, View, is_appointment
 from fhir_bridge.intake.bulk.partitions import Contents, Partitions, Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.intake.files import Inputs
@@ -100,7 +100,7 @@ class Decider:
         if not isinstance(one.decision, Skip) or one.decision.reason not in _BY_ITS_STATE:
             return False
         view = one.case.trigger.view
-        if isinstance(view, Appointment) and not view.requested_period:
+        if is_appointment(view) and not view.requested_period:
             day_before = (self.run.now - timedelta(days=1)).date().isoformat()
             if view.start and view.start[:10] < day_before:
                 return False  # most of an export: it was over before

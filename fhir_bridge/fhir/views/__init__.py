@@ -14,6 +14,7 @@ from fhir_bridge.fhir.views.appointments import (
     Schedule,
     Slot,
     VirtualService,
+    is_appointment,
 )
 from fhir_bridge.fhir.views.consent import Consent, ConsentProvision
 from fhir_bridge.fhir.views.coverage import Coverage, CoverageClass, CoverageGrouping
@@ -24,6 +25,7 @@ from fhir_bridge.fhir.views.encounters import (
     EncounterDiagnosis,
     EncounterReason,
     Hospitalization,
+    is_encounter,
 )
 from fhir_bridge.fhir.views.orders import (
     DiagnosticReport,
@@ -35,6 +37,7 @@ from fhir_bridge.fhir.views.orders import (
     Requester,
     ServiceRequest,
     Specimen,
+    is_order,
 )
 from fhir_bridge.fhir.views.people import Communication, Patient, PatientContact, PatientLink, RelatedPerson
 from fhir_bridge.fhir.views.providers import (
@@ -92,6 +95,9 @@ __all__ = [
     "Specimen",
     "View",
     "VirtualService",
+    "is_appointment",
+    "is_encounter",
+    "is_order",
 ]
 
 VIEWS: dict[str, type[View]] = {

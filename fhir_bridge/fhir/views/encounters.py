@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ from fhir_bridge.fhir.datatypes import (
 )
 from fhir_bridge.fhir.later import Later, kept
 from fhir_bridge.fhir.views.view import Concepts, References, View
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class EncounterClass(Datatype, frozen=True):
@@ -92,6 +95,11 @@ class Encounter(View, frozen=True, kw_only=True):
     diagnosis: ClassVar[Later[tuple[EncounterDiagnosis, ...]]] = Later(())
     hospitalization: ClassVar[Later[Hospitalization | None]] = Later(None)
     admission: ClassVar[Later[Hospitalization | None]] = Later(None)  # R5
+
+
+def is_encounter(view: View) -> TypeIs[Encounter]:
+    """Whether it is one; see `is_appointment`."""
+    return view.resource_type == "Encounter"
 
 
 class Condition(View, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fhir_bridge.fhir.datatypes import (
     Annotation,
     CodeableConcept,
@@ -14,6 +16,9 @@ from fhir_bridge.fhir.datatypes import (
     Timing,
 )
 from fhir_bridge.fhir.views.view import Concepts, References, View
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class Requester(Datatype, frozen=True):
@@ -126,3 +131,11 @@ class Specimen(View, frozen=True, kw_only=True):
     """As far as it proves that its order was laboratory work."""
 
     request: References = ()
+
+
+_ORDERS = frozenset({"ServiceRequest", "ReferralRequest", "ProcedureRequest"})
+
+
+def is_order(view: View) -> TypeIs[ServiceRequest]:
+    """Whether it is a ServiceRequest, or what STU3 had for it; see `is_appointment`."""
+    return view.resource_type in _ORDERS
