@@ -41,6 +41,7 @@ class AtHand:
         bases: frozenset[str] | None = None,
         unread: Unread = NOTHING_UNREAD,
     ) -> None:
+        self._shared = shared
         index = shared.index if shared else None
         self.index: Index = Index(resources, rules or ResolutionRules(), index, bases)
         self.wanted = wanted
@@ -56,6 +57,12 @@ class AtHand:
         """Where a reference of `holder` at `path` leads (mapping, section 15); see `Resolver.follow`."""
         return self.resolver.follow(holder, path, reference, kind)
 
+    def answers_about(self, resource: Resource[View]) -> dict[Hashable, Any]:
+        """The answers that last as long as this resource does: the directory's, where it is one of those."""
+        if self._shared is not None and self._shared.index.holds(resource):
+            return self._shared.answers
+        return self.answers
+
     def of_patient(self, kind: type[V], identity: str | None) -> tuple[Resource[V], ...]:
         """The current resources of one view that are about a patient; `identity` as in
         `Case.patient_identity`."""
@@ -69,11 +76,12 @@ class AtHand:
 
     def places_of(self, resource: Resource[View]) -> tuple[str, ...]:
         """Where the contents stand that share a resource's name and that no version orders; empty for one."""
-        return _places(self.index.same(resource))
+        return tuple(str(one.origin) for one in self.index.contents(resource))
 
     def places_named(self, link: Link[View]) -> tuple[str, ...]:
         """The same for what a link leads to, or would lead to if it were not several."""
-        return _places(self.resolver.candidates(link))
+        found = self.resolver.candidates(link)
+        return tuple(str(one.origin) for one in found) if len(found) > 1 else ()
 
     def versions_disagree(self, resource: Resource[View] | None, link: Link[View] | None) -> bool:
         """Whether several contents of a resource, or of what a link leads to, are left because versionId and
@@ -96,7 +104,3 @@ class AtHand:
                         encounter = self.follow(order, path, reference, Encounter).resource
                         found.setdefault(id(encounter), []).append(order)
         return found
-
-
-def _places(found: tuple[Resource[View], ...]) -> tuple[str, ...]:
-    return tuple(str(one.origin) for one in found) if len(found) > 1 else ()

@@ -105,7 +105,18 @@ class Index:
 
     def same(self, resource: Resource[View]) -> Found:
         """The current resource that this one is a version of, or several; itself where it was never added."""
+        if not self._several:
+            return (self._first.get(_name(resource), resource),)
         return self._current(_name(resource)) or (resource,)
+
+    def holds(self, resource: Resource[View]) -> bool:
+        """Whether this very reading is the current one here."""
+        return resource in self._current(_name(resource))
+
+    def contents(self, resource: Resource[View]) -> Found:
+        """The several contents that share its name and that no version orders; else empty."""
+        found = self.same(resource) if self._several else ()
+        return found if len(found) > 1 else ()
 
     def versions(self, label: str) -> Found:
         """Every version at hand under `Type/id`."""

@@ -18,7 +18,7 @@ from fhir_bridge.case.subjects import Subjects, element_of, may_be_patient
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Consent, Patient, View, is_appointment
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
 
 V = TypeVar("V", bound=View)
 

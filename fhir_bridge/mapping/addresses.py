@@ -11,7 +11,7 @@ import phonenumbers
 
 from fhir_bridge.fhir import datatypes
 from fhir_bridge.mapping.periods import current
-from fhir_bridge.mapping.profile import Profile, remembered
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import code, said
 from fhir_bridge.task_api.models import Address
 
@@ -45,7 +45,7 @@ def ordered_addresses(
     return sorted(kept, key=lambda pair: order.index(code(pair[1].use) or "")) if len(kept) > 1 else kept
 
 
-@remembered
+@lru_cache(maxsize=4_096)
 def complete_address(address: datatypes.Address, profile: Profile) -> Addressed:
     """The address for the endpoint: lines joined by ", ", the state or else the district, never the city
     twice; a missing country is the source's, one that cannot be read is missing (mapping, section 6). Nothing

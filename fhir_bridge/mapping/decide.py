@@ -47,7 +47,7 @@ def decide(
     if case.duplicate_triggers and not _calls_nobody(case, profile):
         verdict = several_contents(case, (case.trigger, "id"), case.duplicate_triggers)
         return _ended(subject, verdict, verdict.reason, recorder)
-    status, verdict_on_status = status_verdict(Look(case, profile, now, recorder))
+    status, verdict_on_status = status_verdict(case.trigger, profile, recorder)
     if status is None:
         assert verdict_on_status is not None
         return _ended(subject, verdict_on_status, "row 2", recorder)
@@ -75,7 +75,7 @@ def would_call(case: Case, status: str, profile: Profile, now: datetime) -> bool
     view = msgspec.structs.replace(trigger.view, status=status)
     then = msgspec.structs.replace(case, trigger=msgspec.structs.replace(trigger, view=view))
     recorder = Recorder(lineage=False)
-    found, verdict = status_verdict(Look(then, profile, now, recorder))
+    found, verdict = status_verdict(then.trigger, profile, recorder)
     if found is None or verdict is not None:
         return False
     return table_verdict(Look(then, profile, now, recorder, found.code)) is None
@@ -114,7 +114,7 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
         subject,
         task=task,
         patient=draft,
-        valid_until=valid_until(case, profile, now),
+        valid_until=valid_until(look),
         patient_id=patient_id(patient, profile, recorder),
         zones=tuple(zone.key for zone in address_zones(callee.address, profile)),
         notes=recorder.notes,

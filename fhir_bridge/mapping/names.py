@@ -10,7 +10,7 @@ import msgspec
 
 from fhir_bridge.fhir.datatypes import HumanName
 from fhir_bridge.mapping.periods import current
-from fhir_bridge.mapping.profile import Profile, remembered
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Names
 from fhir_bridge.mapping.said import code, said
 
@@ -93,7 +93,7 @@ def _practitioner_name(
     return Spoken(words, named.index)
 
 
-@remembered
+@lru_cache(maxsize=4_096)
 def spoken_display(display: str | None, profile: Profile) -> str | None:
     """A practitioner's name from a display alone (mapping, section 11); None where it says nothing.
 

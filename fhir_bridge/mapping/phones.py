@@ -13,7 +13,7 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, V
 
 from fhir_bridge.fhir.datatypes import ContactPoint
 from fhir_bridge.mapping.periods import surely_current
-from fhir_bridge.mapping.profile import Profile, remembered
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import code, said
 
 EXTENSION = "http://hl7.org/fhir/StructureDefinition/contactpoint-extension"
@@ -92,7 +92,7 @@ def choose_phone(
     return next((phone for phone in found if phone is not None), None)
 
 
-@remembered
+@lru_cache(maxsize=4_096)
 def read_phone(point: ContactPoint, index: int, region: str | None, profile: Profile) -> Phone | None:
     """One number as it would be called, or None where it is no possible number (mapping, section 5).
 

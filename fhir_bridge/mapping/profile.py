@@ -82,7 +82,8 @@ class Profile:
 
 def remembered(function: Callable[_Asked, _Answer]) -> Callable[_Asked, _Answer]:
     """Remembers what a function of a `profile` and of values gives; the oldest of many answers is forgotten.
-    Who counts the codes that no map knows hears of them each time.
+    Who counts the codes that no map knows hears of them each time: what asks no map needs no more than
+    `lru_cache`.
     """
     at = list(signature(function).parameters).index("profile")
 

@@ -11,11 +11,16 @@ import msgspec
 from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
-from fhir_bridge.case.links import Party
+from fhir_bridge.case.links import Link, Party
 from fhir_bridge.fhir import datatypes
-from fhir_bridge.fhir.datatypes import CodeableConcept, ContactPoint, ExtendedContactDetail
+from fhir_bridge.fhir.datatypes import CodeableConcept, ContactPoint, ExtendedContactDetail, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Patient, RelatedPerson, View
+from fhir_bridge.fhir.views import (
+    Patient,
+    Practitioner,
+    RelatedPerson,
+    View,
+)
 from fhir_bridge.mapping.addresses import complete_address, ordered_addresses
 from fhir_bridge.mapping.concepts import Words, concept_words
 from fhir_bridge.mapping.contacts import NOT_FOR_CARE, contacts_for
@@ -26,6 +31,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.said import said
 from fhir_bridge.mapping.schedulable import order_class
+from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.texts import plain
 from fhir_bridge.task_api.models import Address
 
@@ -256,6 +262,36 @@ def referral(
     if not _is_somebody_else(party):
         return None, Unusable()
     party = _with_organization(case, party)
+    person = party.practitioner
+    if person is None or person.container is not None or not _is_named(party, person, profile, now):
+        referring = Referring(party, profile, now, recorder)
+        return referring.provider(), referring.unusable
+    known = person, party.role, party.organization, party.locations
+    return shared(
+        case,
+        profile,
+        now,
+        recorder,
+        ("referral", *known),
+        lambda own: _of_record(person, party, profile, now, own),
+        about=person,
+    )
+
+
+def _is_named(party: Party, person: Resource[Practitioner], profile: Profile, now: datetime) -> bool:
+    """Whether a practitioner's own record says what they are called, so that nothing is said by the display
+    of the reference that leads to them."""
+    called = party_name(party, profile, now)
+    is_own = called is not None and called.element[0] is person
+    return is_own and named_type(party.link.reference) != "Organization"
+
+
+def _of_record(
+    person: Resource[Practitioner], party: Party, profile: Profile, now: datetime, recorder: Recorder
+) -> tuple[Known | None, Unusable]:
+    """What is known of a practitioner who refers, by the records alone: the same few refer thousands of
+    patients."""
+    party = replace(party, link=Link(person, "", Reference(), person))
     referring = Referring(party, profile, now, recorder)
     return referring.provider(), referring.unusable
 

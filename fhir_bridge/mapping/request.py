@@ -17,11 +17,12 @@ from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.referral import has_referral, referral
-from fhir_bridge.mapping.rescheduling import existing_appointment, lost_appointment, reschedule_reason
+from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_reason
 from fhir_bridge.mapping.sentence import sentence
 from fhir_bridge.mapping.specialty import speciality_preferences
+from fhir_bridge.mapping.verdict import Look
 from fhir_bridge.mapping.visits import past_visits, previous_visits
-from fhir_bridge.mapping.windows import Window, wanted_windows
+from fhir_bridge.mapping.windows import Window, without_slot
 from fhir_bridge.mapping.zones import clock_of
 from fhir_bridge.task_api.models import TaskDraft
 
@@ -59,27 +60,27 @@ def task_draft(
     return TaskDraft.model_validate({"task": task, "phone_number": callee.phone.e164, "task_data": data})
 
 
-def valid_until(case: Case, profile: Profile, now: datetime) -> datetime:
+def valid_until(look: Look) -> datetime:
     """When the call makes no sense any more, aware UTC (mapping, section 18): the end of the last window that
     is not past; where there is none, or one is open, when the trigger is too old (section 3, rows 18 and 19).
     The slot of a lost appointment is no window."""
-    zone = profile.source.zone
-    wanted = wanted_windows(case, profile)
-    windows = [window for window in wanted if not window.over(now, zone)]
+    zone = look.profile.source.zone
+    is_lost = is_appointment(look.case.trigger.view) and look.status in look.profile.triggers.lost
+    wanted = without_slot(look.windows) if is_lost else look.windows
+    windows = [window for window in wanted if not window.over(look.now, zone)]
     ends = [window.closes.end_instant(zone) for window in windows if window.closes is not None]
     if ends and len(ends) == len(windows):
         return max(ends)
-    lost = lost_appointment(case, profile) is case.trigger
-    return _too_late(case, profile, now) if lost else _too_old(case, profile, now, wanted)
+    return _too_late(look.case, look.profile, look.now) if is_lost else _too_old(look, wanted)
 
 
-def _too_old(case: Case, profile: Profile, now: datetime, wanted: list[Window]) -> datetime:
+def _too_old(look: Look, wanted: list[Window]) -> datetime:
     """Row 19: `max_age` after the newest of what dates the trigger."""
-    view, zone = case.trigger.view, profile.source.zone
+    view, zone = look.case.trigger.view, look.profile.source.zone
     dated = (view.created,) if is_appointment(view) else (view.authored_on, view.date)
     known = [moment.end_instant(zone) for text in dated if (moment := parse(text))]
     known += [window.last(zone) for window in wanted]
-    return max(known, default=now) + timedelta(days=profile.triggers.max_age_days)
+    return max(known, default=look.now) + timedelta(days=look.profile.triggers.max_age_days)
 
 
 def _too_late(case: Case, profile: Profile, now: datetime) -> datetime:

@@ -1,4 +1,5 @@
-"""What several triggers have in common, worked out once for all of them: their person, the visits that were.
+"""What several triggers have in common, worked out once for all of them: their person, the visits that were,
+who refers.
 
 Of those who are called, many have several orders or appointments open. What is told of the person is the same
 for each, and so are its notes, its lineage and the codes that no map knows.
@@ -11,6 +12,8 @@ from datetime import datetime
 from typing import TypeVar, cast
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.views import View
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.terminology import Missed
@@ -26,11 +29,14 @@ def shared(
     recorder: Recorder,
     key: tuple[Hashable, ...],
     tell: Callable[[Recorder], T],
+    about: Resource[View] | None = None,
 ) -> T:
     """What `tell` gives, asked once among the resources at hand for each `key`, which must name all that it
-    looks at besides them, `profile` and `now`. What it records is recorded for everybody who asks.
+    looks at besides them, `profile` and `now`. What it records is recorded for everybody who asks. Where it
+    is `about` somebody of the directory, it is asked once for all who share that.
     """
-    answers, whole_key = case.at_hand.answers, (profile, now, recorder.keeps_lineage, *key)
+    answers = case.at_hand.answers if about is None else case.at_hand.answers_about(about)
+    whole_key = profile, now, recorder.keeps_lineage, *key
     known = cast("_Known[T] | None", answers.get(whole_key))
     if known is None:
         own = recorder.apart()

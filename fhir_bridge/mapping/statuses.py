@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from fhir_bridge.fhir.datatypes import Extension
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, is_order
 from fhir_bridge.mapping.marks import marked
-from fhir_bridge.mapping.profile import Profile, remembered
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import code
 
 
@@ -27,7 +29,7 @@ def status_of(resource: Resource[Appointment] | Resource[ServiceRequest], profil
     return _status(view.status, view.extension, is_order(view), profile)
 
 
-@remembered
+@lru_cache(maxsize=4_096)
 def _status(
     written: str | None, extensions: tuple[Extension, ...], order: bool, profile: Profile
 ) -> Status | None:

@@ -17,7 +17,7 @@ from fhir_bridge.fhir.views import Appointment, ServiceRequest, is_appointment, 
 from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.recorder import Element
+from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.replacing import replaced, superseding
 from fhir_bridge.mapping.said import code, said
 from fhir_bridge.mapping.schedulable import laboratory_code, order_class, unruled_codes
@@ -29,16 +29,17 @@ Row = Callable[[Look], Verdict | None]
 BOOKED_IN_ERROR = "booked-in-error"
 
 
-def status_verdict(look: Look) -> tuple[Status | None, Verdict | None]:
+def status_verdict(
+    trigger: Trigger, profile: Profile, recorder: Recorder
+) -> tuple[Status | None, Verdict | None]:
     """Row 2, which every other row needs: the status in FHIR's codes, or the verdict that there is none."""
-    trigger = look.case.trigger
-    status = status_of(trigger, look.profile)
+    status = status_of(trigger, profile)
     if status is None:
         missing = code(trigger.view.status) is None
         reason = "status-missing" if missing else "status-unknown"
         return None, Verdict(reason, ((trigger, "status"),), wanted=True)
     if status.note:
-        look.recorder.note(status.note, trigger, "status")
+        recorder.note(status.note, trigger, "status")
     return status, None
 
 

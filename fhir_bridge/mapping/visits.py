@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
-from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Coding, Reference
+from fhir_bridge.fhir.datatypes import CodeableConcept, CodeableReference, Reference
 from fhir_bridge.fhir.dates import Moment
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Encounter, EncounterClass, View, is_appointment, is_encounter
@@ -58,7 +58,9 @@ def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder)
     fulfilled = [
         _began(past, profile)
         for each in (*case.chain_appointments, *case.other_appointments)
-        if id(each) not in covered and (past := _appointment(each, profile, recorder)) is not None
+        if (each.view.status or "").casefold() in profile.visits.fulfilled
+        and id(each) not in covered
+        and (past := _appointment(each, recorder)) is not None
     ]
     began = sorted((*finished, *fulfilled), key=itemgetter(0), reverse=True) if fulfilled else finished
     return [past for instant, past in began if instant < now]
@@ -85,18 +87,8 @@ def previous_visits(
     case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Visit, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
-    told = [
-        each
-        for each in past
-        if (meta := each.resource.view.meta) is None
-        or not meta.security
-        or not _is_restricted(each, meta.security, profile, recorder)
-    ]
-    newest = told[: profile.visits.most]
-    key = "visits", clock.places, *[id(each.resource) for each in newest]
-    visits = shared(
-        case, profile, now, recorder, key, lambda own: _all_told(case, profile, own, clock, newest)
-    )
+    key = "visits", clock.places, *[id(each.resource) for each in past]
+    visits = shared(case, profile, now, recorder, key, lambda own: _all_told(case, profile, own, clock, past))
     return visits or None
 
 
@@ -104,13 +96,16 @@ def _all_told(
     case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Visit, ...]:
     """Checked against the contract here, once for all tasks that tell of them."""
-    told = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(past))
+    newest = [each for each in past if not _is_restricted(each, profile, recorder)][: profile.visits.most]
+    told = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(newest))
     return tuple(Visit.model_validate(each) for each in told)
 
 
-def _is_restricted(past: Past, labels: tuple[Coding, ...], profile: Profile, recorder: Recorder) -> bool:
+def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:
     """A visit under a restricted label is evidence that the patient is known, and nobody's to hear of."""
-    if not any(label.code in profile.gates.restricted_codes for label in labels):
+    meta = past.resource.view.meta
+    labels = meta.security if meta else ()
+    if not labels or not any(label.code in profile.gates.restricted_codes for label in labels):
         return False
     recorder.note("visit-restricted", past.resource, "meta.security")
     return True
@@ -127,11 +122,8 @@ def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recor
     return None
 
 
-def _appointment(appointment: Resource[Appointment], profile: Profile, recorder: Recorder) -> Past | None:
-    view = appointment.view
-    if (view.status or "").casefold() not in profile.visits.fulfilled:
-        return None
-    moment = moment_at(appointment, "start", view.start, recorder)
+def _appointment(appointment: Resource[Appointment], recorder: Recorder) -> Past | None:
+    moment = moment_at(appointment, "start", appointment.view.start, recorder)
     return Past(appointment, moment, (appointment, "start")) if moment else None
 
 

@@ -13,9 +13,7 @@ from fhir_bridge.fhir.datatypes import Period
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View, is_appointment, is_order
-from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element
-from fhir_bridge.mapping.statuses import status_of
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -46,13 +44,8 @@ def named_windows(case: Case) -> list[Window]:
     return [window for window in found if window.opens or window.closes]
 
 
-def wanted_windows(case: Case, profile: Profile) -> list[Window]:
-    """The windows in which somebody may still come: all that are named but the slot of a lost Appointment."""
-    trigger = case.trigger
-    status = status_of(trigger, profile)
-    windows = named_windows(case)
-    if is_order(trigger.view) or status is None or status.code not in profile.triggers.lost:
-        return windows
+def without_slot(windows: list[Window]) -> list[Window]:
+    """Of a lost Appointment's windows those in which somebody may still come: not the slot that was lost."""
     return [window for window in windows if window.element[1].startswith("requestedPeriod")]
 
 

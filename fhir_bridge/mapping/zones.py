@@ -15,7 +15,7 @@ from fhir_bridge.fhir.dates import Moment, Precision
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, Location, is_appointment
 from fhir_bridge.mapping.addresses import address_country
-from fhir_bridge.mapping.profile import Profile, remembered
+from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.said import said
 
 FOR_EVER, SINCE_EVER = 9000, 1
@@ -125,7 +125,7 @@ def address_zones(address: Address | None, profile: Profile) -> tuple[ZoneInfo, 
     return () if address is None else _address_zones(address, profile)
 
 
-@remembered
+@lru_cache(maxsize=4_096)
 def _address_zones(address: Address, profile: Profile) -> tuple[ZoneInfo, ...]:
     if (stated := stated_zone(address.extension, profile)) is not None:
         return (stated,)

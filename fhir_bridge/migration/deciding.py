@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
+
+import msgspec
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case, Trigger
@@ -28,8 +30,7 @@ _BY_ITS_STATE = frozenset(("already-booked", "entered-in-error", "not-active", "
 """Why nobody is called about a trigger that has come so far, as somebody would have been before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """A case with its decision, and where its trigger stood first among all that was read."""
 
     place: Place

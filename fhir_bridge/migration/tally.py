@@ -13,7 +13,6 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.dispatch.calling_hours import zones_of
 from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.mapping.decision import Call, Decision
-from fhir_bridge.mapping.printed import kind
 
 PLACES = 3
 """Where a finding stands: so many places are told, those that stand first."""
@@ -111,7 +110,7 @@ class Tally(msgspec.Struct):
 def outcome(decision: Decision) -> str:
     """`call`, or `skip reason`, `reject reason`."""
     reason = getattr(decision, "reason", None)
-    return kind(decision) if reason is None else f"{kind(decision)} {reason}"
+    return decision.kind if reason is None else f"{decision.kind} {reason}"
 
 
 def rank(text: str) -> int:

@@ -81,11 +81,12 @@ class Work:
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
         samples: list[_Sample] = []
         self._heard.begin()
+        only = self.asked.only
         for one in self.decider.decided(contents, at_hand):
             tally.count(one.decision, one.place, one.case.trigger.origin)
             if isinstance(one.decision, Call):
                 tally.call(queue_of(one.case, one.decision, zone))
-            if self._is_wanted(one.decision):
+            if only is None or only in (kind(one.decision), getattr(one.decision, "reason", None)):
                 self._sample(one, samples)
                 if self.asked.form is not None:
                     decided.append(one)
@@ -97,10 +98,6 @@ class Work:
         if self.asked.form is not None:
             self._write(partition, decided, at_hand)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
-
-    def _is_wanted(self, decision: Decision) -> bool:
-        only = self.asked.only
-        return only is None or only in (kind(decision), getattr(decision, "reason", None))
 
     def _sample(self, one: Decided, samples: list[_Sample]) -> None:
         """Keeps a sample, if its rank is low enough: of calls, unless others are asked for."""

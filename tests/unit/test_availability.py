@@ -11,6 +11,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.request import valid_until
+from fhir_bridge.mapping.verdict import Look
 from tests.unit.marigold import PATIENT, Json, Told, appointment, order
 
 
@@ -129,9 +130,11 @@ def test_a_call_is_valid_until_its_last_window_ends(
     """Else as long as a trigger may be old."""
     windows = [{"start": "2026-12-07", "end": "2026-12-11"}, {"start": "2026-12-14", "end": "2026-12-18"}]
     case = case_of(appointment(requestedPeriod=windows), marigold)
-    assert valid_until(case, us, now) == datetime(2026, 12, 19, 5, tzinfo=UTC)
+    assert valid_until(Look(case, us, now, Recorder(), "proposed")) == datetime(2026, 12, 19, 5, tzinfo=UTC)
     case = case_of(appointment(requestedPeriod=[*windows, {"start": "2026-12-21"}]), marigold)
-    assert valid_until(case, us, now) == datetime(2026, 12, 22, 5, tzinfo=UTC) + timedelta(days=180)
+    assert valid_until(Look(case, us, now, Recorder(), "proposed")) == datetime(
+        2026, 12, 22, 5, tzinfo=UTC
+    ) + timedelta(days=180)
 
 
 def test_a_call_about_a_loss_is_valid_as_long_as_it_may_be_rescheduled(
@@ -145,7 +148,7 @@ def test_a_call_about_a_loss_is_valid_as_long_as_it_may_be_rescheduled(
         end="2026-12-15T10:30:00-05:00",
         participant=[PATIENT],
     )
-    until = valid_until(case_of(lost, marigold), us, now)
+    until = valid_until(Look(case_of(lost, marigold), us, now, Recorder(), "cancelled"))
     assert until == datetime(2026, 12, 15, 15, tzinfo=UTC) + timedelta(days=30)
 
 

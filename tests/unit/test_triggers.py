@@ -22,7 +22,7 @@ def decided(
 
     def ask(*resources: Json, profile: Profile = us, **known: Any) -> tuple[int, str] | None:
         look = Look(case_of(*resources, marigold, **known), profile, now, Recorder())
-        status, verdict = status_verdict(look)
+        status, verdict = status_verdict(look.case.trigger, look.profile, look.recorder)
         if status is None:
             assert verdict is not None and verdict.wanted
             return 2, verdict.reason
