@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class MappingRun:
     """One call of a command that maps: whose rules, at which instant (aware UTC).
 
-    `brief`: whether decisions are without lineage and intent, which who only counts them needs not.
+    `brief`: whether decisions are without lineage, intent and words, which who only counts them needs not.
     """
 
     profile: Profile

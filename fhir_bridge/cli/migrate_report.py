@@ -77,7 +77,7 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
             for key, count in sorted(tally.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         "samples": [orjson.loads(sample.text) for sample in tally.samples],
-        "texts": [text.text for text in tally.texts],
+        "texts": list(dict.fromkeys(text.text for text in tally.texts)),
         "written": report.written,
     }
 

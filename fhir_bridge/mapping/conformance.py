@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View
-from fhir_bridge.mapping.decision import Call, Decision, Lineage, Note, Reject, Source
+from fhir_bridge.mapping.decision import Decision, Lineage, Note, Reject, Source
 
 Validation = Literal["off", "warn", "strict"]
 
@@ -43,7 +43,7 @@ def advised(decision: Decision, trigger: Checked, patient: Checked | None, *, st
     """
     notes = tuple(chain.from_iterable(each.notes for each in (trigger, patient) if each is not None))
     decision = replace(decision, notes=(*decision.notes, *notes))
-    if not (strict and trigger.issues and isinstance(decision, Call)):
+    if not (strict and trigger.issues and decision.kind == "call"):
         return decision
     paths = list(dict.fromkeys(path for path, _ in trigger.issues))
     sources = tuple(Source(trigger.resource.versioned_label, path) for path in paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -66,6 +67,14 @@ def additional_context(speaking: Speaking) -> str | None:
             texts[sentence.text] = None
             speaking.recorder.take(FIELD, sentence.rule, *sentence.elements)
     return cut(" ".join(texts), rules.limit) or None
+
+
+def look_through_context(speaking: Speaking) -> None:
+    """Notes what the sentences note, and asks the maps of codes what they ask, without cutting them to one
+    text."""
+    for name in speaking.profile.context.said:
+        if name in NOTING:
+            deque(PARTS[name](speaking), maxlen=0)
 
 
 def _ask_for(speaking: Speaking) -> Iterator[Sentence]:
@@ -239,3 +248,6 @@ PARTS: dict[str, Callable[[Speaking], Iterator[Sentence]]] = {
     "unusable": _unusable,
 }
 """What may be said, by its name in the section `context`."""
+
+NOTING = frozenset({"interpreter", "reason", "priority"})
+"""Those of them that note something, or ask a map of codes."""

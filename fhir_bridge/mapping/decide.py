@@ -9,18 +9,20 @@ import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip, Subject
+from fhir_bridge.mapping.decision import Call, Decision, Due, Reject, Skip, Subject
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit, several_contents
 from fhir_bridge.mapping.intent import subject_of
 from fhir_bridge.mapping.overrides import overridden
 from fhir_bridge.mapping.patient_request import patient_draft, patient_id
+from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
-from fhir_bridge.mapping.request import task_draft, valid_until
+from fhir_bridge.mapping.request import look_through, task_draft, valid_until
 from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.triggers import ends_by_status, is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
+from fhir_bridge.task_api.models import PatientDraft
 
 MOST_PLACES = 5
 """Of what cannot be read: so many are told of one decision; the errors of the run have them all."""
@@ -37,9 +39,10 @@ def decide(
     """What is to be done about the case's trigger at `now` (aware): Call, Skip or Reject, with lineage and
     notes.
 
-    `blocked` is the site's do-not-call list. A `brief` decision has no lineage, and names of its subject no
-    more than the trigger; otherwise it is the same. Never raises for data: what it cannot use it leaves out
-    or rejects.
+    `blocked` is the site's do-not-call list. A `brief` decision is for who only counts: it has no lineage,
+    names of its subject no more than the trigger, and of a call nothing is worded (`Due`, unless the site
+    overrides words); otherwise it is the same. Never raises for data: what it cannot use it leaves out or
+    rejects.
     """
     recorder = Recorder(lineage=not brief)
     subject = Subject(case.trigger.label, None) if brief else subject_of(case, profile)
@@ -65,6 +68,8 @@ def decide(
         places = ", ".join(case.unreadable[:MOST_PLACES])
         verdict = Verdict("record-unreadable", ((case.trigger, ""),), places, wanted=True)
         return _ended(subject, verdict, "gate", recorder)
+    if brief and not profile.site.overrides:
+        return _due(subject, admitted, look)
     return _call(subject, admitted, look)
 
 
@@ -90,24 +95,10 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
     """Row 20, every gate passed."""
     case, profile, now, recorder = look.case, look.profile, look.now, look.recorder
     patient, callee = admitted.patient, admitted.callee
-    holder = callee.holder or patient
-    number = f"{callee.path}telecom[{callee.phone.index}]"
-    for field in ("phone_number", "patient.phone_number"):
-        recorder.take(
-            field, "patient-number" if callee.is_patient else "guardian-number", (holder, f"{number}.value")
-        )
-    for code in callee.phone.notes:
-        recorder.note(code, holder, number)
+    _take_number(admitted, recorder)
     recorder.take("decision", "row 20", (case.trigger, "status"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
-    draft = shared(
-        case,
-        profile,
-        now,
-        recorder,
-        ("patient", id(patient), case.patient_identity),
-        lambda own: patient_draft(case, patient, admitted.named, callee, profile, now, own),
-    )
+    draft = _patient(admitted, look)
     if profile.site.overrides:
         task, draft = overridden(task, draft, admitted.scope, profile, recorder)
     return Call(
@@ -116,10 +107,58 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
         patient=draft,
         valid_until=valid_until(look),
         patient_id=patient_id(patient, profile, recorder),
-        zones=tuple(zone.key for zone in address_zones(callee.address, profile)),
+        zones=_zones(callee, profile),
         notes=recorder.notes,
         lineage=recorder.lineage,
     )
+
+
+def _due(subject: Subject, admitted: Admitted, look: Look) -> Due:
+    """The same for who only counts: everything is noted, and every map asked, as for a call."""
+    profile, recorder, callee = look.profile, look.recorder, admitted.callee
+    _take_number(admitted, recorder)
+    look_through(look.case, profile, look.now, recorder, callee, is_rescheduling(look))
+    _patient(admitted, look)
+    patient_id(admitted.patient, profile, recorder)
+    return Due(
+        subject,
+        phone_number=callee.phone.e164,
+        valid_until=valid_until(look),
+        zones=_zones(callee, profile),
+        notes=recorder.notes,
+    )
+
+
+def _take_number(admitted: Admitted, recorder: Recorder) -> None:
+    """Where the number that is called comes from, and what is odd about it."""
+    callee = admitted.callee
+    holder = callee.holder or admitted.patient
+    number = f"{callee.path}telecom[{callee.phone.index}]"
+    for field in ("phone_number", "patient.phone_number"):
+        recorder.take(
+            field, "patient-number" if callee.is_patient else "guardian-number", (holder, f"{number}.value")
+        )
+    for code in callee.phone.notes:
+        recorder.note(code, holder, number)
+
+
+def _patient(admitted: Admitted, look: Look) -> PatientDraft:
+    """The patient of a call, worked out once for all their calls."""
+    case, patient = look.case, admitted.patient
+    return shared(
+        case,
+        look.profile,
+        look.now,
+        look.recorder,
+        ("patient", id(patient), case.patient_identity),
+        lambda own: patient_draft(
+            case, patient, admitted.named, admitted.callee, look.profile, look.now, own
+        ),
+    )
+
+
+def _zones(callee: Callee, profile: Profile) -> tuple[str, ...]:
+    return tuple(zone.key for zone in address_zones(callee.address, profile))
 
 
 def _ended(subject: Subject, verdict: Verdict, rule: str, recorder: Recorder) -> Skip | Reject:

@@ -92,6 +92,24 @@ class Call(Decision, frozen=True):
     zones: tuple[str, ...] = ()
     reason: None = None
 
+    @property
+    def phone_number(self) -> str:
+        """The number that is called (E.164)."""
+        return self.task.phone_number
+
+
+class Due(Decision, frozen=True):
+    """A call as who only counts calls sees it: nothing of it is worded.
+
+    `phone_number` (E.164) is the one that would be called; the others are as in `Call`.
+    """
+
+    kind = "call"
+    phone_number: str
+    valid_until: datetime
+    zones: tuple[str, ...] = ()
+    reason: None = None
+
 
 class Skip(Decision, frozen=True):
     """Rightly no call. `reason`: a code of mapping, sections 3 and 4; `detail`: codes seen."""

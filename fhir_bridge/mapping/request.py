@@ -9,19 +9,20 @@ from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View, is_appointment
 from fhir_bridge.mapping.availability import timeframe_availability
-from fhir_bridge.mapping.context import Speaking, additional_context
+from fhir_bridge.mapping.context import Speaking, additional_context, look_through_context
 from fhir_bridge.mapping.losses import lost_at
 from fhir_bridge.mapping.patient_status import patient_status
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
-from fhir_bridge.mapping.referral import has_referral, referral
+from fhir_bridge.mapping.referral import Unusable, has_referral, referral
 from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_reason
 from fhir_bridge.mapping.sentence import sentence
-from fhir_bridge.mapping.specialty import speciality_preferences
+from fhir_bridge.mapping.service import follow_up, service_of
+from fhir_bridge.mapping.specialty import speciality_preferences, specialties
 from fhir_bridge.mapping.verdict import Look
-from fhir_bridge.mapping.visits import past_visits, previous_visits
+from fhir_bridge.mapping.visits import look_through_visits, past_visits, previous_visits
 from fhir_bridge.mapping.windows import Window, without_slot
 from fhir_bridge.mapping.zones import clock_of
 from fhir_bridge.task_api.models import TaskDraft
@@ -58,6 +59,31 @@ def task_draft(
     recorder.take("task_data.is_rescheduling", "rescheduling", (case.trigger, "status"))
     _note_language(recorder, case.trigger)
     return TaskDraft.model_validate({"task": task, "phone_number": callee.phone.e164, "task_data": data})
+
+
+def look_through(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, callee: Callee, rescheduling: bool
+) -> None:
+    """Notes all that `task_draft` notes, and asks the maps of codes about all that it asks about, without
+    its words: for who only counts. A part that is new there belongs here too, unless it does neither."""
+    clock = clock_of(case, profile)
+    seen = practitioner_to_see(case, profile, now)
+    if seen:
+        note_links(recorder, seen.party)
+    past = past_visits(case, profile, now, recorder)
+    if follow_up(case, profile) is None:
+        service_of(case, profile)
+    referral(case, profile, now, recorder)
+    timeframe_availability(case, profile, now, recorder, clock)
+    specialties(case, profile, seen)
+    look_through_context(Speaking(case, profile, callee, Unusable(), recorder))
+    look_through_visits(case, profile, now, recorder, past)
+    patient_status(case, profile, recorder, past)
+    has_referral(case, profile, recorder)
+    if rescheduling:
+        existing_appointment(case, profile, now, recorder, clock, seen)
+        reschedule_reason(case, profile, recorder)
+    _note_language(recorder, case.trigger)
 
 
 def valid_until(look: Look) -> datetime:

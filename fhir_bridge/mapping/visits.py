@@ -96,9 +96,28 @@ def _all_told(
     case: Case, profile: Profile, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Visit, ...]:
     """Checked against the contract here, once for all tasks that tell of them."""
-    newest = [each for each in past if not _is_restricted(each, profile, recorder)][: profile.visits.most]
-    told = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in enumerate(newest))
+    newest = enumerate(_newest(past, profile, recorder))
+    told = (_told(case, profile, recorder, clock, each, f"{FIELD}[{at}]") for at, each in newest)
     return tuple(Visit.model_validate(each) for each in told)
+
+
+def look_through_visits(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, past: list[Past]
+) -> None:
+    """Notes what `previous_visits` notes, and asks the maps of codes what it asks, without its words."""
+    key = "visits", *[id(each.resource) for each in past]
+    shared(case, profile, now, recorder, key, lambda own: _look_through(case, profile, own, past))
+
+
+def _look_through(case: Case, profile: Profile, recorder: Recorder, past: list[Past]) -> None:
+    for each in _newest(past, profile, recorder):
+        _purpose(case, each.resource, profile)
+        _outcome(case, each.resource, profile)
+
+
+def _newest(past: list[Past], profile: Profile, recorder: Recorder) -> list[Past]:
+    """Those that are told of."""
+    return [each for each in past if not _is_restricted(each, profile, recorder)][: profile.visits.most]
 
 
 def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:

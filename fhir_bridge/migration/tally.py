@@ -12,13 +12,13 @@ import msgspec
 from fhir_bridge.case.case import Case
 from fhir_bridge.dispatch.calling_hours import zones_of
 from fhir_bridge.fhir.resource import Origin
-from fhir_bridge.mapping.decision import Call, Decision
+from fhir_bridge.mapping.decision import Call, Decision, Due
 
 PLACES = 3
 """Where a finding stands: so many places are told, those that stand first."""
 
 TEXTS = 10
-"""Free texts that are shown: remarks meant for staff are found by looking at a few."""
+"""Calls whose free texts are shown: remarks meant for staff are found by looking at a few."""
 
 NO_CLINIC = "no clinic named"
 
@@ -80,7 +80,7 @@ class Tally(msgspec.Struct):
             own.count += found.count
             own.places = nsmallest(PLACES, [*own.places, *found.places])
         self.samples = nsmallest(samples, [*self.samples, *other.samples])
-        self.texts = nsmallest(TEXTS, {shown.text: shown for shown in (*self.texts, *other.texts)}.values())
+        self.texts = nsmallest(TEXTS, [*self.texts, *other.texts])
 
     def count(self, decision: Decision, place: tuple[int, int, int], where: Origin) -> None:
         """One decision; `where` is the trigger's place for people."""
@@ -92,11 +92,6 @@ class Tally(msgspec.Struct):
             found.count += 1
             if len(found.places) < PLACES:
                 found.places.append((place, str(where)))
-        text = decision.task.task_data.additional_context if isinstance(decision, Call) else None
-        if text:
-            self.texts.append(Shown(rank(text), text))
-            if len(self.texts) > 8 * TEXTS:
-                self.texts = nsmallest(TEXTS, {shown.text: shown for shown in self.texts}.values())
 
     def call(self, queue: Queue) -> None:
         """One call, in the queue it waits in."""
@@ -113,14 +108,14 @@ def outcome(decision: Decision) -> str:
     return decision.kind if reason is None else f"{decision.kind} {reason}"
 
 
-def rank(text: str) -> int:
-    """The place of a text among many, by chance and the same every time."""
-    return crc32(text.encode())
+def rank(trigger: str) -> int:
+    """The place of a trigger among many, by chance and the same every time."""
+    return crc32(trigger.encode())
 
 
-def queue_of(case: Case, call: Call, source_zone: tzinfo) -> Queue:
+def queue_of(case: Case, call: Call | Due, source_zone: tzinfo) -> Queue:
     """The queue of a call; `source_zone` is that of persons of whom nothing else is known."""
-    zones = zones_of(call.zones, call.task.phone_number, source_zone)
+    zones = zones_of(call.zones, call.phone_number, source_zone)
     until = call.valid_until.astimezone(UTC).date().isoformat()
     return Queue(_clinic(case), ",".join(sorted(map(str, zones))), until)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import orjson
@@ -18,11 +18,11 @@ from fhir_bridge.case.editions import superseded
 from fhir_bridge.intake.bulk.partitions import Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.ledger.records import Arrival, Heard
-from fhir_bridge.mapping.decision import Call, Decision
-from fhir_bridge.mapping.printed import decision_data, kind, request_data
+from fhir_bridge.mapping.decision import Call, Decision, Due
+from fhir_bridge.mapping.printed import decision_data, request_data
 from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decided, Decider
-from fhir_bridge.migration.tally import Shown, Tally, queue_of, rank
+from fhir_bridge.migration.tally import TEXTS, Shown, Tally, queue_of, rank
 from fhir_bridge.profiles.unmapped import Listening
 
 Form = Literal["decisions", "ndjson", "arrivals"]
@@ -37,13 +37,39 @@ class Outcome(msgspec.Struct):
 
 
 _outcome = msgspec.msgpack.Decoder(Outcome)
-_Sample = tuple[int, Decided]
-"""One of the decisions that are shown, behind its rank among all."""
 
 
 def read_outcome(data: bytes) -> Outcome:
     """An outcome out of what a process handed over."""
     return _outcome.decode(data)
+
+
+class _Lowest:
+    """Of a partition's decisions those with the lowest ranks, `most` of them, each behind its rank; and only
+    as far as so few were lower in all partitions that this process has seen: they are decided on once more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ranks: list[int] = []
+        self._kept: list[tuple[int, Decided]] = []
+
+    def begin(self) -> None:
+        """A new partition."""
+        self._kept.clear()
+
+    def offer(self, one: Decided) -> None:
+        """Keeps it, if its rank is low enough."""
+        place = rank(one.decision.subject.trigger)
+        if len(self._ranks) >= self._most and not (self._ranks and place <= self._ranks[-1]):
+            return
+        insort(self._ranks, place)
+        del self._ranks[self._most :]
+        self._kept.append((place, one))
+        self._kept.sort(key=itemgetter(0))
+        del self._kept[self._most :]
+
+    def __iter__(self) -> Iterator[tuple[int, Decided]]:
+        return iter(self._kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,66 +90,57 @@ class Work:
     folder: Path
     asked: Asked = Asked()
     _heard: Listening = field(init=False)
-    _ranks: list[int] = field(default_factory=list, init=False)
+    _samples: _Lowest = field(init=False)
+    _told: _Lowest = field(init=False)
 
     def __post_init__(self) -> None:
         run = self.decider.run
         terms = run.profile.terms
         self._heard = Listening(terms.load, terms.aliases)
+        self._samples, self._told = _Lowest(self.asked.samples), _Lowest(TEXTS)
         profile = replace(run.profile, terms=self._heard)
-        brief = self.asked.form not in ("decisions", "arrivals")
-        self.decider.run = replace(run, profile=profile, brief=brief)
+        self.decider.run = replace(run, profile=profile, brief=self.asked.form is None)
 
     def __call__(self, partition: int) -> bytes:
         """Decides on a partition; an Outcome as bytes."""
         contents = self.decider.read(partition, everything=self.asked.form == "arrivals")
         at_hand = self.decider.at_hand(contents)
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
-        samples: list[_Sample] = []
+        only, form = self.asked.only, self.asked.form
         self._heard.begin()
-        only = self.asked.only
+        self._samples.begin()
+        self._told.begin()
         for one in self.decider.decided(contents, at_hand):
-            tally.count(one.decision, one.place, one.case.trigger.origin)
-            if isinstance(one.decision, Call):
-                tally.call(queue_of(one.case, one.decision, zone))
-            if only is None or only in (kind(one.decision), getattr(one.decision, "reason", None)):
-                self._sample(one, samples)
-                if self.asked.form is not None:
+            decision = one.decision
+            tally.count(decision, one.place, one.case.trigger.origin)
+            if decision.kind == "call":
+                tally.call(queue_of(one.case, cast("Call | Due", decision), zone))
+                self._told.offer(one)
+            if only is None or only in (decision.kind, getattr(decision, "reason", None)):
+                if only is not None or decision.kind == "call":
+                    self._samples.offer(one)
+                if form is not None:
                     decided.append(one)
             self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
         tally.stops = dict(Counter(self.decider.stops(at_hand)))
         tally.older = dict(superseded((*contents.resources, *contents.context)))
-        tally.samples = self._shown(samples)
-        if self.asked.form is not None:
+        tally.samples, tally.texts = self._shown(), self._texts()
+        if form is not None:
             self._write(partition, decided, at_hand)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
 
-    def _sample(self, one: Decided, samples: list[_Sample]) -> None:
-        """Keeps a sample, if its rank is low enough: of calls, unless others are asked for."""
-        if self.asked.only is None and not isinstance(one.decision, Call):
-            return
-        place = rank(one.decision.subject.trigger)
-        if not self._is_low(place):
-            return
-        samples.append((place, one))
-        samples.sort(key=itemgetter(0))
-        del samples[self.asked.samples :]
-
-    def _is_low(self, place: int) -> bool:
-        """Whether so few were lower, in all partitions that this process has seen, that it may be shown: a
-        sample is decided on once more, with its lineage."""
-        if len(self._ranks) >= self.asked.samples and not (self._ranks and place <= self._ranks[-1]):
-            return False
-        insort(self._ranks, place)
-        del self._ranks[self.asked.samples :]
-        return True
-
-    def _shown(self, samples: list[_Sample]) -> list[Shown]:
-        """The samples as they are shown, with their lineage."""
+    def _shown(self) -> list[Shown]:
+        """Decisions as they are shown, with their lineage."""
         project = self.decider.run.project_id
-        shown = ((place, decision_data(self.decider.whole(one), project)) for place, one in samples)
-        return sorted(Shown(place, orjson.dumps(data).decode()) for place, data in shown)
+        shown = ((place, decision_data(self.decider.whole(one), project)) for place, one in self._samples)
+        return [Shown(place, orjson.dumps(data).decode()) for place, data in shown]
+
+    def _texts(self) -> list[Shown]:
+        """The free texts of calls."""
+        calls = ((place, cast("Call", self.decider.whole(one))) for place, one in self._told)
+        texts = ((place, call.task.task_data.additional_context) for place, call in calls)
+        return [Shown(place, text) for place, text in texts if text]
 
     def _write(self, partition: int, decided: list[Decided], at_hand: AtHand) -> None:
         path = results.path_of(self.folder, partition)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.mapping.decide import decide
-from fhir_bridge.mapping.decision import Call, Reject, Skip, Subject
+from fhir_bridge.mapping.decision import Call, Due, Reject, Skip, Subject
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.profile import Profile
 
@@ -30,7 +30,7 @@ def test_a_call_has_all_it_needs_to_be_sent(
     assert {"task", "phone_number", "patient.phone_number", "patient.first_name", "decision"} <= fields
 
 
-@pytest.mark.parametrize("status", ["proposed", "booked", "nonsense"])
+@pytest.mark.parametrize("status", ["booked", "nonsense"])
 def test_a_brief_decision_is_the_same_otherwise(
     case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json, status: str
 ) -> None:
@@ -39,6 +39,21 @@ def test_a_brief_decision_is_the_same_otherwise(
     whole, brief = decide(case, us, now), decide(case, us, now, brief=True)
     assert whole.lineage
     assert brief == replace(whole, lineage=(), subject=Subject(whole.subject.trigger, None))
+
+
+def test_a_brief_call_is_not_worded(
+    case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
+) -> None:
+    """Whom it is to, and how long it makes sense, is known all the same."""
+    case = case_of(proposed, marigold)
+    whole, brief = decide(case, us, now), decide(case, us, now, brief=True)
+    assert isinstance(whole, Call)
+    assert brief == Due(
+        Subject("Appointment/a1", None),
+        phone_number=whole.phone_number,
+        valid_until=whole.valid_until,
+        zones=whole.zones,
+    )
 
 
 def test_a_guardians_number_is_the_patients_too(
