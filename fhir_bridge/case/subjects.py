@@ -9,7 +9,7 @@ from fhir_bridge.case.resolution import OTHER_TYPE, Resolver
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Patient, View
+from fhir_bridge.fhir.views import Appointment, Patient, View, is_appointment
 
 _ELEMENTS = ("subject", "patient", "beneficiary")
 """Where resources other than Appointments name their patient, DSTU2 to R5."""
@@ -23,7 +23,7 @@ class Subjects:
 
     def named(self, resource: Resource[View]) -> list[Link[View]]:
         """The references that name a patient, the surest first."""
-        if isinstance(resource.view, Appointment):
+        if is_appointment(resource.view):
             return self._of_appointment(cast("Resource[Appointment]", resource))
         element, reference = element_of(resource.view)
         if reference is None:
@@ -78,7 +78,7 @@ class Subjects:
 
 def element_of(view: View) -> tuple[str, Reference | None]:
     """The element in which anything but an Appointment names its patient, and what stands in it."""
-    for element in () if isinstance(view, Appointment) else _ELEMENTS:
+    for element in () if is_appointment(view) else _ELEMENTS:
         reference = getattr(view, element, None)
         if isinstance(reference, Reference):
             return element, reference
