@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar, cast
 
 import msgspec
@@ -86,28 +85,31 @@ class Patients:
             text = reference.reference if reference is not None and reference.identifier is None else None
             known = by_text.get(text) if text is not None else None
             if known is None:
-                known = [lists.setdefault(name, []) for name in dict.fromkeys(self._names_for(resource))]
+                known = [lists.setdefault(name, []) for name in self._names_for(resource)]
                 if reference is not None and text is not None and self._resolver.leads_alike(reference):
                     by_text[text] = known
             for one in known:
                 one.append(resource)
         return lists
 
-    def _names_for(self, resource: Resource[View]) -> Iterator[str]:
+    def _names_for(self, resource: Resource[View]) -> tuple[str, ...]:
         """Under whom a resource is found. A Consent also by Type/id, whatever server it names, and under whom
         else its identifier names: that somebody is wrongly kept from being called can be mended. An
         Appointment too where nobody knows the source's own base, as chains are joined."""
         patient = self.of(resource)
         if patient is None:
-            return
-        yield patient.identity
+            return ()
+        if patient.patient is not None and not patient.others:
+            return (patient.identity,)
+        names = [patient.identity]
         if isinstance(resource.view, Consent):
-            yield from patient.others
+            names += patient.others
         if patient.patient is None and isinstance(resource.view, Consent | Appointment):
             target = references.parse(patient.link.reference.reference)
             is_meant = isinstance(resource.view, Consent) or (target and self._resolver.may_be_own(target))
             if target is not None and target.label and is_meant:
-                yield target.label
+                names.append(target.label)
+        return tuple(dict.fromkeys(names))
 
     def names_of(self, patient: Resource[Patient]) -> tuple[str, ...]:
         """Every identity of a patient: the record's own, first, and those of the records merged into it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from fhir_bridge.case.links import Participant
 from fhir_bridge.case.resolution import Resolver
@@ -41,10 +41,10 @@ def services(
     if is_appointment(trigger.view):
         named = [concept.target for concept in trigger.view.service_type if concept.target is not None]
         found += _all(resolver, trigger, "Appointment.serviceType", named, HealthcareService)
-        urls = resolver.rules.service_extensions
-        extensions = [each for concept in trigger.view.service_type for each in concept.extension if urls]
-        named = [each.value_reference for each in extensions if each.url in urls and each.value_reference]
-        found += _all(resolver, trigger, "Appointment.serviceType.extension", named, HealthcareService)
+        if urls := resolver.rules.service_extensions:
+            extensions = [each for concept in trigger.view.service_type for each in concept.extension]
+            named = [each.value_reference for each in extensions if each.url in urls and each.value_reference]
+            found += _all(resolver, trigger, "Appointment.serviceType.extension", named, HealthcareService)
     for slot in at_slots:
         if slot.view.schedule is None:
             continue
@@ -73,11 +73,13 @@ def locations(
 
 
 def _all(
-    resolver: Resolver, holder: Resource[View], path: str, named: Iterable[Reference], kind: type[V]
+    resolver: Resolver, holder: Resource[View], path: str, named: Sequence[Reference], kind: type[V]
 ) -> tuple[Resource[V], ...]:
-    links = (resolver.follow(holder, f"{path}[{n}]", one, kind) for n, one in enumerate(named))
-    return tuple(link.resource for link in links if link.resource is not None)
+    if not named:
+        return ()
+    links = [resolver.follow(holder, f"{path}[{n}]", one, kind) for n, one in enumerate(named)]
+    return tuple([link.resource for link in links if link.resource is not None])
 
 
 def _once(found: Iterable[Resource[V]]) -> tuple[Resource[V], ...]:
-    return cast("tuple[Resource[V], ...]", tuple({id(one): one for one in found}.values()))
+    return tuple(dict.fromkeys(found))

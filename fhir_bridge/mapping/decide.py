@@ -158,7 +158,7 @@ def _patient(admitted: Admitted, look: Look) -> PatientDraft:
 
 
 def _zones(callee: Callee, profile: Profile) -> tuple[str, ...]:
-    return tuple(zone.key for zone in address_zones(callee.address, profile))
+    return tuple([zone.key for zone in address_zones(callee.address, profile)])
 
 
 def _ended(subject: Subject, verdict: Verdict, rule: str, recorder: Recorder) -> Skip | Reject:

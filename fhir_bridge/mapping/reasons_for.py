@@ -40,10 +40,9 @@ class Reasons(msgspec.Struct, frozen=True):
     def first(self, resource: Resource[View]) -> Reason | None:
         """The first reason that may be told and says anything."""
         view = resource.view
-        if (is_encounter(view) or is_appointment(view)) and view.reason_code:
-            words = first_words(view.reason_code, "reasonCode", self.profile)
-            if words is not None:
-                return words, resource
+        codes = view.reason_code if is_encounter(view) or is_appointment(view) else ()
+        if codes and (words := first_words(codes, "reasonCode", self.profile)) is not None:
+            return words, resource
         return next(self.all(resource), None)
 
     def all(self, resource: Resource[View]) -> Iterator[Reason]:

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from fhir_bridge.case.people import PersonRecord
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Consent, Patient
+from fhir_bridge.fhir.views import Appointment, Patient, is_appointment
 from fhir_bridge.mapping.consents import denial, may_be_in_force
 from fhir_bridge.mapping.losses import loss_class
 from fhir_bridge.mapping.profile import Profile
@@ -69,16 +69,15 @@ def patient_stop(patient: Resource[Patient], profile: Profile) -> str | None:
 
 
 def _stop(record: PersonRecord, profile: Profile, now: datetime) -> str | None:
-    resource = record.resource
+    view = record.resource.view
+    if is_appointment(view):
+        return _death(record.resource, profile)  # type: ignore[arg-type]  # its view is an Appointment
     if record.is_merged:
         return None
-    if isinstance(resource.view, Patient):
-        return patient_stop(resource, profile)
-    if isinstance(resource.view, Consent):
-        consent = resource.view
-        denies = may_be_in_force(consent, now, profile.source.zone) and denial(consent) is not None
-        return "consent-denied" if denies else None
-    return _death(resource, profile)
+    if isinstance(view, Patient):
+        return patient_stop(record.resource, profile)  # type: ignore[arg-type]  # its view is a Patient
+    denies = may_be_in_force(view, now, profile.source.zone) and denial(view) is not None
+    return "consent-denied" if denies else None
 
 
 def _death(appointment: Resource[Appointment], profile: Profile) -> str | None:

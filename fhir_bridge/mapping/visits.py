@@ -134,8 +134,8 @@ def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recor
     view = encounter.view
     if not _is_visit(view.status, _CLASS.bytes_in(view), _TYPE.bytes_in(view), profile):
         return None
-    period, paths = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
-    for path, text in zip(paths, (period.start, period.end), strict=True) if period else ():
+    period, (start, end) = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
+    for path, text in ((start, period.start), (end, period.end)) if period else ():
         if moment := moment_at(encounter, path, text, recorder):
             return Past(encounter, moment, (encounter, path))
     return None
@@ -239,8 +239,7 @@ def _outcome(case: Case, resource: Resource[View], profile: Profile) -> Part:
     view = resource.view
     if not is_encounter(view):
         return None
-    stays = ((view.hospitalization, "hospitalization"), (view.admission, "admission"))
-    for stay, path in stays if view.hospitalization or view.admission else ():
+    for stay, path in ((view.hospitalization, "hospitalization"), (view.admission, "admission")):
         if stay and stay.discharge_disposition:
             path = f"{path}.dischargeDisposition"
             words = concept_words(stay.discharge_disposition, path, profile, "discharge-disposition")

@@ -46,7 +46,7 @@ def read_outcome(data: bytes) -> Outcome:
 
 class _Lowest:
     """Of a partition's decisions those with the lowest ranks, `most` of them, each behind its rank; and only
-    as far as so few were lower in all partitions that this process has seen: they are decided on once more."""
+    as far as so few were lower in all partitions this process has seen: they are decided on once more."""
 
     def __init__(self, most: int) -> None:
         self._most = most
