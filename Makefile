@@ -1,6 +1,6 @@
 # Everyday commands. Each sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-server chaos lint format bench scaling docs wheel clean
+.PHONY: help demo test test-cluster test-server test-stores chaos lint format bench scaling docs wheel clean
 
 # Where it is set, every process that is started compiles every module anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,6 +36,12 @@ test-server: $(VENV)/.ready ## against a FHIR server that we did not write, Medp
 		{ npm ci --prefix tests/server --no-audit --no-fund --loglevel=error && touch tests/server/node_modules; }
 	@$(RUN)/pytest tests/server $(ARGS)
 
+test-stores: $(VENV)-stores/.ready ## against emulators of S3, Azure and Google Cloud Storage that we did not write (with npm; 250 MB)
+	@command -v npm >/dev/null || { echo "this needs Node.js 20 or newer with npm, and there is none"; exit 1; }
+	@test tests/stores/node_modules -nt tests/stores/package-lock.json || \
+		{ npm ci --prefix tests/stores --no-audit --no-fund --loglevel=error && touch tests/stores/node_modules; }
+	@$(VENV)-stores/bin/pytest tests/stores $(ARGS)
+
 lint: $(VENV)/.ready ## style, formatting and types
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
@@ -58,7 +64,7 @@ wheel: $(VENV)/.ready ## build the wheel into dist/
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here, the virtual environment too
-	@rm -rf $(VENV) $(VENV)-cluster dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz benchmarks/out tests/server/node_modules
+	@rm -rf $(VENV) $(VENV)-cluster $(VENV)-stores dist build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz benchmarks/out tests/server/node_modules tests/stores/node_modules
 
 $(VENV)/.ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup $(VENV)
@@ -66,4 +72,8 @@ $(VENV)/.ready: pyproject.toml uv.lock scripts/setup
 
 $(VENV)-cluster/.ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup $(VENV)-cluster --group cluster
+	@touch $@
+
+$(VENV)-stores/.ready: pyproject.toml uv.lock scripts/setup
+	@scripts/setup $(VENV)-stores --group stores
 	@touch $@

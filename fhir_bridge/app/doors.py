@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fhir_bridge.app.ledgers import do_not_call_of
 from fhir_bridge.app.rules import run_with, served_sources
+from fhir_bridge.app.subscribing import reporting
 from fhir_bridge.dispatch.clock import Clock, utc_now
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.fetching.completing import Completion
@@ -24,7 +26,7 @@ from fhir_bridge.webhook.connection import patient_protocol
 from fhir_bridge.webhook.credentials import Credentials
 from fhir_bridge.webhook.door import Door
 from fhir_bridge.webhook.keeping import InboxWriter
-from fhir_bridge.webhook.metrics import Metrics
+from fhir_bridge.webhook.metrics import Alarms, Metrics
 
 
 @asynccontextmanager
@@ -46,9 +48,22 @@ async def webhook_of(
     credentials = credentials_of(loaded.settings, insecure=insecure)
     async with InboxWriter(ledger, kept) as writer:
         door = Door(credentials, Bodies(settings.max_body, seconds), writer, utc_now)
-        app = webhook_app(door, ledger, metrics, utc_now)
+        app = webhook_app(door, ledger, metrics, utc_now, alarms_of(loaded, ledger))
         async with serving(app, at, patient_protocol(seconds)) as url:
             yield url
+
+
+def alarms_of(loaded: Loaded, ledger: SqlLedger) -> Callable[[], Awaitable[Alarms]]:
+    """What `fhir-bridge sources` marks as needing a person, by code, and the events that are missed; of all
+    sources together."""
+    reports = reporting(loaded, ledger)
+
+    async def alarms() -> Alarms:
+        found = await reports()
+        codes = Counter(finding.code for each in found for finding in each.alarms)
+        return Alarms(codes, sum(each.missed for each in found))
+
+    return alarms
 
 
 def credentials_of(settings: Settings, *, insecure: bool) -> dict[str, Credentials | None]:

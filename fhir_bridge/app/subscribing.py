@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from fhir_bridge.app.ledgers import ledger_of
@@ -55,11 +55,21 @@ async def keeping(
 
 async def source_reports(loaded: Loaded, ledger: SqlLedger) -> list[SourceReport]:
     """What each source of the settings told and did not tell, now."""
-    settings, now, found = loaded.settings, utc_now(), []
-    for name in served_sources(settings):
-        known, lag = await ledger.known(name), await ledger.inbox_lag(name)
-        own = settings.source(name).settings
-        rules = watch_rules_of(settings, name)
-        can_search = own.base_url is not None and own.client is not None
-        found.append(report(rules, known, lag, now, can_search=can_search))
-    return found
+    return await reporting(loaded, ledger)()
+
+
+def reporting(loaded: Loaded, ledger: SqlLedger) -> Callable[[], Awaitable[list[SourceReport]]]:
+    """The same for who asks again and again: the rules are read once."""
+    settings = loaded.settings
+    rules = {name: watch_rules_of(settings, name) for name in served_sources(settings)}
+
+    async def reports() -> list[SourceReport]:
+        now, found = utc_now(), []
+        for name, own in rules.items():
+            known, lag = await ledger.known(name), await ledger.inbox_lag(name)
+            source = settings.source(name).settings
+            can_search = source.base_url is not None and source.client is not None
+            found.append(report(own, known, lag, now, can_search=can_search))
+        return found
+
+    return reports

@@ -203,7 +203,7 @@ def migrate(
         paths = tuple(found_by_all(path) for path in paths)
         wanted = replace(wanted, out=wanted.out and found_by_all(wanted.out))
         context = tuple(Path(found_by_all(str(path))) for path in context)
-    with _terminated_is_interrupted():
+    with _stopped_at_once():
         return _migrate(loaded, run, recipe, paths, [str(path) for path in context], wanted)
 
 
@@ -346,18 +346,20 @@ def _exit_code(report: Report) -> int:
 
 
 @contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
+def _stopped_at_once() -> Iterator[None]:
     """SIGTERM ends a migration as Ctrl-C does: at once, with its processes, exit code 130. What to do next is
     said."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # Also of Ctrl-C: asyncio's own handler only cancels, and one that comes at a task's end would be lost.
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except KeyboardInterrupt:
         click.echo(STOPPED, err=True)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -77,13 +78,18 @@ async def send(
 
 
 async def _dispatch(ledger: Ledger, dispatcher: Dispatcher) -> bool:
-    """Sends all that is ready, whatever day its turn comes; whether somebody stopped it."""
+    """Sends all that is ready, whatever day its turn comes and whoever paused it for a while; gives whether
+    somebody stopped it."""
     with stop_on_signals() as stop, Bars() as bars:
         watch = _Watch(ledger, bars, await ledger.waiting())
         bars.begin("sending", watch.waiting)
         watching = asyncio.create_task(watch.go_on())
         try:
             await dispatcher.run(stop.event, Until(drained=ALL))
+            while not stop.event.is_set() and await watch.is_paused():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.event.wait(), EVERY)
+                await dispatcher.run(stop.event, Until(drained=ALL))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -113,11 +119,15 @@ class _Watch:
         self.bars.stand(self.done, self.done + self.waiting, await self._waits_for(datetime.now(UTC)))
         self.bars.tick()
 
+    async def is_paused(self) -> bool:
+        """Whether only a pause, of all or of a source, keeps what waits."""
+        return bool((await self.ledger.gate()).paused_sources) and await self.ledger.waiting() > 0
+
     async def _waits_for(self, now: datetime) -> str:
         """What holds all of it back for a while; nothing, where calls are due."""
-        if why := (await self.ledger.gate()).closed_because(now):
+        gate, due = await self.ledger.gate(), await self.ledger.next_due()
+        if why := gate.closed_because(now) or ("paused" if due is None and gate.paused_sources else None):
             return f"held back: {why}"
-        due = await self.ledger.next_due()
         if due is None or due <= now + SOON:
             return ""
         return f"next call {due:%Y-%m-%d %H:%M} UTC"

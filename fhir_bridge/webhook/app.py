@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -20,12 +21,15 @@ from fhir_bridge.ledger.messages import InboxLag
 from fhir_bridge.webhook.answers import RefusedError, refused, taken
 from fhir_bridge.webhook.bodies import GoneError
 from fhir_bridge.webhook.door import Door
-from fhir_bridge.webhook.metrics import Metrics
+from fhir_bridge.webhook.metrics import Alarms, Metrics
 
 logger = structlog.get_logger(__name__)
 
 LINES_A_SECOND = 10
 """Refusals that are logged; who knocks a thousand times a second does not fill a disk."""
+
+ALARMS_EVERY = 10.0
+"""Seconds between two looks at the sources, however often somebody asks."""
 
 
 class Watched(Protocol):
@@ -40,9 +44,15 @@ class Watched(Protocol):
         ...
 
 
-def webhook_app(door: Door, ledger: Watched, metrics: Metrics, clock: Callable[[], datetime]) -> Starlette:
-    """The routes of `serve` (intake, section 1)."""
-    receiving, watching = _Receiving(door, metrics), _Watching(ledger, metrics, clock)
+def webhook_app(
+    door: Door,
+    ledger: Watched,
+    metrics: Metrics,
+    clock: Callable[[], datetime],
+    alarms: Callable[[], Awaitable[Alarms]] | None = None,
+) -> Starlette:
+    """The routes of `serve` (intake, section 1). `alarms`: what is to be said of the sources themselves."""
+    receiving, watching = _Receiving(door, metrics), _Watching(ledger, metrics, clock, alarms)
     app = Starlette(
         routes=[
             Route("/fhir/{source}", receiving.answer, methods=["POST"]),
@@ -105,10 +115,19 @@ class _Receiving:
 class _Watching:
     """Answers those who watch. What it says of the ledger is at most a second old."""
 
-    def __init__(self, ledger: Watched, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        ledger: Watched,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+        alarms: Callable[[], Awaitable[Alarms]] | None,
+    ) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
+        self._ask_alarms = alarms
+        self._alarms: Alarms | None = None
+        self._alarms_at = float("-inf")
         self._looked_at = float("-inf")
         self._found: InboxLag | str = "not looked yet"
 
@@ -132,7 +151,7 @@ class _Watching:
         """Counts for Prometheus."""
         found = await self._look()
         lag = None if isinstance(found, str) else found
-        text = self._metrics.text(lag, self._age(lag))
+        text = self._metrics.text(lag, self._age(lag), await self._look_for_alarms())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _age(self, lag: InboxLag | None) -> float:
@@ -151,6 +170,14 @@ class _Watching:
             except LedgerError as error:
                 self._found = error.code
         return self._found
+
+    async def _look_for_alarms(self) -> Alarms | None:
+        """As they were a few seconds ago: they take several queries for each source."""
+        if self._ask_alarms is not None and time.monotonic() - self._alarms_at > ALARMS_EVERY:
+            self._alarms_at = time.monotonic()
+            with suppress(LedgerError):  # /readyz tells of it
+                self._alarms = await self._ask_alarms()
+        return self._alarms
 
 
 async def _no_route(_request: Request, error: Exception) -> Response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -15,6 +16,14 @@ from prometheus_client.registry import Collector
 from fhir_bridge.ledger.messages import InboxLag
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """What a person must see to of all sources: how many alarms by code, and how many events are missed."""
+
+    codes: Mapping[str, int]
+    missed: int
 
 
 class _Answers(Collector):
@@ -75,6 +84,18 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._alarms = Gauge(
+            "fhir_bridge_source_alarms",
+            "What `fhir-bridge sources` marks with !, by code, of all sources together.",
+            ("code",),
+            registry=self._registry,
+        )
+        self._missed = Gauge(
+            "fhir_bridge_events_missed",
+            "Events that sources numbered and never told, and that were not fetched yet.",
+            registry=self._registry,
+        )
+
     def answered(self, status: int, code: str, seconds: float) -> None:
         """One more request."""
         answers = self._answers
@@ -87,8 +108,13 @@ class Metrics:
         self._kept.inc(count)
         self._batch.observe(count)
 
-    def text(self, lag: InboxLag | None, age: float) -> bytes:
+    def text(self, lag: InboxLag | None, age: float, alarms: Alarms | None = None) -> bytes:
         """All of it in Prometheus' text form; `age` of the oldest message in seconds."""
+        if alarms is not None:
+            self._alarms.clear()  # what is over is shown no more
+            for code, count in alarms.codes.items():
+                self._alarms.labels(code).set(count)
+            self._missed.set(alarms.missed)
         if lag is not None:
             self._inbox.labels("received").set(lag.received)
             self._inbox.labels("failed").set(lag.failed)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import threading
 import time
 import zipfile
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fhir_bridge.cli.migrate import STOPPED
 from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.lines import chunks
@@ -115,7 +117,7 @@ def test_everything_below_a_folder_is_found_page_by_page(bucket: ObjectStore) ->
     bucket.page = 100
     bucket.objects = {f"export/{number:04}.ndjson": b"{}" for number in range(1100)}
     bucket.objects |= {
-        "export/y z/a+b%20c#d?e.ndjson.gz": b"",
+        "export/y z#1%20/a+b%20c#d?e.ndjson.gz": b"",
         "export/notes.TXT": b"?",
         "export/sub": b"",
         "exported.ndjson": b"",
@@ -123,7 +125,7 @@ def test_everything_below_a_folder_is_found_page_by_page(bucket: ObjectStore) ->
     found = find([FOLDER])
     assert not found.problems
     names = [piece.path.removeprefix(FOLDER) for piece in found.pieces]
-    assert names == [f"{number:04}.ndjson" for number in range(1100)] + ["y z/a+b%20c#d?e.ndjson.gz"]
+    assert names == [f"{number:04}.ndjson" for number in range(1100)] + ["y z#1%20/a+b%20c#d?e.ndjson.gz"]
     assert found.passed_over == {".txt": 1}
     assert len(bucket.requests) == 12
 
@@ -136,12 +138,12 @@ def test_objects_are_read_whatever_they_are_packed_in(bucket: ObjectStore) -> No
         archive.writestr("b.ndjson", data[:40])
     bucket.objects = {
         "export/a.ndjson": data,
-        "export/b c/d+e%20f#g?h.ndjson.gz": gzip.compress(data),
+        "export/b c#%20/d+e%20f#g?h.ndjson.gz": gzip.compress(data),
         "export/z.zip": packed.getvalue(),
     }
     assert read(FOLDER) == {
         f"{FOLDER}a.ndjson": data,
-        f"{FOLDER}b c/d+e%20f#g?h.ndjson.gz": data,
+        f"{FOLDER}b c#%20/d+e%20f#g?h.ndjson.gz": data,
         f"{FOLDER}z.zip/in/a.ndjson": data,
         f"{FOLDER}z.zip/b.ndjson": data[:40],
     }
@@ -229,3 +231,24 @@ def test_a_store_elsewhere_is_not_asked_in_the_clear(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
     with pytest.raises(UsageError, match="only on this machine"):
         find([FOLDER])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_does_not_wait_for_a_store_that_says_nothing(
+    bridge: Bridge, bucket: ObjectStore, number: signal.Signals
+) -> None:
+    """One object, one process: exit code 130 at once, long before the store's minute is over."""
+    bucket.objects["export/a.ndjson"] = b"{}" * bucket.chunk
+    bucket.seconds_a_chunk["export/a.ndjson"] = 60
+    process = bridge.process("migrate", FOLDER, "--processes", "1", "--work", "x")
+    for _ in range(600):
+        if any(request.startswith("GET") and "a.ndjson" in request for request in bucket.requests):
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert time.monotonic() - begun < 10, "it waited"
+    assert STOPPED in told
+    assert not list((bridge.folder / "x").iterdir())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from fhir_bridge.errors import InputError, UsageError
 
@@ -19,8 +20,16 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3://", "s3a://", "gs://", "az://", "azure://", "abfs://", "abfss://", "https://", "http://")
 LOCAL = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
-"""The variables that name a store other than the provider's own."""
+ENDPOINTS = {
+    ("s3://", "s3a://"): ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    ("az://", "azure://", "abfs://", "abfss://"): (
+        "AZURE_STORAGE_ENDPOINT",
+        "AZURE_ENDPOINT",
+        "AZURITE_BLOB_STORAGE_URL",
+    ),
+    ("gs://",): ("GOOGLE_BASE_URL",),
+}
+"""By what an address begins with, the variables that name a store other than the provider's own."""
 
 CHUNK = 8 * 1024 * 1024
 PATIENCE = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)}
@@ -138,8 +147,8 @@ def _store(url: str) -> tuple[ObjectStore, str]:
             f"{named(url)}: an address with a signature in it cannot be read",
             hint="give the key in the environment and the address as s3://, az:// or gs://, or download it",
         )
-    endpoints = [value for name in ENDPOINTS if (value := os.environ.get(name))]
-    for address in (url, *([] if url.startswith("http") else endpoints)):
+    addresses = [url, *_endpoints(url)]
+    for address in addresses:
         if address.startswith("http://") and not address.startswith(LOCAL):
             raise UsageError(f"{named(address)}: http:// only on this machine", hint="use https://")
     try:
@@ -148,10 +157,25 @@ def _store(url: str) -> tuple[ObjectStore, str]:
         hint = "pip install 'fhir-bridge[objects]'"
         raise UsageError("an object store needs obstore", hint=hint) from None
     folder, _, name = url.rpartition("/")
-    is_local = any(address.startswith(LOCAL) for address in (url, *endpoints))
+    is_local = any(address.startswith(LOCAL) for address in addresses)
     options = {**PATIENCE, "allow_http": is_local}
     with _told(url):
-        return from_url(f"{folder}/", client_options=options, retry_config=RETRIES), name  # type: ignore[call-overload]
+        return from_url(_quoted(f"{folder}/"), client_options=options, retry_config=RETRIES), name  # type: ignore[call-overload]
+
+
+def _quoted(folder: str) -> str:
+    """A folder as a URL: in `s3://bucket/a b#c%20/` each character stands for itself, as for the providers'
+    own tools."""
+    if folder.startswith(("http://", "https://")):
+        return folder
+    scheme, _, path = folder.partition("://")
+    return f"{scheme}://{quote(path)}"
+
+
+def _endpoints(url: str) -> list[str]:
+    """What the environment says is asked in the place of the provider's own store."""
+    names = next((names for schemes, names in ENDPOINTS.items() if url.startswith(schemes)), ())
+    return [value for name in names if (value := os.environ.get(name))]
 
 
 def named(url: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fhir_bridge.intake.bulk import joining
+from fhir_bridge.intake.bulk import joining, objects
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
@@ -76,7 +76,9 @@ class Partitioning:
         def work(number: int) -> None:
             scan(batches[number], paths[number], self.count, self.system)
 
-        for number, _ in each(work, rest, self.processes, self.waiting):
+        # The client of object stores has threads, and hears no signal while it waits for an answer.
+        apart = any(objects.is_url(piece.path) for piece in found.pieces)
+        for number, _ in each(work, rest, self.processes, self.waiting, apart=apart):
             read(number)
         self._files = [readers[number] for number in range(len(batches))]
 

@@ -44,14 +44,17 @@ def each(
     tasks: Sequence[Task],
     processes: int,
     waiting: Callable[[], None] = lambda: None,
+    *,
+    apart: bool = False,
 ) -> Iterator[tuple[Task, Answer]]:
     """Every task with its answer, in the order in which they are done; with one process in this one.
 
     The processes are forks: `work` may hold whatever was made before, only tasks and answers are handed over.
     `waiting` is called about ten times a second meanwhile. Whatever ends the loop kills them at once. Raises
-    UsageError where one of them is killed from outside.
+    UsageError where one of them is killed from outside. `apart`: never in this process, for work that leaves
+    threads behind or hears no signal.
     """
-    if processes == 1 or len(tasks) < 2 or not hasattr(os, "fork"):
+    if (not apart and (processes == 1 or len(tasks) < 2)) or not hasattr(os, "fork"):
         for task in tasks:
             waiting()
             yield task, _uncollected(work, task)
@@ -62,6 +65,8 @@ def each(
 def _in_processes(
     work: Callable[[Task], Answer], tasks: Sequence[Task], processes: int, waiting: Callable[[], None]
 ) -> Iterator[tuple[Task, Answer]]:
+    if not tasks:
+        return
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (work,))
     try:
