@@ -8,7 +8,17 @@ from pathlib import Path
 
 from benchmarks.measure import report
 
-BENCHMARKS = ("reading", "mapping", "ledger", "dispatch", "webhook", "export", "migrate", "startup")
+BENCHMARKS = (
+    "reading",
+    "mapping",
+    "ledger",
+    "dispatch",
+    "webhook",
+    "export",
+    "migrate",
+    "migrate-load",
+    "startup",
+)
 LONG = ("migrate-memory",)
 """Only where they are named: they take minutes and gigabytes of disk."""
 

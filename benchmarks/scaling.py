@@ -159,8 +159,11 @@ def _print_sites(unit: Cost, patients: int) -> None:
 
 
 def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.1f} h" if hours < 10 else f"{hours:,.0f} h"
+    """In the unit that says something: a cluster previews a hospital in less than a minute."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:,.{1 if seconds < 10 * length else 0}f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _bytes(size: float) -> str:

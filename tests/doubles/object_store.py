@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -132,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.store.objects[key] = self.store.after.pop(key, data)
-            self._body(key, data[start:end])
+            with suppress(ConnectionError):  # who asked was stopped
+                self._body(key, data[start:end])
 
     def _body(self, key: str, data: bytes) -> None:
         for at in range(0, len(data), self.store.chunk):

@@ -259,6 +259,7 @@ def test_on_top_of_it_newer_versions_and_deletions_change_what_they_should(
     bridge.settings(running.url)
     with bridge.patch.context() as patch:
         patch.setattr("fhir_bridge.cli.migrate_send.ALL", timedelta(0))
+        patch.setattr("fhir_bridge.cli.migrate_send.WAITS_WHILE_PAUSED", False)
         assert bridge("pause", "--because", "we load first").code == 0
         people = [hospital.patient(number) for number in (1, 2, 3)]
         wanted = [hospital.appointment(number, meta={"versionId": "1"}) for number in (1, 2, 3)]

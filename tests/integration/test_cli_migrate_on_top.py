@@ -34,6 +34,7 @@ def waiting(bridge: Bridge, hospital: Hospital, endpoint: Any) -> Any:
     """A full export whose calls wait in the ledger: gives a migration of files, which tells the states."""
     bridge.settings(endpoint().url)
     bridge.patch.setattr("fhir_bridge.cli.migrate_send.ALL", timedelta(0))
+    bridge.patch.setattr("fhir_bridge.cli.migrate_send.WAITS_WHILE_PAUSED", False)
     assert bridge("pause", "--because", "we load first").code == 0
 
     def migrate(folder: str, **files: bytes) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What `/metrics` says of the sources themselves: the same alarms as `fhir-bridge sources`, without a name."""
+"""What `/metrics` says of the sources themselves: the alarms of `fhir-bridge sources`, without a name."""
 
 from __future__ import annotations
 
