@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from fhir_bridge.intake.bulk.objects import Listed
 if TYPE_CHECKING:
     from fhir_bridge.intake.bulk.pieces import Piece
 
+_SOLID = re.compile(rb"\S").search
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 BOM = codecs.BOM_UTF8
@@ -56,9 +58,9 @@ def is_plain(head: bytes) -> bool:
 def is_ndjson(head: bytes) -> bool:
     """Whether the first line that is not blank is an object of its own and more follows."""
     head = head.removeprefix(BOM).lstrip()
-    first, newline, rest = head.partition(b"\n")
-    first = first.rstrip()
-    return bool(newline) and first.startswith(b"{") and first.endswith(b"}") and bool(rest.strip())
+    end = head.find(b"\n")
+    first = head[: max(end, 0)].rstrip()
+    return first.startswith(b"{") and first.endswith(b"}") and _SOLID(head, end) is not None
 
 
 def has_resource_lines(head: bytes) -> bool:
