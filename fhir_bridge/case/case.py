@@ -88,6 +88,21 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self._subject.link.reference if self._subject else None
 
     @property
+    def patient_number(self) -> tuple[str, str] | None:
+        """System and value by which alone the patient is named: beside the reference, or in it where it is a
+        search (`Patient?identifier=system|value`). None where more names it, or the record is at hand."""
+        reference = self.patient_reference
+        if reference is None or self.patient is not None:
+            return None
+        target = references.parse(reference.reference)
+        if target is not None and not (target.system and target.value):
+            return None
+        if target is not None and target.type == "Patient":
+            return target.system or "", target.value or ""
+        own = reference.identifier
+        return (own.system, own.value) if own is not None and own.system and own.value else None
+
+    @property
     def patient_path(self) -> str:
         """The FHIRPath of that reference, for instance `Appointment.participant[0].actor`; empty without
         one."""

@@ -35,6 +35,7 @@ ESSENTIAL = ("Patient", "Appointment")
 """Without these nobody can be called; without the others less is known."""
 
 MEANING = {
+    "patients": "who is named by a number alone",
     "encounters": "previous visits",
     "appointments": "whether something else is booked already, and nobody is called unknowing",
     "chain": "the appointments of an order",
@@ -158,6 +159,7 @@ async def _searched(on: Checked) -> AsyncIterator[Step]:
         "practitioner": NOBODY,
         "order_id": NOBODY,
         "order": f"ServiceRequest/{NOBODY}",
+        "identifier": f"urn:{NOBODY}|{NOBODY}",
     }
     for name, kind in TYPES.items():
         step = _search_step(name)

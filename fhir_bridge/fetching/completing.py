@@ -18,7 +18,7 @@ from fhir_bridge.case import editions
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.wanted import Missing, Wanted
 from fhir_bridge.errors import FhirServerError, InputError
-from fhir_bridge.fetching.searching import DECIDING, TYPES, Found, Searcher
+from fhir_bridge.fetching.searching import DECIDING, TYPES, Found, Searcher, token
 from fhir_bridge.fetching.unanswered import Search, unanswered
 from fhir_bridge.fhir import documents
 from fhir_bridge.fhir.resource import Resource
@@ -137,6 +137,7 @@ class _Completing:
         self._known = {one.label: one for one in (*inputs.context, *inputs.resources)}
         self._asked: set[Missing | Search] = set()
         self._found: dict[Search, Found] = {}
+        self._numbers: dict[str, Search] = {}
         self._gaps: dict[str, None] = {}
         self._lost: dict[str, str] = {}
 
@@ -161,7 +162,14 @@ class _Completing:
     def _unanswered(self, cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
         without = self._run.profile.searches.do_without
         asked = {
-            case.trigger.label: unanswered(case, tuple(_orders(case)), self._found, self._lost, without)
+            case.trigger.label: unanswered(
+                case,
+                tuple(_orders(case)),
+                self._found,
+                self._lost,
+                without,
+                self._numbers.get(case.trigger.label),
+            )
             for case in cases
         }
         return {label: open_ for label, open_ in asked.items() if open_}
@@ -214,6 +222,9 @@ class _Completing:
         for practitioner in wanted.roles:
             yield "roles", practitioner
         for case in cases:
+            if number := case.patient_number:
+                search = "patients", token(self._run.profile.systems.names_of(number[0]), number[1])
+                yield self._numbers.setdefault(case.trigger.label, search)
             for order in _orders(case):
                 yield "chain", order
                 of_order = self._found.get(("chain", order))
@@ -293,7 +304,7 @@ class _Completing:
 
     async def _searched(self, name: str, about: str) -> Found:
         id_ = about.rpartition("/")[2]
-        values = {"patient": id_, "practitioner": id_, "order": about, "order_id": id_}
+        values = {"patient": id_, "practitioner": id_, "order": about, "order_id": id_, "identifier": about}
         return await self._searcher.search(name, self._run.now, **values)
 
     # -- keeping --

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.rules import Ways
 
 TYPES = {
+    "patients": "Patient",
     "encounters": "Encounter",
     "appointments": "Appointment",
     "chain": "Appointment",
@@ -27,7 +29,7 @@ TYPES = {
 MOST_MATCHES = 200
 """Of one search: more than this of one patient are no help to a call."""
 
-DECIDING = frozenset({"appointments", "chain", "consents"})
+DECIDING = frozenset({"patients", "appointments", "chain", "consents"})
 """The searches that may bring why nobody is to be called; the others only inform a call."""
 
 MOST_DECIDING = 1_000
@@ -144,6 +146,16 @@ class Searcher:
             "finished": "completed,discharged" if is_r5 else "finished",
             "newest": str(rules.searches.newest),
         }
+
+
+def token(systems: Iterable[str], value: str) -> str:
+    """An identifier as FHIR searches for it, under any of its system's names
+    (https://hl7.org/fhir/R4/search.html#token)."""
+    return ",".join(f"{_escaped(system)}|{_escaped(value)}" for system in systems)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\$,|])", r"\\\1", text)
 
 
 def filled(query: str, values: Mapping[str, str]) -> list[tuple[str, str]]:

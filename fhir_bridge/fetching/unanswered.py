@@ -18,13 +18,16 @@ def unanswered(
     found: Mapping[Search, Found],
     lost: Mapping[str, str],
     without: Collection[str],
+    number: Search | None = None,
 ) -> tuple[str, ...]:
     """What a case asked its source and was not told, in words without values; empty where all was answered.
 
     `orders` are those of its chain (`Type/id`), `lost` what could not be read of them and why. `without`:
-    what the site does without, by the names of the layers' `searches.do_without`.
+    what the site does without, by the names of the layers' `searches.do_without`; `number`: the search by
+    which the patient was found who is named by a number alone.
     """
     asked = {
+        "patients": _patient(number and found.get(number)),
         "appointments": _appointments(case.patient_identity or "", orders, found),
         "consents": _consents(found.get(("consents", case.patient_identity or ""))),
         "orders": (lost[order] for order in orders if order in lost),
@@ -32,6 +35,12 @@ def unanswered(
     return tuple(
         dict.fromkeys(words for name, open_ in asked.items() if name not in without for words in open_)
     )
+
+
+def _patient(by_number: Found | None) -> Iterator[str]:
+    """Who is known by a number alone may be another of those whom the server did not tell of."""
+    if by_number is not None and by_number.open:
+        yield by_number.open
 
 
 def _appointments(patient: str, orders: Collection[str], found: Mapping[Search, Found]) -> Iterator[str]:

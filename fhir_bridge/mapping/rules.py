@@ -78,6 +78,12 @@ class Systems(Section, frozen=True):
     patient: tuple[str, ...]
     aliases: dict[str, str]
 
+    def names_of(self, system: str) -> tuple[str, ...]:
+        """A system under its own name, then under each other that it has."""
+        counts = self.aliases.get(system, system)
+        others = sorted(name for name, other in self.aliases.items() if other == counts)
+        return tuple(dict.fromkeys((system, counts, *others)))
+
 
 class Mark(Section, frozen=True):
     """An extension by its URL, wherever it stands, with one of these values (lower case); none: any value."""
@@ -345,7 +351,7 @@ class Context(Section, frozen=True):
 
 
 SEARCH_NAMES = frozenset(
-    {"patient", "order", "order_id", "practitioner", "finished", "newest"}
+    {"patient", "identifier", "order", "order_id", "practitioner", "finished", "newest"}
     | {"since", "until", "since_day", "until_day"}
 )
 """What the searches of the section `searches` may use in braces."""
@@ -357,6 +363,7 @@ Ways = tuple[str | tuple[str, ...], ...]
 class Searches(Section, frozen=True):
     """What is asked of the FHIR server to complete a case (intake, "Reading from a FHIR server")."""
 
+    patients: Ways
     encounters: Ways
     appointments: Ways
     chain: Ways
@@ -373,7 +380,7 @@ class Searches(Section, frozen=True):
     def __post_init__(self) -> None:
         """Raises ValueError for a query that is none, or uses what there is not."""
         named = (self.encounters, self.appointments, self.chain, self.related_persons, self.coverages)
-        for ways in (*named, self.consents, self.roles, self.changed, self.always):
+        for ways in (self.patients, *named, self.consents, self.roles, self.changed, self.always):
             for way in ways:
                 for query in (way,) if isinstance(way, str) else way:
                     _check_query(query, SEARCH_NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,9 @@ def _patients(resource: Json) -> Iterator[str]:
     yield from _references("patient", "subject", "beneficiary")(resource)
     for participant in resource.get("participant", []):
         yield participant.get("actor", {}).get("reference", "")
+
+
+_COMMA, _ESCAPED = re.compile(r"(?<!\\),"), re.compile(r"\\([,|$\\])")
 
 
 def _texts(element: str) -> Callable[[Json], Iterator[str]]:
@@ -65,8 +69,9 @@ NAMES = sorted({*REFERENCES, *TOKENS, *DATES})
 
 
 def matches(resource: Json, name: str, value: str) -> bool:
-    """Whether a resource is among what `name=value` asks for; a comma is an or."""
-    return any(_matches(resource, name, one) for one in value.split(","))
+    """Whether a resource is among what `name=value` asks for; a comma is an or, unless a backslash stands
+    before it (https://hl7.org/fhir/R4/search.html#escaping)."""
+    return any(_matches(resource, name, _ESCAPED.sub(r"\1", one)) for one in _COMMA.split(value))
 
 
 def _matches(resource: Json, name: str, value: str) -> bool:

@@ -373,3 +373,56 @@ async def test_a_vendors_way_of_asking_is_data(ehr: FhirServerDouble, tmp_path: 
     ehr.requests.clear()
     await completed(ehr, run_for(ehr, tmp_path, vendor="athenaone"), LOST)
     assert ehr.lines("GET Appointment?") == [] and ehr.lines("GET Encounter") == ["GET Encounter?patient=p1"]
+
+
+NUMBER = {"system": "https://harbour.example/mrn", "value": "HSC|1,7"}
+BY_NUMBER = {
+    **LOST,
+    "participant": [{"actor": {"type": "Patient", "identifier": NUMBER}, "status": "accepted"}],
+}
+
+
+@pytest.mark.parametrize(
+    "actor",
+    [
+        {"type": "Patient", "identifier": NUMBER},
+        {"reference": "Patient?identifier=https://harbour.example/mrn|HSC%7C1%2C7"},
+    ],
+    ids=["identifier", "conditional"],
+)
+async def test_a_patient_known_by_a_number_alone_is_searched_for(
+    ehr: FhirServerDouble, tmp_path: Path, actor: Json
+) -> None:
+    """And all else of them then, as of one who is named."""
+    ehr.records.put({**PATIENT, "identifier": [NUMBER]})
+    run = run_for(ehr, tmp_path)
+    trigger = {**LOST, "participant": [{"actor": actor, "status": "accepted"}]}
+    decision = only(run, await completed(ehr, run, trigger))
+    assert isinstance(decision, Call) and decision.subject.patient == "Patient/p1"
+    assert ehr.lines("GET Consent?")
+    ehr.records.put({**PATIENT, "identifier": [NUMBER], "deceasedBoolean": True})
+    decision = only(run, await completed(ehr, run, trigger))
+    assert isinstance(decision, Skip) and decision.reason == "patient-deceased"
+
+
+async def test_of_a_number_that_is_nobodys_or_of_two_nobody_is_called(
+    ehr: FhirServerDouble, tmp_path: Path
+) -> None:
+    """One match exactly, and all matches known."""
+    run = run_for(ehr, tmp_path)
+    decision = only(run, await completed(ehr, run, BY_NUMBER))
+    assert isinstance(decision, Reject) and decision.reason == "patient-unresolved"
+    ehr.records.put({**PATIENT, "identifier": [NUMBER]}, {**PATIENT, "id": "p2", "identifier": [NUMBER]})
+    decision = only(run, await completed(ehr, run, BY_NUMBER))
+    assert isinstance(decision, Reject) and decision.reason == "patient-unresolved"
+
+
+async def test_a_practitioner_known_by_a_number_is_no_patient_to_search_for(
+    ehr: FhirServerDouble, tmp_path: Path
+) -> None:
+    """Never the first identifier at hand."""
+    doctor = {"actor": {"identifier": NUMBER, "type": "Practitioner"}, "status": "accepted"}
+    trigger = {**LOST, "participant": [doctor, *LOST["participant"]]}
+    run = run_for(ehr, tmp_path)
+    assert isinstance(only(run, await completed(ehr, run, trigger)), Call)
+    assert not ehr.lines("GET Patient?")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fhir_bridge.mapping.decision import Call, Reject, Skip
-from tests.doubles.case import LOST, WORLD, Json, reference
+from tests.doubles.case import LOST, PATIENT, WORLD, Json, reference
 from tests.doubles.faults import Fault
 from tests.doubles.fhir_server import FhirServerDouble
-from tests.integration.test_fetching import completed, only, run_for
+from tests.integration.test_fetching import BY_NUMBER, NUMBER, completed, only, run_for
 
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "incomplete"}]}
 ORDER: Json = next(one for one in WORLD if one["resourceType"] == "ServiceRequest")
@@ -149,3 +149,20 @@ async def test_what_is_skipped_or_only_informs_is_no_matter(ehr: FhirServerDoubl
     ehr.records.change("Patient/p1", deceasedBoolean=True)
     decision = only(run, await completed(ehr, run, LOST))
     assert isinstance(decision, Skip) and decision.reason == "patient-deceased"
+
+
+async def test_of_a_patient_by_number_all_matches_must_be_told(ehr: FhirServerDouble, tmp_path: Path) -> None:
+    """Another one may have it too; refused, nobody is known at all."""
+    numbered = {**PATIENT, "identifier": [NUMBER]}
+    ehr.records.put(numbered)
+    fault = Fault("GET Patient?", 200, page(numbered, OUTCOME), times=None)
+    ehr.faults.append(fault)
+    run = run_for(ehr, tmp_path)
+    decision = only(run, await completed(ehr, run, BY_NUMBER))
+    assert isinstance(decision, Reject) and decision.reason == "source-incomplete"
+    assert decision.detail == "search of Patient: its answer says that it failed in part"
+    ehr.faults[:] = [Fault("GET Patient?", 403, times=None)]
+    decision = only(run, await completed(ehr, run, BY_NUMBER))
+    assert isinstance(decision, Reject) and decision.reason == "patient-unresolved"
+    ehr.faults.clear()
+    assert isinstance(only(run, await completed(ehr, run, BY_NUMBER)), Call)
