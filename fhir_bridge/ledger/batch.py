@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from fhir_bridge.ledger import states
 from fhir_bridge.ledger.content import Content
@@ -17,8 +18,9 @@ from fhir_bridge.ledger.states import State
 class KnownIntent:
     """An intent while a batch is folded in.
 
-    `id` is None until it is written; of those, `number` says which was opened first. `due_at` is aware UTC,
-    `held` the content it goes by as the ledger keeps it.
+    `id` is None until it is written. One that `has_row` has a row of its own or is to get one; without, it is
+    a Skip that stands alone. `number` says which was the first to get one in this batch. `due_at` is aware
+    UTC, `held` the content it goes by as the ledger keeps it.
     """
 
     key: str
@@ -39,6 +41,7 @@ class KnownIntent:
     decision: Standing | None = None
     standings: dict[str, Standing] = field(default_factory=dict)
     changed: bool = False
+    has_row: bool = False
 
     @property
     def undecided(self) -> bool:
@@ -58,7 +61,24 @@ class Known:
     moved: dict[tuple[str, str], KnownIntent] = field(default_factory=dict)
     joined: dict[tuple[str, str, str], KnownIntent] = field(default_factory=dict)
     merged: list[tuple[KnownIntent, KnownIntent]] = field(default_factory=list)
-    opened: int = 0
+    rows_given: int = 0
+
+    def lead(self, source: str, label: str, intent: KnownIntent) -> None:
+        """Have a member of a chain lead to this intent from now on."""
+        self.joined[(source, label, intent.loss)] = intent
+        self.give_row(intent)
+
+    def give_row(self, intent: KnownIntent) -> None:
+        """Have an intent that has no row of its own get one."""
+        if not intent.has_row:
+            self.rows_given += 1
+            intent.has_row, intent.number = True, self.rows_given
+
+    def everyone(self) -> Iterator[KnownIntent]:
+        """All intents, each once."""
+        of_members = (intent for at in self.by_member.values() for intent in at.values())
+        found = chain(self.by_key.values(), self.by_trigger.values(), self.moved.values(), of_members)
+        yield from dict.fromkeys(found)
 
     def touched(self, arrival: Arrival) -> Iterator[KnownIntent]:
         """The intents that the arrival's trigger or any member of its chain belongs to, some
@@ -99,3 +119,8 @@ def provisional_key(arrival: Arrival) -> str:
     """The key of a trigger that stands for itself."""
     subject = arrival.decision.subject
     return "|".join((arrival.source, "?", subject.trigger, *([subject.loss] if subject.loss else ())))
+
+
+def key_alone(source: str, identity: str | None, trigger: str) -> str:
+    """The key of a trigger that is the root of its own chain, as most are."""
+    return f"{source}|{identity or '?'}|{trigger}"

@@ -54,7 +54,7 @@ def intent_for(known: Known, arrival: Arrival, current: KnownIntent | None) -> K
         found = [intent for intent in found if not is_mere_loss(intent)]
         if current and current.loss and current in found:
             return current
-    return max(found, key=_standing_before, default=None)
+    return min(found, key=_rank, default=None)
 
 
 def is_mere_loss(intent: KnownIntent) -> bool:
@@ -74,26 +74,24 @@ def _is_same_loss(known: str, lost: str) -> bool:
     return name == other and not (start and other_start)
 
 
-def _standing_before(intent: KnownIntent) -> tuple[bool, bool, bool, bool, int]:
+def _rank(intent: KnownIntent) -> tuple[bool, bool, bool, bool, bool, int, str]:
     """Losses first; then what was sent or an operator cancelled, for it must not be sent again; then the
-    oldest.
+    oldest. What stands alone comes last, and has no age.
     """
-    at_most_once = not intent.undecided
     return (
-        bool(intent.loss),
-        at_most_once,
-        intent.state is not State.CANCELLED,
+        not intent.loss,
+        intent.undecided,
+        intent.state is State.CANCELLED,
+        not intent.has_row,
         # What is new is younger than what is written; of each the first to come is the oldest.
-        intent.id is not None,
-        -(intent.id or intent.number),
+        intent.id is None,
+        (intent.id or intent.number) if intent.has_row else 0,
+        intent.key,
     )
 
 
 def open_intent(known: Known, arrival: Arrival) -> KnownIntent:
     """A new one for this arrival, among what is known from now on."""
-    known.opened += 1
-    intent = KnownIntent(
-        key_of(arrival), arrival.source, arrival.decision.subject.loss or "", number=known.opened
-    )
+    intent = KnownIntent(key_of(arrival), arrival.source, arrival.decision.subject.loss or "")
     known.by_key[intent.key] = intent
     return intent

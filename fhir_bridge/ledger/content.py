@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -67,6 +68,14 @@ def content_of(decision: Decision) -> Content:
     return Content(identity=identity, detail=decision.detail, lineage=lineage)
 
 
+class _SkipContent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same JSON as a Content that holds no more than this, in one go."""
+
+    identity: str | None = None
+    detail: str | None = None
+    lineage: LineageRecord | None = None
+
+
 def read_content(stored: bytes) -> Content:
     """The content out of the ledger."""
     return _content.decode(unpacked(stored))
@@ -77,23 +86,41 @@ def standing_of(arrival: Arrival, salt: bytes) -> Standing:
     decision = arrival.decision
     subject = decision.subject
     kind = "call" if isinstance(decision, Call) else "reject" if isinstance(decision, Reject) else "skip"
-    reason: str | None = getattr(decision, "reason", None)
+    reason = arrival.reason
     content = content_of(decision)
     told = _encoder.encode(content)
-    seen = hashlib.blake2b(told, key=salt[:64], digest_size=16)
-    seen.update(f"{kind} {reason} {subject.intent}".encode())
     return Standing(
         trigger=subject.trigger,
         resource_type=arrival.resource_type,
         version=Version(subject.version_id, subject.last_updated),
         decision=kind,
         reason=reason,
-        fingerprint=seen.hexdigest(),
+        fingerprint=_fingerprint(told, kind, reason, subject.intent, salt),
         content=packed(told),
         read=content,
         said_at=arrival.said_at,
         deleted=reason == "entered-in-error" and content.detail == DELETED,
     )
+
+
+def skip_told(decision: Skip, salt: bytes) -> tuple[bytes, str]:
+    """The content of a Skip as the ledger keeps it, and its fingerprint: as `standing_of` has them."""
+    record = LineageRecord(decision.notes, decision.lineage)
+    subject = decision.subject
+    told = _encoder.encode(_SkipContent(subject.patient, decision.detail, record))
+    return packed(told), _fingerprint(told, "skip", decision.reason, subject.intent, salt)
+
+
+def _fingerprint(told: bytes, kind: str, reason: str | None, key: str | None, salt: bytes) -> str:
+    seen = _keyed(salt).copy()
+    seen.update(told)
+    seen.update(f"{kind} {reason} {key}".encode())
+    return seen.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _keyed(salt: bytes) -> hashlib.blake2b:
+    return hashlib.blake2b(key=salt[:64], digest_size=16)
 
 
 def lane_of(phone_number: str, salt: bytes) -> str:

@@ -20,7 +20,7 @@ async def decided(connection: AsyncConnection, source: str, names: Collection[st
     of_trigger = ("trigger", "version_id", "last_updated", "decision", "reason")
     statement = (
         select(*(triggers.c[name] for name in of_trigger), content.label("content"))
-        .join(intents, intents.c.id == triggers.c.intent_id)
+        .outerjoin(intents, intents.c.id == triggers.c.intent_id)
         .where(triggers.c.source == source, triggers.c.trigger.in_(names))
     )
     return {

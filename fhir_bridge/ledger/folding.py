@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fhir_bridge.ledger import states
+from fhir_bridge.ledger.alone import could_stand_alone
 from fhir_bridge.ledger.arriving import age_of, ended, would_call_anew
 from fhir_bridge.ledger.batch import Intake, Known, KnownIntent, key_of, labels
 from fhir_bridge.ledger.belonging import called_for, intent_for, open_intent
@@ -54,6 +55,10 @@ def fold(known: Known, arrival: Arrival, standing: Standing, intake: Intake) -> 
             decided |= decide(intent, intake)
     if not is_alone:
         _heed_orders(known, arrival, intent, last, intake)
+        for each in (intent, current, *known.touched(arrival)):
+            _give_row(known, each)
+    else:
+        _give_row(known, intent)
     if is_new:
         return _accepted(intent, Change.NEW)
     if decided:
@@ -70,6 +75,11 @@ def _is_alone(known: Known, arrival: Arrival) -> bool:
     return (source, arrival.decision.subject.trigger) not in known.by_trigger and (
         key_of(arrival) not in known.by_key
     )
+
+
+def _give_row(known: Known, intent: KnownIntent | None) -> None:
+    if intent is not None and not could_stand_alone(intent):
+        known.give_row(intent)
 
 
 def _accepted(intent: KnownIntent, change: Change) -> Accepted:

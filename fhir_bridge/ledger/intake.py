@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import aliases, blocking, crosswalk, deciding, folding, outdated, stopping
+from fhir_bridge.ledger import aliases, alone, blocking, crosswalk, deciding, folding, outdated, stopping
 from fhir_bridge.ledger import inbox as messages
 from fhir_bridge.ledger.batch import Intake, Known, KnownIntent
 from fhir_bridge.ledger.content import lane_of, standing_of
@@ -50,6 +50,29 @@ async def accept(
     await outdated.note_records(connection, older, intake.now)
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
+    apart = await alone.arriving(connection, arrivals)
+    told = await alone.take_in(connection, arrivals, apart, intake, salt)
+    rest = [arrival for position, arrival in enumerate(arrivals) if position not in apart]
+    if rest or others:
+        told |= zip(
+            (position for position in range(len(arrivals)) if position not in apart),
+            await _fold(connection, rest, intake, salt, others),
+            strict=True,
+        )
+    if linked:
+        await blocking.follow(connection, linked, intake.now)
+    await crosswalk.park_behind(connection, intake.now)
+    return [told[position] for position in range(len(arrivals))]
+
+
+async def _fold(
+    connection: AsyncConnection,
+    arrivals: Sequence[Arrival],
+    intake: Intake,
+    salt: bytes,
+    others: Collection[int],
+) -> list[Accepted]:
+    """Take in what may belong to a chain; `others` are intents of persons of whom something else is said."""
     known = await known_of(connection, arrivals, others)
     intake = await _with_stops(connection, known.by_key.values(), intake, arrivals)
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
@@ -58,14 +81,11 @@ async def accept(
             deciding.heed(intent, intake)
     await outdated.note(connection, zip(arrivals, accepted, strict=True), intake.now)
     await _write_inbox(connection, zip(arrivals, accepted, strict=True), intake.now)
-    changed = _intents_of(known)
+    changed = _to_be_written(known)
     patient_ids = await crosswalk.take_in(connection, changed, intake.now, salt)
     await _write_intents(connection, changed, patient_ids, intake.now, salt)
     await _write_triggers(connection, known, changed, intake.now)
     await _write_members(connection, known)
-    if linked:
-        await blocking.follow(connection, linked, intake.now)
-    await crosswalk.park_behind(connection, intake.now)
     return accepted
 
 
@@ -123,10 +143,10 @@ async def _write_decided(
     await crosswalk.park_behind(connection, now)
 
 
-def _intents_of(known: Known) -> list[KnownIntent]:
-    everyone = [*known.by_key.values(), *known.by_trigger.values(), *known.moved.values()]
-    everyone += [intent for at in known.by_member.values() for intent in at.values()]
-    return [intent for intent in dict.fromkeys(everyone) if intent.changed]
+def _to_be_written(known: Known) -> list[KnownIntent]:
+    """The intents that changed, and those that get a row; not what stands alone."""
+    everyone = known.everyone()
+    return [intent for intent in everyone if intent.has_row and (intent.changed or intent.id is None)]
 
 
 async def _write_inbox(
@@ -256,11 +276,12 @@ async def _update(connection: AsyncConnection, changed: Sequence[KnownIntent], n
 async def _write_triggers(
     connection: AsyncConnection, known: Known, changed: Sequence[KnownIntent], now: datetime
 ) -> None:
-    """What moved, and all that stand in an intent that changed: which of them it goes by may
+    """What moved, and all that stand in an intent that changed or got its row: which of them it goes by may
     have changed too.
     """
     places = dict(known.moved)
-    places |= {(i.source, label): i for i in changed if len(i.standings) > 1 for label in i.standings}
+    several = (intent for intent in changed if len(intent.standings) > 1 or intent.number)
+    places |= {(intent.source, label): intent for intent in several for label in intent.standings}
     rows = [
         _trigger_row(source, intent.standings[label], intent, now)
         for (source, label), intent in places.items()
@@ -269,7 +290,8 @@ async def _write_triggers(
 
 
 def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: datetime) -> Json:
-    held = (intent.trigger, intent.fingerprint) == (standing.trigger, standing.fingerprint)
+    goes_by = (intent.trigger, intent.fingerprint) == (standing.trigger, standing.fingerprint)
+    is_alone = not intent.has_row
     return {
         "source": source,
         "trigger": standing.trigger,
@@ -281,8 +303,10 @@ def _trigger_row(source: str, standing: Standing, intent: KnownIntent, now: date
         "reason": standing.reason,
         "fingerprint": standing.fingerprint,
         "deleted": standing.deleted or None,
-        "content": None if held else standing.content,
+        "content": standing.content if is_alone or not goes_by else None,
         "changed_at": standing.said_at or now,
+        "identity": intent.identity if is_alone else None,
+        "key": alone.own_key(intent.key, source, intent.identity, standing.trigger) if is_alone else None,
     }
 
 

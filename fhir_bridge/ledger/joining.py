@@ -17,7 +17,7 @@ def join(known: Known, arrival: Arrival, intent: KnownIntent) -> None:
         if at.get(intent.loss) is None:
             at[intent.loss] = intent
             if label != arrival.decision.subject.trigger:
-                known.joined[(arrival.source, label, intent.loss)] = intent
+                known.lead(arrival.source, label, intent)
     key = arrival.decision.subject.intent
     provisional = provisional_key(arrival)
     if key and intent.key == provisional and key not in known.by_key:
@@ -48,8 +48,10 @@ def absorb(known: Known, other: KnownIntent, intent: KnownIntent, intake: Intake
     for (source, label), at in known.by_member.items():
         if at.get(other.loss) is other:
             at[other.loss] = intent
-            known.joined[(source, label, intent.loss)] = intent
+            known.lead(source, label, intent)
     known.merged.append((other, intent))
+    for each in (other, intent):
+        known.give_row(each)
     withdraw(other, MERGED)
 
 
@@ -62,7 +64,7 @@ def move(
         left.standings.pop(place[1], None)
         if left.loss != intent.loss:
             # While it stood there it belonged there by that; now the ledger has to be told to remember.
-            known.joined[(*place, left.loss)] = left
+            known.lead(*place, left)
         if not left.undecided:
             pass
         elif left.standings:

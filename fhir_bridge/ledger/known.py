@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, Select, String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.batch import Known, KnownIntent, key_of, labels
+from fhir_bridge.ledger.batch import Known, KnownIntent, key_alone, key_of, labels
+from fhir_bridge.ledger.content import Content
 from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.precedence import Standing, Version
 from fhir_bridge.ledger.records import Arrival
@@ -27,23 +28,53 @@ async def known_of(
     dialect = connection.dialect.name
     touched = set(also)
     member_rows: list[Row[Any]] = []
+    alone: list[Row[Any]] = []
     for source, named in _labels_by_source(arrivals).items():
         of_source = {"source": source, GIVEN: as_given((label,) for label in named)}
         member_rows += await connection.execute(_members(dialect), of_source)
         touched.update((await connection.execute(_standing_in(dialect), of_source)).scalars())
+        alone += await connection.execute(_standing_alone(dialect), of_source)
     touched.update(row.intent_id for row in member_rows)
-    keys = as_given((key,) for key in {key_of(arrival) for arrival in arrivals})
-    touched.update((await connection.execute(_ids_by_key(dialect), {GIVEN: keys})).scalars())
+    keys = {GIVEN: as_given((key,) for key in {key_of(arrival) for arrival in arrivals})}
+    touched.update((await connection.execute(_ids_by_key(dialect), keys)).scalars())
+    alone += await connection.execute(_alone_by_key(dialect), keys)
     by_id = await _intents_by_id(connection, touched)
     known = Known(by_key={intent.key: intent for intent in by_id.values()})
     for row in member_rows:
         known.by_member.setdefault((row.source, row.member), {})[row.loss] = by_id[row.intent_id]
+    for row in {(row.source, row.trigger): row for row in alone}.values():
+        intent = _intent_of(row)
+        known.by_key.setdefault(intent.key, intent)
+        _stand(known, row, intent)
     for row in await _standings_of(connection, touched):
         intent = by_id[row.intent_id]
         intent.standings[row.trigger] = _standing(row, intent)
-        known.by_member.setdefault((row.source, row.trigger), {})[intent.loss] = intent
-        known.by_trigger[(row.source, row.trigger)] = intent
+        _stand(known, row, intent)
     return known
+
+
+def _stand(known: Known, row: Row[Any], intent: KnownIntent) -> None:
+    place = (row.source, row.trigger)
+    known.by_member.setdefault(place, {})[intent.loss] = intent
+    known.by_trigger[place] = intent
+
+
+def _intent_of(row: Row[Any]) -> KnownIntent:
+    """The intent that a Skip is which stands alone."""
+    intent = KnownIntent(
+        key=row.key or key_alone(row.source, row.identity, row.trigger),
+        source=row.source,
+        loss="",
+        state=State.SKIPPED,
+        reason=row.reason,
+        trigger=row.trigger,
+        fingerprint=row.fingerprint,
+        identity=row.identity,
+        held=row.content,
+        content=Content(identity=row.identity),
+    )
+    intent.decision = intent.standings[row.trigger] = _standing(row, intent)
+    return intent
 
 
 async def with_standings(connection: AsyncConnection, ids: Collection[int]) -> list[KnownIntent]:
@@ -66,8 +97,21 @@ def _members(dialect: str) -> Select[Any]:
 def _standing_in(dialect: str) -> Select[Any]:
     of_source = triggers.c.source == bindparam("source")
     return select(triggers.c.intent_id).where(
-        of_source, triggers.c.trigger.in_(given_values(dialect, String))
+        of_source, triggers.c.trigger.in_(given_values(dialect, String)), triggers.c.intent_id.is_not(None)
     )
+
+
+@lru_cache
+def _standing_alone(dialect: str) -> Select[Any]:
+    of_source = triggers.c.source == bindparam("source")
+    return select(triggers).where(
+        of_source, triggers.c.trigger.in_(given_values(dialect, String)), triggers.c.intent_id.is_(None)
+    )
+
+
+@lru_cache
+def _alone_by_key(dialect: str) -> Select[Any]:
+    return select(triggers).where(triggers.c.key.in_(given_values(dialect, String)))
 
 
 @lru_cache
@@ -110,7 +154,7 @@ async def _intents_by_id(connection: AsyncConnection, ids: Collection[int]) -> d
         return {}
     given = {GIVEN: as_given((each,) for each in ids)}
     rows = await connection.execute(_intents(connection.dialect.name), given)
-    return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}) for row in rows}
+    return {row.id: KnownIntent(**{**row._mapping, "state": State(row.state)}, has_row=True) for row in rows}
 
 
 def _standing(row: Row[Any], intent: KnownIntent) -> Standing:

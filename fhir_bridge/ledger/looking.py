@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, String, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import blocking, destination, outdated
 from fhir_bridge.ledger.content import Content, read_content
+from fhir_bridge.ledger.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.messages import MessageState
-from fhir_bridge.ledger.operations import intent_id
+from fhir_bridge.ledger.named import find, reasons_alone, row_of, standing_in
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.tables import (
@@ -24,7 +26,6 @@ from fhir_bridge.ledger.tables import (
     intents,
     members,
     patients,
-    triggers,
 )
 
 _SECRET = ("lease_token", "fingerprint", "content", "lane")
@@ -42,19 +43,24 @@ async def status(connection: AsyncConnection, now: datetime, only: list[str] | N
         select(intents.c.alarm, func.count()).where(intents.c.alarm.is_not(None)).group_by(intents.c.alarm)
     )
     if only is not None:
-        counts, due, alarms = (query.where(intents.c.key.in_(only)) for query in (counts, due, alarms))
-    states: dict[str, int] = {}
-    reasons: dict[str, int] = {}
+        of_these = intents.c.key.in_(given_values(connection.dialect.name, String))
+        keys = {GIVEN: as_given((key,) for key in only)}
+        counts, due, alarms = (query.where(of_these).params(keys) for query in (counts, due, alarms))
+    states: dict[str, int] = defaultdict(int)
+    reasons: dict[str, int] = defaultdict(int)
     for state, reason, count in await connection.execute(counts):
-        states[state] = states.get(state, 0) + count
+        states[state] += count
         if reason:
-            reasons[reason] = reasons.get(reason, 0) + count
+            reasons[reason] += count
+    for reason, count in (await reasons_alone(connection, only)).items():
+        states[State.SKIPPED.value] += count
+        reasons[reason] += count
     earliest: datetime | None = (await connection.execute(due)).scalar()
     gate = await destination.gate(connection)
     unsettled = [s for s in PatientState if s is not PatientState.CREATED]
     return Status(
-        states=states,
-        reasons=reasons,
+        states=dict(states),
+        reasons=dict(reasons),
         oldest_due=earliest if earliest and earliest <= now else None,
         next_due=earliest,
         inbox=await _counts(connection, _by(inbox.c.state).where(inbox.c.state != "processed")),
@@ -166,16 +172,15 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
     `named` is a key, a unique beginning of one, or a trigger. Raises UsageError where it names none or
     several.
     """
-    row_id = await intent_id(connection, named)
-    intent = (await connection.execute(select(intents).where(intents.c.id == row_id))).one()
-    of_intent = select(triggers).where(triggers.c.intent_id == row_id).order_by(triggers.c.trigger)
-    chain = select(members.c.member).where(members.c.intent_id == row_id).order_by(members.c.member)
+    found = await find(connection, named)
+    intent = (await connection.execute(row_of(found))).one()
+    chain = select(members.c.member).where(members.c.intent_id == found.id).order_by(members.c.member)
     tried = (
         select(attempts)
-        .where(or_(attempts.c.intent_id == row_id, attempts.c.patient_id == (intent.patient_id or -1)))
+        .where(or_(attempts.c.intent_id == found.id, attempts.c.patient_id == (intent.patient_id or -1)))
         .order_by(attempts.c.id)
     )
-    standing = (await connection.execute(of_intent)).all()
+    standing = (await connection.execute(standing_in(found))).all()
     aside = await outdated.of(connection, [(row.source, row.trigger) for row in standing])
     person = (
         await connection.execute(select(patients).where(patients.c.id == intent.patient_id))
@@ -183,10 +188,10 @@ async def show(connection: AsyncConnection, named: str) -> dict[str, Any]:
     return {
         **_plain(intent),
         **_content(intent.content),
-        "triggers": [_plain(row) for row in standing],
+        "triggers": [_plain(row, "identity", "key") for row in standing],
         "members": sorted({*(await connection.execute(chain)).scalars(), *(row.trigger for row in standing)}),
         "patient": None if person is None else _plain(person),
-        "blocked": [asdict(entry) for entry in await blocking.listed_for(connection, row_id)],
+        "blocked": [asdict(entry) for entry in await blocking.listed_for(connection, found.id)],
         "outdated": [_plain(row) for row in aside],
         "attempts": [_plain(row) for row in await connection.execute(tried)],
     }
@@ -204,9 +209,10 @@ def _content(stored: bytes | None) -> dict[str, Any]:
     }
 
 
-def _plain(row: Any) -> dict[str, Any]:
+def _plain(row: Any, *without: str) -> dict[str, Any]:
     """A row for people: payloads as the JSON or text they hold, without what only the machine needs."""
-    return {name: _value(name, value) for name, value in row._mapping.items() if name not in _SECRET}
+    left_out = {*_SECRET, *without}
+    return {name: _value(name, value) for name, value in row._mapping.items() if name not in left_out}
 
 
 def _value(name: str, value: Any) -> Any:

@@ -43,10 +43,27 @@ _POSTGRES: Dialect = cast(Any, PGDialect)()
 MOST_AT_ONCE = 16 * 1024 * 1024
 """Bytes of payloads in one statement; a list may take a gigabyte."""
 
+ROWS_AT_ONCE = 10_000
+"""Rows in one statement of those whose payloads are small."""
+
 
 async def insert_many(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows; ids that they do not name are the database's to give."""
     await _write(connection, _insert(table), rows)
+
+
+async def insert_rows(
+    connection: AsyncConnection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """The same of rows that are no more than their values of these columns; no cheaper way is there."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        compiled = _compiled_for(connection, _insert(table), names)
+        columns = compiled.in_order(names, rows[start : start + ROWS_AT_ONCE])
+        values = compiled.processed(columns, cipher_of(connection.dialect))
+        if connection.dialect.name == "postgresql":
+            await connection.exec_driver_sql(compiled.text_of_lists, tuple(map(list, values)))
+        else:
+            await connection.exec_driver_sql(compiled.text, list(zip(*values, strict=True)))
 
 
 async def insert_at_once(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -204,7 +221,15 @@ class _Compiled:
         if self._constants:
             rows = [{**row, **self._constants} for row in rows]
         pick = itemgetter(*self._order) if len(self._order) > 1 else lambda row: (row[self._order[0]],)
-        columns: list[Any] = list(zip(*map(pick, rows), strict=True))
+        return self.processed(list(zip(*map(pick, rows), strict=True)), cipher)
+
+    def in_order(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[Iterable[Any]]:
+        """The columns of rows that hold the values of these names."""
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        return [columns[name] for name in self._order]
+
+    def processed(self, columns: list[Iterable[Any]], cipher: Cipher) -> list[Iterable[Any]]:
+        """The same values as the driver takes them."""
         for at, process in self._process:
             columns[at] = map(process, columns[at])
         if cipher is not PLAIN:

@@ -10,19 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger import crosswalk, intake
 from fhir_bridge.ledger.batch import Intake
+from fhir_bridge.ledger.named import find
 from fhir_bridge.ledger.records import Act, Selection
 from fhir_bridge.ledger.states import PatientState, State, starts_of
-from fhir_bridge.ledger.tables import in_state, intents, patients, triggers
+from fhir_bridge.ledger.tables import in_state, intents, patients
 
 _FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 _RETRIED = frozenset({State.READY, State.REFUSED, State.PARKED, State.CANCELLED})
 _CANCELLED = starts_of(State.CANCELLED, "operator") | starts_of(State.CANCELLED, "operator lets it be")
-
-_DIGITS = 19
-"""As many do not fit into a row's number."""
-NAMES = (
-    "name it by its trigger, such as Appointment/a1, its number in the log, or as `fhir-bridge worklist` does"
-)
 
 
 async def matching(connection: AsyncConnection, selection: Selection) -> ColumnElement[bool]:
@@ -31,7 +26,7 @@ async def matching(connection: AsyncConnection, selection: Selection) -> ColumnE
     """
     conditions: list[ColumnElement[bool]] = []
     if selection.key is not None:
-        conditions.append(intents.c.id == await intent_id(connection, selection.key))
+        conditions.append(intents.c.id == (await find(connection, selection.key)).id)
     for column in ("state", "reason", "source"):
         value = getattr(selection, column)
         if value is not None:
@@ -41,28 +36,6 @@ async def matching(connection: AsyncConnection, selection: Selection) -> ColumnE
             "name an intent or a filter", hint="For instance: --state parked --reason retries-exhausted."
         )
     return and_(*conditions)
-
-
-async def intent_id(connection: AsyncConnection, named: str) -> int:
-    """The row of a key, a unique beginning of one, a trigger such as Appointment/a1, or its own number, as
-    logs have it. Raises UsageError."""
-    exact = select(intents.c.id, intents.c.key).where(intents.c.key == named)
-    by_trigger = (
-        select(intents.c.id, intents.c.key)
-        .join(triggers, triggers.c.intent_id == intents.c.id)
-        .where(triggers.c.trigger == named)
-    )
-    number = int(named) if named.isascii() and named.isdigit() and len(named) < _DIGITS else -1
-    by_number = select(intents.c.id, intents.c.key).where(intents.c.id == number)
-    beginning = select(intents.c.id, intents.c.key).where(intents.c.key.startswith(named, autoescape=True))
-    for statement in (exact, by_trigger, by_number, beginning):
-        rows = (await connection.execute(statement.limit(4))).all()
-        if len(rows) == 1:
-            return int(rows[0].id)
-        if rows:
-            keys = ", ".join(row.key for row in rows[:3])
-            raise UsageError(f"{named} means several intents: {keys}, …", hint="Give more of the key.")
-    raise UsageError(f"no intent {named}", hint=NAMES)
 
 
 async def retry(connection: AsyncConnection, selection: Selection, act: Act, salt: bytes) -> int:
@@ -89,7 +62,7 @@ async def cancel(connection: AsyncConnection, selection: Selection, act: Act) ->
 async def resolve_sent(connection: AsyncConnection, key: str, task_id: str, act: Act) -> int:
     """An intent in doubt was sent after all, as this task; 0 where it is not in doubt."""
     statement = update(intents).where(
-        intents.c.id == await intent_id(connection, key), intents.c.state == State.IN_DOUBT
+        intents.c.id == (await find(connection, key)).id, intents.c.state == State.IN_DOUBT
     )
     sent = {"state": State.SENT, "reason": None, "task_id": task_id, "poll_at": act.at, "changed_at": act.at}
     return (await connection.execute(statement.values(**sent))).rowcount
@@ -201,6 +174,6 @@ async def resend_patients(connection: AsyncConnection, selection: Selection, act
 async def acknowledge(connection: AsyncConnection, key: str) -> int:
     """Take an alarm off the work list: the vendor was told."""
     statement = update(intents).where(
-        intents.c.id == await intent_id(connection, key), intents.c.alarm.is_not(None)
+        intents.c.id == (await find(connection, key)).id, intents.c.alarm.is_not(None)
     )
     return (await connection.execute(statement.values(alarm=None, alarm_reason=None, alarm_at=None))).rowcount

@@ -126,6 +126,11 @@ class Protection:
             async with self._writing() as connection:
                 part, after = await retention.clear_intents(connection, now, keep, after)
             count, unfinished = count + part.intents, unfinished + part.unfinished
+        place: retention.Place | None = retention.FIRST
+        while place is not None:
+            async with self._writing() as connection:
+                alone, place = await retention.clear_alone(connection, now, keep, place)
+            count += alone
         people, part_of = 0, retention.ROWS_AT_ONCE
         while part_of == retention.ROWS_AT_ONCE:
             async with self._writing() as connection:

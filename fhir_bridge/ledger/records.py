@@ -39,6 +39,12 @@ class Arrival:
         """Whether somebody is to be called."""
         return isinstance(self.decision, Call)
 
+    @property
+    def reason(self) -> str | None:
+        """Why nobody is to be called, or somebody must look; None of a Call."""
+        reason: str | None = getattr(self.decision, "reason", None)
+        return reason
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

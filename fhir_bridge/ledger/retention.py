@@ -21,6 +21,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,6 +42,12 @@ WHATEVER_THE_STATE = 4
 
 ROWS_AT_ONCE = 5_000
 """Rows looked at in one transaction: workers go on between two."""
+
+Place = tuple[str, str]
+"""A source, and a trigger of it."""
+
+FIRST: Place = ("", "")
+"""Before every trigger."""
 
 
 async def clear_intents(
@@ -120,6 +127,31 @@ async def _give_up(connection: AsyncConnection, ids: list[int], now: datetime, k
 async def _clear_triggers(connection: AsyncConnection, ids: set[int]) -> None:
     if ids:
         await connection.execute(update(triggers).where(triggers.c.intent_id.in_(ids)).values(content=None))
+
+
+async def clear_alone(
+    connection: AsyncConnection, now: datetime, keep: timedelta, after: Place
+) -> tuple[int, Place | None]:
+    """Clear the next Skips that stand alone, after that one; gives how many, and where to go on, None at the
+    end.
+    """
+    place = (triggers.c.source, triggers.c.trigger)
+    over = and_(
+        triggers.c.intent_id.is_(None), triggers.c.content.is_not(None), triggers.c.changed_at <= now - keep
+    )
+    rows = (
+        await connection.execute(
+            select(*place)
+            .where(over, tuple_(*place) > tuple_(*map(literal, after)))
+            .order_by(*place)
+            .limit(ROWS_AT_ONCE)
+        )
+    ).all()
+    if rows:
+        through = tuple_(*place) <= tuple_(*map(literal, rows[-1]))
+        here = and_(over, tuple_(*place) > tuple_(*map(literal, after)), through)
+        await connection.execute(update(triggers).where(here).values(content=None))
+    return len(rows), (rows[-1].source, rows[-1].trigger) if len(rows) == ROWS_AT_ONCE else None
 
 
 async def clear_patients(connection: AsyncConnection, now: datetime, keep: timedelta, salt: bytes) -> int:

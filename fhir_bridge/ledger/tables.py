@@ -38,7 +38,7 @@ from fhir_bridge.ledger.encryption import cipher_of
 from fhir_bridge.ledger.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -333,7 +333,8 @@ triggers = Table(
     metadata,
     Column("source", String, primary_key=True),
     Column("trigger", String, primary_key=True),
-    Column("intent_id", RowId, ForeignKey("intents.id"), nullable=False),
+    # None: a Skip that stands alone, and would be the whole of its intent (`alone.py`).
+    Column("intent_id", RowId, ForeignKey("intents.id")),
     Column("resource_type", String, nullable=False),
     Column("version_id", String),
     Column("last_updated", Instant),
@@ -344,8 +345,31 @@ triggers = Table(
     Column("deleted", Boolean),
     Column("content", Payload),  # none where it is the one that the intent goes by and holds
     Column("changed_at", Instant, nullable=False),
+    # Of one that stands alone: whom it is about, and its intent's key where these do not tell it.
+    Column("identity", String),
+    Column("key", String),
     CheckConstraint(one_of("decision", ("call", "skip", "reject")), name="decision"),
-    Index("ix_triggers_intent", "intent_id"),
+    CheckConstraint("intent_id IS NOT NULL OR decision = 'skip'", name="alone"),
+    Index(
+        "ix_triggers_intent",
+        "intent_id",
+        sqlite_where=text("intent_id IS NOT NULL"),
+        postgresql_where=text("intent_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_triggers_key",
+        "key",
+        unique=True,
+        sqlite_where=text("key IS NOT NULL"),
+        postgresql_where=text("key IS NOT NULL"),
+    ),
+    # For counting those that stand alone.
+    Index(
+        "ix_triggers_alone",
+        "reason",
+        sqlite_where=text("intent_id IS NULL"),
+        postgresql_where=text("intent_id IS NULL"),
+    ),
 )
 
 # Versions of a trigger that came after a newer one and were left aside: how many, and the last of them.

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
+from fhir_bridge.ledger.named import alone_as_intents
 from fhir_bridge.ledger.records import Arrival, Change, Heard
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.ledger.tables import intents, members, metadata, triggers
@@ -125,13 +126,16 @@ class Under:
         """Intents, what each trigger says and where, and which intent every member of a chain leads to."""
         async with self.ledger._reading() as connection:
             by_id = {row.id: row for row in await connection.execute(select(intents))}
+            alone = {row.trigger: row for row in await connection.execute(alone_as_intents())}
             standing = (await connection.execute(select(triggers))).all()
             joined = (await connection.execute(select(members))).all()
         names = ("state", "reason", "trigger", "loss", "alarm", "fingerprint")
-        said = {row.trigger: (by_id[row.intent_id].key, row.decision, row.reason) for row in standing}
-        leads = {(row.trigger, by_id[row.intent_id].loss): by_id[row.intent_id].key for row in standing}
+        stands_in = {row.trigger: by_id.get(row.intent_id) or alone[row.trigger] for row in standing}
+        said = {row.trigger: (stands_in[row.trigger].key, row.decision, row.reason) for row in standing}
+        leads = {(trigger, intent.loss): intent.key for trigger, intent in stands_in.items()}
         leads |= {(row.member, row.loss): by_id[row.intent_id].key for row in joined}
-        return {row.key: [getattr(row, n) for n in names] for row in by_id.values()}, said, leads
+        everyone = [*by_id.values(), *alone.values()]
+        return {row.key: [getattr(row, n) for n in names] for row in everyone}, said, leads
 
 
 @pytest.fixture

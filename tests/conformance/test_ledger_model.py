@@ -22,6 +22,7 @@ from sqlalchemy import delete, select
 
 from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.gate import Breaker
+from fhir_bridge.ledger.named import alone_as_intents
 from fhir_bridge.ledger.records import Act, Claimed, Selection, SettleTask, StartTask
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.ledger.tables import intents, metadata
@@ -105,10 +106,14 @@ class Under:
     async def rows(self) -> dict[int, Any]:
         """What the ledger says of each intent."""
         names = ("state", "due_at", "lease_token", "called_at", "tries")
-        statement = select(intents.c.trigger, *(intents.c[name] for name in names))
         async with self.ledger._reading() as connection:
-            found = await connection.execute(statement)
-            return {int(row.trigger.partition("/")[2]): row for row in found}
+            found = [
+                *await connection.execute(select(intents)),
+                *await connection.execute(alone_as_intents()),
+            ]
+        return {
+            int(row.trigger.partition("/")[2]): tuple(getattr(row, name) for name in names) for row in found
+        }
 
 
 numbers = st.integers(0, COUNT - 1)
@@ -140,13 +145,14 @@ class LedgerMachine(RuleBasedStateMachine):
         intent = self.model.get(number)
         if intent is None:
             intent = self.model[number] = Intent(number, said)
-            self.born.append(number)
         else:
             changes = said == "ready" or said != intent.said
             intent.version += 1
             intent.said = said
             if not changes and intent.went_by == intent.version - 1:
                 intent.went_by = intent.version
+        if said != "skipped" and number not in self.born:
+            self.born.append(number)  # until then it stands alone
         self._accept(number, intent)
         undecided = intent.state in ("", "ready", "skipped", "rejected", "refused", "parked")
         if (undecided and intent.went_by != intent.version) or not intent.state:
@@ -273,8 +279,8 @@ class LedgerMachine(RuleBasedStateMachine):
             for number, i in self.model.items()
         }
         found = {
-            number: (row.state, row.due_at if row.state == "ready" else None, *row[3:])
-            for number, row in self.under.run(self.under.rows()).items()
+            number: (state, due_at if state == "ready" else None, *more)
+            for number, (state, due_at, *more) in self.under.run(self.under.rows()).items()
         }
         assert found == expected
 
