@@ -8,9 +8,11 @@ more than itself from then on.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Column, Select, String, bindparam, select
@@ -55,27 +57,35 @@ def could_stand_alone(intent: KnownIntent) -> bool:
     return is_skipped and standing.decision == "skip"
 
 
-async def arriving(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> dict[int, str | None]:
-    """Which of them stand alone once all is taken in, by position, each with its `own_key`: Skips of whose
-    chain the ledger knows nothing, and which no other one names.
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """What arrives, told apart. `alone`: by position, the Skips that stand alone once all is taken in, each
+    with its `own_key`; `touching`: those of whose chain the ledger knows something.
     """
-    found: dict[int, str | None] = {}
-    positions: dict[Name, int] = {}
-    named: list[Name] = []
+
+    alone: dict[int, str | None]
+    touching: list[Arrival]
+
+
+async def told_apart(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Arriving:
+    """A Skip stands alone of whose chain the ledger knows nothing, and which no other arrival names."""
+    alone: dict[int, str | None] = {}
+    named: dict[Name, list[int]] = defaultdict(list)
     for position, arrival in enumerate(arrivals):
         subject, source = arrival.decision.subject, arrival.source
-        own = own_key(key_of(arrival), source, subject.patient, subject.trigger)
-        names: list[Name] = [(source, label) for label in {*labels(arrival)}]
-        if own:
-            names.append(own)
-        named += names
+        key: str | None = key_of(arrival)
+        for label in {*labels(arrival)}:
+            named[source, label].append(position)
         if _arrives_alone(arrival):
-            found[position] = own
-            positions.update(dict.fromkeys(names, position))
-    several = {name for name, times in Counter(named).items() if times > 1}
-    for name in several | await _known(connection, positions):
-        found.pop(positions.get(name, -1), None)
-    return found
+            key = alone[position] = own_key(key_of(arrival), source, subject.patient, subject.trigger)
+        if key:
+            named[key].append(position)
+    known = await _known(connection, named)
+    touching = {position for name in known for position in named[name]}
+    several = (positions for positions in named.values() if len(positions) > 1)
+    for position in chain(touching, *several):
+        alone.pop(position, None)
+    return Arriving(alone, [arrivals[position] for position in sorted(touching)])
 
 
 def _arrives_alone(arrival: Arrival) -> bool:
@@ -117,15 +127,15 @@ def _values_of(column: Column[str], dialect: str) -> Select[Any]:
 async def take_in(
     connection: AsyncConnection,
     arrivals: Sequence[Arrival],
-    apart: Mapping[int, str | None],
+    alone: Mapping[int, str | None],
     intake: Intake,
     salt: bytes,
 ) -> dict[int, Accepted]:
-    """Write those of the arrivals that stand `apart` and are to be kept; by position, what became of each."""
+    """Write those of the arrivals that stand `alone` and are to be kept; by position, what became of each."""
     told: dict[int, Accepted] = {}
     rows: list[tuple[Any, ...]] = []
     with_key: list[tuple[Any, ...]] = []
-    for position, own in apart.items():
+    for position, own in alone.items():
         arrival = arrivals[position]
         key, reason = key_of(arrival), arrival.reason
         if not (intake.keep_skips or arrival.is_lasting):

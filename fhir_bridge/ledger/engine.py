@@ -20,6 +20,9 @@ from fhir_bridge.ledger.encryption import cipher_of, use
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing."""
 
+PAGE_SIZE = 8192
+"""Bytes. Three calls, which take some two kilobytes each when packed, fit in a page."""
+
 WRITES = {"ledger_writes": True}
 """Execution options of a connection whose transaction may write."""
 
@@ -178,6 +181,8 @@ def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
     """
     connection.isolation_level = None
     cursor = connection.cursor()
+    # Of a new file only: of SQLite's own size one would hold a single call, and half of it lie idle.
+    cursor.execute(f"PRAGMA page_size={PAGE_SIZE}")
     _into_wal(cursor)
     for pragma in (
         "synchronous=FULL",

@@ -50,30 +50,28 @@ async def accept(
     await outdated.note_records(connection, older, intake.now)
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
-    apart = await alone.arriving(connection, arrivals)
-    told = await alone.take_in(connection, arrivals, apart, intake, salt)
-    rest = [arrival for position, arrival in enumerate(arrivals) if position not in apart]
-    if rest or others:
-        told |= zip(
-            (position for position in range(len(arrivals)) if position not in apart),
-            await _fold(connection, rest, intake, salt, others),
-            strict=True,
-        )
+    apart = await alone.told_apart(connection, arrivals)
+    told = await alone.take_in(connection, arrivals, apart.alone, intake, salt)
+    rest = [arrival for position, arrival in enumerate(arrivals) if position not in told]
+    known = await known_of(connection, apart.touching, others)
+    folded = iter(await _fold(connection, known, rest, intake, salt, others))
     if linked:
         await blocking.follow(connection, linked, intake.now)
     await crosswalk.park_behind(connection, intake.now)
-    return [told[position] for position in range(len(arrivals))]
+    return [told.get(position) or next(folded) for position in range(len(arrivals))]
 
 
 async def _fold(
     connection: AsyncConnection,
+    known: Known,
     arrivals: Sequence[Arrival],
     intake: Intake,
     salt: bytes,
     others: Collection[int],
 ) -> list[Accepted]:
-    """Take in what may belong to a chain; `others` are intents of persons of whom something else is said."""
-    known = await known_of(connection, arrivals, others)
+    """Take in what may belong to a chain, and write it; `others` are intents of persons of whom something
+    else is said.
+    """
     intake = await _with_stops(connection, known.by_key.values(), intake, arrivals)
     accepted = [folding.fold(known, arrival, standing_of(arrival, salt), intake) for arrival in arrivals]
     for intent in list(known.by_key.values()):

@@ -25,6 +25,8 @@ async def known_of(
     """The intents that the arrivals name or touch, and `also` these, with all that stands in them, locked
     until the commit.
     """
+    if not (arrivals or also):
+        return Known()
     dialect = connection.dialect.name
     touched = set(also)
     member_rows: list[Row[Any]] = []

@@ -150,7 +150,7 @@ def under(location: str, arrivals: Any, monday: datetime) -> Iterator[Under]:
 def test_how_messages_are_batched_makes_no_difference(under: Under) -> None:
     """Any batches of a sequence of messages leave the ledger that they leave one by one."""
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
     @given(MESSAGES, st.lists(st.booleans(), min_size=6, max_size=6))
     def check(messages: list[Message], breaks: list[bool]) -> None:
         batches = [[messages[0]]]

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,21 @@ async def test_a_new_ledger_is_readable_by_its_owner_only(tmp_path: Path) -> Non
     async with await open_ledger(tmp_path / "ledger.db", **HERE):
         modes = {stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)}
     assert modes == {0o600}
+
+
+async def test_a_new_ledger_has_pages_that_hold_several_calls(tmp_path: Path) -> None:
+    """A file that was made with other pages keeps them."""
+    await make(tmp_path / "ledger.db")
+    (tmp_path / "older.db").touch(0o600)
+    with closing(sqlite3.connect(tmp_path / "older.db")) as older:
+        older.executescript("PRAGMA page_size=4096; CREATE TABLE t (c); DROP TABLE t")
+    await make(tmp_path / "older.db")
+    assert [_page_size(tmp_path / name) for name in ("ledger.db", "older.db")] == [8192, 4096]
+
+
+def _page_size(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA page_size").fetchone()[0])
 
 
 async def test_a_ledger_belongs_to_one_destination(tmp_path: Path) -> None:
