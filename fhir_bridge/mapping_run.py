@@ -100,7 +100,7 @@ class MappingRun:
 
     def cases(self, inputs: Inputs, at_hand: AtHand) -> Iterator[Case]:
         """The case of every trigger of the FILEs, in their order."""
-        histories, chains = inputs.whole_histories, inputs.whole_chains
+        histories, chains, unanswered = inputs.whole_histories, inputs.whole_chains, inputs.unanswered
         for trigger in triggers(at_hand, inputs.resources):
             patient = at_hand.patients.of(trigger) if histories else None
             yield gather(
@@ -109,7 +109,7 @@ class MappingRun:
                 source=self.profile.source.name,
                 history_complete=patient is not None and patient.identity in histories,
                 chain_complete=bool(chains) and trigger.label in chains,
-                unanswered=inputs.unanswered.get(trigger.label, ()),
+                unanswered=unanswered.get(trigger.label, ()) if unanswered else (),
             )
 
     def over(
