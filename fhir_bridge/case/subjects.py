@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import cast
 
 from fhir_bridge.case.links import Link
@@ -88,9 +89,12 @@ def element_of(view: View) -> tuple[str, Reference | None]:
 def _is_somebody_else(actor: Reference) -> bool:
     """Whether a reference is to a Practitioner, a place or the like by nothing but its text, so that it need
     not be followed to know that it leads to no patient."""
-    if actor.identifier is not None or actor.type is not None:
-        return False
-    target = references.parse(actor.reference)
+    return actor.identifier is None and actor.type is None and _is_somebody_elses(actor.reference)
+
+
+@lru_cache(maxsize=8_192)
+def _is_somebody_elses(text: str | None) -> bool:
+    target = references.parse(text)
     return target is not None and target.url is None and target.type not in (None, "Patient")
 
 

@@ -13,7 +13,7 @@ from fhir_bridge.mapping.decision import Call, Decision, Due, Reject, Skip, Subj
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Admitted, Blocked, admit, several_contents
 from fhir_bridge.mapping.intent import subject_of
 from fhir_bridge.mapping.overrides import overridden
-from fhir_bridge.mapping.patient_request import patient_draft, patient_id
+from fhir_bridge.mapping.patient_request import look_through_patient, patient_draft, patient_id
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
@@ -22,7 +22,6 @@ from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.triggers import ends_by_status, is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
 from fhir_bridge.mapping.zones import address_zones
-from fhir_bridge.task_api.models import PatientDraft
 
 MOST_PLACES = 5
 """Of what cannot be read: so many are told of one decision; the errors of the run have them all."""
@@ -98,7 +97,14 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
     _take_number(admitted, recorder)
     recorder.take("decision", "row 20", (case.trigger, "status"))
     task = task_draft(case, profile, now, recorder, callee, is_rescheduling(look))
-    draft = _patient(admitted, look)
+    draft = shared(
+        case,
+        profile,
+        now,
+        recorder,
+        ("patient", id(patient), case.patient_identity),
+        lambda own: patient_draft(case, patient, admitted.named, callee, profile, now, own),
+    )
     if profile.site.overrides:
         task, draft = overridden(task, draft, admitted.scope, profile, recorder)
     return Call(
@@ -115,11 +121,18 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
 
 def _due(subject: Subject, admitted: Admitted, look: Look) -> Due:
     """The same for who only counts: everything is noted, and every map asked, as for a call."""
-    profile, recorder, callee = look.profile, look.recorder, admitted.callee
+    case, profile, now, recorder = look.case, look.profile, look.now, look.recorder
+    patient, callee = admitted.patient, admitted.callee
     _take_number(admitted, recorder)
-    look_through(look.case, profile, look.now, recorder, callee, is_rescheduling(look))
-    _patient(admitted, look)
-    patient_id(admitted.patient, profile, recorder)
+    look_through(case, profile, now, recorder, callee, is_rescheduling(look))
+    shared(
+        case,
+        profile,
+        now,
+        recorder,
+        ("patient noted", id(patient), case.patient_identity),
+        lambda own: look_through_patient(case, patient, admitted.named, profile, now, own),
+    )
     return Due(
         subject,
         phone_number=callee.phone.e164,
@@ -140,21 +153,6 @@ def _take_number(admitted: Admitted, recorder: Recorder) -> None:
         )
     for code in callee.phone.notes:
         recorder.note(code, holder, number)
-
-
-def _patient(admitted: Admitted, look: Look) -> PatientDraft:
-    """The patient of a call, worked out once for all their calls."""
-    case, patient = look.case, admitted.patient
-    return shared(
-        case,
-        look.profile,
-        look.now,
-        look.recorder,
-        ("patient", id(patient), case.patient_identity),
-        lambda own: patient_draft(
-            case, patient, admitted.named, admitted.callee, look.profile, look.now, own
-        ),
-    )
 
 
 def _zones(callee: Callee, profile: Profile) -> tuple[str, ...]:

@@ -44,8 +44,7 @@ def patient_draft(
     name_path = f"name[{named.index}]"
     recorder.take("patient.first_name", "patient-name", (patient, f"{name_path}.given"))
     recorder.take("patient.last_name", "patient-name", (patient, f"{name_path}.family"))
-    for note in named.notes:
-        recorder.note(note, patient, name_path)
+    _note_name(patient, named, recorder)
     return PatientDraft.model_validate(
         {
             "phone_number": callee.phone.e164,
@@ -72,6 +71,23 @@ def best_address(
     ]
     complete = next((pair for pair in found if pair[1].address is not None), None)
     return complete or (found[0] if found else (-1, Addressed(None, ("address",))))
+
+
+def look_through_patient(
+    case: Case, patient: Resource[Patient], named: Named, profile: Profile, now: datetime, recorder: Recorder
+) -> None:
+    """Notes what `patient_draft` and `patient_id` note, and asks the maps of codes what they ask: for who
+    only counts."""
+    _note_name(patient, named, recorder)
+    _address(patient, profile, now, recorder)
+    _date_of_birth(patient, recorder)
+    insurance(case, profile, now, recorder)
+    patient_id(patient, profile, recorder)
+
+
+def _note_name(patient: Resource[Patient], named: Named, recorder: Recorder) -> None:
+    for note in named.notes:
+        recorder.note(note, patient, f"name[{named.index}]")
 
 
 def patient_id(patient: Resource[Patient], profile: Profile, recorder: Recorder) -> str | None:

@@ -17,7 +17,7 @@ from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.referral import Unusable, has_referral, referral
-from fhir_bridge.mapping.rescheduling import existing_appointment, reschedule_reason
+from fhir_bridge.mapping.rescheduling import existing_appointment, look_through_loss, reschedule_reason
 from fhir_bridge.mapping.sentence import sentence
 from fhir_bridge.mapping.service import follow_up, service_of
 from fhir_bridge.mapping.specialty import speciality_preferences, specialties
@@ -66,7 +66,6 @@ def look_through(
 ) -> None:
     """Notes all that `task_draft` notes, and asks the maps of codes about all that it asks about, without
     its words: for who only counts. A part that is new there belongs here too, unless it does neither."""
-    clock = clock_of(case, profile)
     seen = practitioner_to_see(case, profile, now)
     if seen:
         note_links(recorder, seen.party)
@@ -74,15 +73,14 @@ def look_through(
     if follow_up(case, profile) is None:
         service_of(case, profile)
     referral(case, profile, now, recorder)
-    timeframe_availability(case, profile, now, recorder, clock)
+    timeframe_availability(case, profile, now, recorder, clock_of(case, profile))
     specialties(case, profile, seen)
     look_through_context(Speaking(case, profile, callee, Unusable(), recorder))
     look_through_visits(case, profile, now, recorder, past)
     patient_status(case, profile, recorder, past)
     has_referral(case, profile, recorder)
     if rescheduling:
-        existing_appointment(case, profile, now, recorder, clock, seen)
-        reschedule_reason(case, profile, recorder)
+        look_through_loss(case, profile, now, recorder, seen)
     _note_language(recorder, case.trigger)
 
 

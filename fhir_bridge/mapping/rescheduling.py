@@ -64,6 +64,19 @@ def existing_appointment(
     return render(profile.rescheduling.existing, {**values, "status": word}) or None
 
 
+def look_through_loss(
+    case: Case, profile: Profile, now: datetime, recorder: Recorder, seen: Seen | None
+) -> None:
+    """Notes what `existing_appointment` and `reschedule_reason` note, and asks the maps of codes what they
+    ask."""
+    lost = lost_appointment(case, profile)
+    if lost is not None and status_of(lost, profile) is not None:
+        moment_at(lost, "start", lost.view.start, recorder)
+        _what(lost, profile)
+        _practitioner(case, lost, profile, now, seen)
+    reschedule_reason(case, profile, recorder)
+
+
 def reschedule_reason(case: Case, profile: Profile, recorder: Recorder) -> str | None:
     """Why it was lost, in the first words its reasons have; for one not attended the layer's words."""
     lost = lost_appointment(case, profile)

@@ -105,7 +105,7 @@ def look_through_visits(
     case: Case, profile: Profile, now: datetime, recorder: Recorder, past: list[Past]
 ) -> None:
     """Notes what `previous_visits` notes, and asks the maps of codes what it asks, without its words."""
-    key = "visits", *[id(each.resource) for each in past]
+    key = "visits noted", *[id(each.resource) for each in past]
     shared(case, profile, now, recorder, key, lambda own: _look_through(case, profile, own, past))
 
 
