@@ -53,7 +53,7 @@ async def test_a_leap_while_a_request_is_under_way(
     delivery: Any, arrivals: Any, clock: LeapingClock, leap: timedelta
 ) -> None:
     """Its lease seems to have run out, or to run for a day yet: the answer that comes settles it once."""
-    async with delivery("latency POST /v1/task seconds=0.5", clock=clock) as running:
+    async with delivery("latency POST /v1/task seconds=2", clock=clock) as running:
         await running.ledger.accept(calls(arrivals, 3), now=clock())
         sending = asyncio.create_task(running.drain())
         await under_way(running, 3)
