@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from fhir_bridge.cli.main import run
+from fhir_bridge.cli.migrate import STOPPED
 from fhir_bridge.intake.bulk import partitioning, pieces
 from tests.conftest import SETTINGS, Bridge, EndpointThread, Hospital
 from tests.integration.tangled import Tangle
@@ -41,7 +42,7 @@ def dying(of):
         global left
         left -= 1
         if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.{signal})
         return of(*given, **more)
     return once_more
 
@@ -125,11 +126,16 @@ class Site:
     ledger: str
     endpoint: EndpointThread
 
-    def killed(self, stage: str, nth: int) -> None:
-        """The migration in a process of its own, which kills itself where it was nth times at a point."""
-        process = self.bridge.process(*ARGUMENTS, program=KILLED.format(nth=nth, point=POINTS[stage]))
+    def killed(self, stage: str, nth: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """The migration in a process of its own, which kills itself where it was nth times at a point; or
+        stops itself, as a person or a service does."""
+        program = KILLED.format(nth=nth, point=POINTS[stage], signal=number.name)
+        process = self.bridge.process(*ARGUMENTS, program=program)
         _, errors = process.communicate(timeout=90)  # its processes hold its standard output too
-        assert process.returncode == -signal.SIGKILL, errors
+        if number is signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL, errors
+        else:
+            assert (process.returncode, STOPPED in errors) == (130, True), errors
 
     def run_again(self) -> None:
         """In this process, and so without others."""
@@ -157,8 +163,9 @@ def site(request: pytest.FixtureRequest, bridge: Bridge, export: Path, endpoint:
 
 
 def test_killed_before_all_is_kept(site: Site, undisturbed: Summary) -> None:
-    """Proves: killed while it reads, again while it decides, again while it loads, then run to its end, it
-    makes the ledger of an undisturbed run and its tasks; nothing is sent before all is in, nor read twice."""
+    """Proves: killed while it reads, again while it decides, again while it loads, stopped there too, then
+    run to its end, it makes the ledger of an undisturbed run and its tasks; nothing is sent before all is in,
+    nor read twice."""
     site.killed("reading", 1)
     read = {path.name: path.stat().st_mtime_ns for path in site.scratch if path.name.startswith("read-")}
     assert read
@@ -166,6 +173,8 @@ def test_killed_before_all_is_kept(site: Site, undisturbed: Summary) -> None:
     still = {path.name: path.stat().st_mtime_ns for path in site.scratch if path.name in read}
     assert still.items() <= read.items()
     site.killed("loading", 9)
+    site.killed("loading", 12, signal.SIGTERM)
+    assert not site.scratch
     assert 0 < len(summary(site.ledger)["intents"]) < len(undisturbed["intents"])
     assert site.endpoint.stats["tasks"] == 0
     site.run_again()
