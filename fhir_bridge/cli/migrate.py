@@ -274,6 +274,8 @@ def _migrate(
                 click.echo(json_text(data))
             else:
                 print_next(data)
+            if wanted.out is not None:
+                click.echo(f"wrote {screen.counted(report.written, 'line')} to {wanted.out}", err=True)
             return _exit_code(report)
         return _send(loaded, migration, wanted, data)
 

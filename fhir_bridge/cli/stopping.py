@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import click
 
 INTERRUPTED = 130
 
@@ -30,7 +29,8 @@ def stop_on_signals() -> Iterator[Stop]:
         stop.event.set()
         stop.exit_code = INTERRUPTED if number is signal.SIGINT else 0
         loop.remove_signal_handler(number)
-        click.echo("stopping: what is in flight is finished, nothing more is sent", err=True)
+        # Not by click, which would write past a bar that is shown meanwhile, into its line.
+        print("stopping: what is in flight is finished, nothing more is sent", file=sys.stderr, flush=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)

@@ -89,6 +89,9 @@ class Settings(Table):
             raise UsageError("several sources are set: say which with --source", hint=f"there are {known}")
         if name is None or (name == DEFAULT_SOURCE and not self.sources):
             return Source(DEFAULT_SOURCE, SourceSettings())
+        if not self.sources:
+            hint = f"without [sources.{name}] in bridge.toml there is only `default`: leave --source out"
+            raise UsageError(f"there is no source {name!r}", hint=hint)
         raise UsageError(f"there is no source {name!r}", hint=f"there are {known}")
 
     def endpoint(self) -> Endpoint:

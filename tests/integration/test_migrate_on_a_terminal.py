@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import logging
 import os
 import pty
 import re
+import signal
 import struct
+import sys
 import termios
 import threading
 from typing import Any
 
 import pytest
+import structlog
 
 from benchmarks.generator import Export
+from fhir_bridge.cli.migrate_progress import Bars
+from fhir_bridge.cli.stopping import stop_on_signals
+from fhir_bridge.logs import set_up_logs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
 
@@ -88,3 +96,30 @@ def test_in_a_file_it_is_told_line_by_line(
     for stage in STAGES:
         told = [line for line in ran.err.splitlines() if line.startswith(f"{stage}: ")]
         assert told[-1].startswith(f"{stage}: 100 %, ")
+
+
+def test_what_is_said_meanwhile_stands_above_the_bar(bridge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of the log, and that a stop was heard: in lines of their own, without colour where that is
+    not wanted."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    with os.fdopen(os.dup(terminal.theirs), "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        set_up_logs(logging.ERROR)
+        with Bars() as bars:
+            bars.begin("sending", 3)
+            bars.tick()
+            structlog.get_logger().error("held-back")
+            asyncio.run(_stopped())
+    seen = terminal.text()
+    assert "\x1b[31m" not in seen
+    for said in ("held-back", "stopping: "):
+        [line] = [line for line in CONTROL.sub("", seen).split("\n") if said in line]
+        assert "sending" not in line.rstrip("\r").rpartition("\r")[2], line
+
+
+async def _stopped() -> None:
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.event.wait(), 5)

@@ -319,8 +319,9 @@ def test_a_source_that_is_not_set_is_a_usage_error(load: Load) -> None:
     """With no sources set there is `default`."""
     settings = load().settings
     assert settings.source("default", demand=True).name == "default"
-    with pytest.raises(UsageError, match="there is no source 'ehr'"):
+    with pytest.raises(UsageError, match="there is no source 'ehr'") as raised:
         settings.source("ehr")
+    assert "leave --source out" in str(raised.value.hint)
 
 
 def test_any_short_name_may_stand_in_a_sources_table(load: Load) -> None:
