@@ -33,9 +33,6 @@ SOON = timedelta(minutes=5)
 
 ALL = timedelta(days=366)
 
-WAITS_WHILE_PAUSED = True
-"""Who pauses means to go on; a test that wants to see what waits does not."""
-
 
 def confirmed(data: dict[str, Any]) -> bool:
     """Whether somebody at a terminal says yes; where there is none nobody is asked."""
@@ -89,7 +86,7 @@ async def _dispatch(ledger: Ledger, dispatcher: Dispatcher) -> bool:
         watching = asyncio.create_task(watch.go_on())
         try:
             await dispatcher.run(stop.event, Until(drained=ALL))
-            while WAITS_WHILE_PAUSED and not stop.event.is_set() and await watch.is_paused():
+            while not stop.event.is_set() and await watch.is_paused():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.event.wait(), EVERY)
                 await dispatcher.run(stop.event, Until(drained=ALL))

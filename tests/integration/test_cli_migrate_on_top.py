@@ -29,12 +29,17 @@ def deleted(*urls: str) -> dict[str, Any]:
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
+async def ends_while_paused(_watch: object) -> bool:
+    """In the place of a look at what is paused: a migration would wait until it is resumed."""
+    return False
+
+
 @pytest.fixture
 def waiting(bridge: Bridge, hospital: Hospital, endpoint: Any) -> Any:
     """A full export whose calls wait in the ledger: gives a migration of files, which tells the states."""
     bridge.settings(endpoint().url)
     bridge.patch.setattr("fhir_bridge.cli.migrate_send.ALL", timedelta(0))
-    bridge.patch.setattr("fhir_bridge.cli.migrate_send.WAITS_WHILE_PAUSED", False)
+    bridge.patch.setattr("fhir_bridge.cli.migrate_send._Watch.is_paused", ends_while_paused)
     assert bridge("pause", "--because", "we load first").code == 0
 
     def migrate(folder: str, **files: bytes) -> dict[str, int]:

@@ -13,6 +13,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -35,14 +36,14 @@ class Terminal:
     def __init__(self) -> None:
         self._ours, self.theirs = pty.openpty()
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self._written = b""
+        self.written = b""
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
     def _read(self) -> None:
         try:
             while data := os.read(self._ours, 4096):
-                self._written += data
+                self.written += data
         except OSError:  # so Linux tells that nobody can write any more
             return
 
@@ -51,22 +52,29 @@ class Terminal:
         os.close(self.theirs)
         self._reading.join()
         os.close(self._ours)
-        return self._written.decode()
+        return self.written.decode()
 
 
 def test_each_stage_fits_a_terminal_and_comes_to_its_end(
     bridge: Any, endpoint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is done of what, to 100 %; without colour where NO_COLOR says so; calls are no bytes."""
+    """What is done of what, to 100 %; without colour where NO_COLOR says so; calls are no bytes. While all
+    is paused it waits, and goes on afterwards."""
     monkeypatch.delenv("COLUMNS")
     for name, value in {"TERM": "xterm-256color", "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
     Export(40).write(bridge.folder / "export")
     bridge.settings(endpoint().url, 'min_gap = "0s"\n')
+    assert bridge("pause", "--because", "not yet").code == 0
     terminal = Terminal()
     process = bridge.process(
         "migrate", "export", "--send", "--yes", "--processes", "2", stderr=terminal.theirs
     )
+    for _ in range(3000):
+        if b"held back: paused" in terminal.written or process.poll() is not None:
+            break
+        time.sleep(0.02)
+    assert bridge("resume", "--because", "now").code == 0
     process.communicate(timeout=90)
     seen = terminal.text()
     assert process.returncode in (0, 1), seen
