@@ -113,3 +113,14 @@ def test_keys_of_many_names_differ() -> None:
     """Of a million made-up ids none has another's."""
     keys = sorted(key_of(b"Patient/p%d" % number) for number in range(200_000))
     assert all(one != other for one, other in pairwise(keys))
+
+
+def test_a_scratch_file_of_an_older_release_is_none(tmp_path: Path) -> None:
+    """Its records are laid out otherwise: a run that was killed before an upgrade reads them anew."""
+    writer = Writer(tmp_path / "s", 1)
+    writer.add(Stream.RESOURCES, 1, b"{}", 0, 1, 0)
+    writer.close({})
+    data = (tmp_path / "s").read_bytes()
+    (tmp_path / "old").write_bytes(data.replace(b"fhirspl2", b"fhirspl1"))
+    with pytest.raises(ValueError, match="not whole"):
+        Reader(tmp_path / "old")

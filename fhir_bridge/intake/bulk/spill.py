@@ -26,7 +26,9 @@ BUFFERED = 6 * 1024 * 1024
 
 _RECORD = struct.Struct("<QQIIiBHI")
 _FOOTER = struct.Struct("<8sQII")
-_MAGIC = b"fhirspl1"
+_MAGIC = b"fhirspl2"
+"""With the number of this form: what an older release left is read anew."""
+
 IN_CONTEXT, EVENT = 1, 2
 """The flags of what came with the context, and of what there is most of and nobody is called for: visits and
 the like of one patient, each a line of its own with an id, whole JSON in UTF-8."""
