@@ -53,10 +53,6 @@ class _Lowest:
         self._ranks: list[int] = []
         self._kept: list[tuple[int, Decided]] = []
 
-    def begin(self) -> None:
-        """A new partition."""
-        self._kept.clear()
-
     def offer(self, one: Decided) -> None:
         """Keeps it, if its rank is low enough."""
         place = rank(one.decision.subject.trigger)
@@ -68,8 +64,10 @@ class _Lowest:
         self._kept.sort(key=itemgetter(0))
         del self._kept[self._most :]
 
-    def __iter__(self) -> Iterator[tuple[int, Decided]]:
-        return iter(self._kept)
+    def taken(self) -> list[tuple[int, Decided]]:
+        """Those of this partition, which are let go: all that was at hand for them hangs on them."""
+        kept, self._kept = self._kept, []
+        return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +106,6 @@ class Work:
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
         only, form = self.asked.only, self.asked.form
         self._heard.begin()
-        self._samples.begin()
-        self._told.begin()
         for one in self.decider.decided(contents, at_hand):
             decision = one.decision
             tally.count(decision, one.place, one.case.trigger.origin)
@@ -133,12 +129,14 @@ class Work:
     def _shown(self) -> list[Shown]:
         """Decisions as they are shown, with their lineage."""
         project = self.decider.run.project_id
-        shown = ((place, decision_data(self.decider.whole(one), project)) for place, one in self._samples)
+        shown = (
+            (place, decision_data(self.decider.whole(one), project)) for place, one in self._samples.taken()
+        )
         return [Shown(place, orjson.dumps(data).decode()) for place, data in shown]
 
     def _texts(self) -> list[Shown]:
         """The free texts of calls."""
-        calls = ((place, cast("Call", self.decider.whole(one))) for place, one in self._told)
+        calls = ((place, cast("Call", self.decider.whole(one))) for place, one in self._told.taken())
         texts = ((place, call.task.task_data.additional_context) for place, call in calls)
         return [Shown(place, text) for place, text in texts if text]
 
