@@ -7,6 +7,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -33,9 +34,14 @@ from fhir_bridge.settings.calling import calling_hours
 from fhir_bridge.settings.tables import DispatchSettings
 from fhir_bridge.task_api.client import TaskApiClient
 
-TASKS = 1_000
+TASKS = 2_000
+"""Enough that the first requests and the last answers are a small part of it."""
 IN_FLIGHT = 256
 ROUNDS = 5
+RULES = Rules(
+    DispatchSettings(max_in_flight=IN_FLIGHT),
+    {"default": SourceCalling(calling_hours("off"), ZoneInfo("UTC"))},
+)
 
 
 def rows() -> Iterator[Row]:
@@ -43,7 +49,7 @@ def rows() -> Iterator[Row]:
     # What is logged of each task goes to a file in production; here it would fill the screen.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     let_threads_in()  # as `worker` and `serve` do
-    calls = calls_of(TASKS)
+    calls = many(calls_of(TASKS // 2), 2)
     with slow_endpoint() as url, databases() as both:
         for database in both:
             yield from _beside_the_others(calls, url, database)
@@ -54,7 +60,8 @@ def rows() -> Iterator[Row]:
 def _beside_the_others(calls: Sequence[Arrival], url: str, database: Database) -> Iterator[Row]:
     rounds = []
     for _ in range(ROUNDS):
-        durable = _rate_of(_dispatching(calls, url, database), len(calls))
+        with _dispatching(calls, url, database) as work:
+            durable = len(calls) / seconds(work)
         bare = asyncio.run(_bare(calls, url))
         rounds.append((durable, bare, asyncio.run(_httpx(calls[: len(calls) // 5], url))))
     durable, bare, plain = sorted(rounds, key=lambda rates: rates[0] / rates[1])[ROUNDS // 2]
@@ -64,7 +71,14 @@ def _beside_the_others(calls: Sequence[Arrival], url: str, database: Database) -
 
 
 def _piece(calls: Sequence[Arrival], url: str, database: Database, size: int) -> Work:
-    return _dispatching(many(calls, size), url, database)
+    stack = ExitStack()
+    run = stack.enter_context(_dispatching(many(calls, size), url, database))
+
+    def work() -> None:
+        with stack:
+            run()
+
+    return work
 
 
 def _on(database: Database) -> str:
@@ -111,35 +125,26 @@ def _rate(per_second: float) -> str:
     return f"{per_second:.0f} tasks/s"
 
 
-def _rate_of(work: Work, tasks: int) -> float:
-    return tasks / seconds(work)
+@contextmanager
+def _dispatching(calls: Sequence[Arrival], url: str, database: Database) -> Iterator[Work]:
+    """Dispatch from a ledger that holds all of them, until nothing is due and all is committed.
 
+    What is looked at and closed afterwards is no part of it, nor of the loop without a ledger.
+    """
+    with asyncio.Runner() as runner:
+        ledger = runner.run(open_ledger(database.ledger(), api_url=url, project_id=PROJECT, now=NOW))
+        for start in range(0, len(calls), 1_000):
+            runner.run(ledger.accept(calls[start : start + 1_000], now=NOW))
+        client = _client(url)
+        dispatcher = Dispatcher(ledger, client, RULES, PROJECT, lambda: NOW)
 
-def _dispatching(calls: Sequence[Arrival], url: str, database: Database) -> Work:
-    """Dispatch from a ledger that holds all of them, until it says that all were sent."""
-    runner = asyncio.Runner()
-    ledger = runner.run(open_ledger(database.ledger(), api_url=url, project_id=PROJECT, now=NOW))
-    for start in range(0, len(calls), 1_000):
-        runner.run(ledger.accept(calls[start : start + 1_000], now=NOW))
-    rules = Rules(
-        DispatchSettings(max_in_flight=IN_FLIGHT),
-        {"default": SourceCalling(calling_hours("off"), ZoneInfo("UTC"))},
-    )
+        async def end() -> None:
+            async with ledger, client:
+                states = (await ledger.status(NOW)).states
+                assert states == {"sent": len(calls)}, states
 
-    client = _client(url)
-
-    async def send() -> None:
-        async with ledger, client:
-            dispatcher = Dispatcher(ledger, client, rules, PROJECT, lambda: NOW)
-            await dispatcher.run(asyncio.Event(), Until(drained=timedelta(0)))
-            states = (await ledger.status(NOW)).states
-            assert states == {"sent": len(calls)}, states
-
-    def work() -> None:
-        runner.run(send())
-        runner.close()
-
-    return work
+        yield lambda: runner.run(dispatcher.run(asyncio.Event(), Until(drained=timedelta(0))))
+        runner.run(end())
 
 
 async def _bare(calls: Sequence[Arrival], url: str) -> float:

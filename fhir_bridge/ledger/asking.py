@@ -64,6 +64,8 @@ class Asking:
         self._driver: Any = connection.connection.driver_connection
         self._in_one: AbstractContextManager[Any] | None = None
         self._goes_in_one = _has_pipelines(connection)
+        # psycopg by itself would have a statement planned five times before it has it prepared.
+        self._options = {"prepare": True} if connection.dialect.driver == "psycopg" else {}
         self.dialect = connection.dialect
 
     def __enter__(self) -> Self:
@@ -84,7 +86,7 @@ class Asking:
                 self._in_one = self._driver.pipeline()
                 self._in_one.__enter__()
             cursor = self._driver.cursor()
-            cursor.execute(text, parameters)
+            cursor.execute(text, parameters, **self._options)
             return Told(self, cursor)
 
     def wait(self) -> None:

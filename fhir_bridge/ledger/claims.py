@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -30,7 +29,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import crosswalk
-from fhir_bridge.ledger.asking import Told
 from fhir_bridge.ledger.content import read_content
 from fhir_bridge.ledger.encryption import Cipher, cipher_of
 from fhir_bridge.ledger.given import GIVEN, as_given, gathered, given_values, read_gathered
@@ -43,11 +41,7 @@ LEASE_RAN_OUT = "lease-ran-out"
 _NOW = bindparam("now", type_=Instant)
 _TOKEN = bindparam("token", type_=String)
 _UNTIL = bindparam("until", type_=Instant)
-_OF_INTENT = (
-    *("due_at", "id", "key", "source", "trigger", "lane", "content"),
-    *("first_attempt_at", "tries", "patient_id"),
-)
-_OF_PATIENT = ("identity", "state", "api_id", "request", "tries")
+_CLAIMED = ("id", "key", "source", "trigger", "lane", "content", "first_attempt_at", "tries", "patient_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +62,8 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
     """Lease the longest due intents, the first of each lane and one of each patient not yet created."""
     dialect = connection.dialect.name
     which = {} if asked.only is None else {GIVEN: as_given((key,) for key in asked.only)}
-    due = await ask(connection, _due(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
-    found = _one_a_new_patient(_found(due, dialect))
+    due = await ask(connection, _candidates(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
+    found = _one_a_new_patient([_Candidate._make(row) for row in due.all()])
     if not found:
         return []
     ids = as_given((row.id,) for row in found)
@@ -102,32 +96,8 @@ def _leased(dialect: str) -> Select[Any]:
 
 
 @lru_cache
-def _due(dialect: str, only: bool) -> Select[Any]:
-    """The candidates; SQLite gives all of them in one, payloads in hex, for each row by itself would be a
-    step (`ledger.given`).
-    """
-    if dialect != "sqlite":
-        return _candidates(dialect, only)
-    rows = _candidates(dialect, only).subquery().c
-    return select(
-        gathered(dialect, *(func.hex(rows[name]) if name in _PAYLOADS else rows[name] for name in _COLUMNS))
-    )
-
-
-def _found(told: Told, dialect: str) -> list[_Candidate]:
-    """The rows, the longest due first."""
-    if dialect != "sqlite":
-        return [_Candidate._make(row) for row in told.all()]
-    rows = read_gathered(told.scalar())
-    rows.sort(key=itemgetter(0, 1))
-    for row in rows:
-        for place in map(_COLUMNS.index, _PAYLOADS):
-            row[place] = bytes.fromhex(row[place])
-    return [_Candidate._make(row) for row in rows]
-
-
-@lru_cache
 def _candidates(dialect: str, only: bool) -> Select[Any]:
+    of_patient = ("identity", "state", "api_id", "request", "tries")
     first = intents.alias("first")
     in_flight = exists().where(first.c.lane == intents.c.lane, in_state(first, State.SENDING))
     earlier = or_(
@@ -136,10 +106,7 @@ def _candidates(dialect: str, only: bool) -> Select[Any]:
     )
     ahead = exists().where(first.c.lane == intents.c.lane, _wanted(first, dialect, only), earlier)
     return (
-        select(
-            *(intents.c[name].label(name) for name in _OF_INTENT),
-            *(patients.c[name].label(f"patient_{name}") for name in _OF_PATIENT),
-        )
+        select(*(intents.c[name] for name in _CLAIMED), *(patients.c[name] for name in of_patient))
         .join(patients, patients.c.id == intents.c.patient_id)
         .where(_wanted(intents, dialect, only), _claimable(intents, _NOW))
         .where(~_by_row(in_flight), ~_by_row(ahead))
@@ -161,9 +128,8 @@ def _candidates(dialect: str, only: bool) -> Select[Any]:
 
 
 class _Candidate(NamedTuple):
-    """A row as the driver gives it: what is of the intent, then what is of the patient."""
+    """A row as the driver gives it: `_CLAIMED`, then what is of the patient."""
 
-    due_at: int
     id: int
     key: str
     source: str
@@ -173,15 +139,11 @@ class _Candidate(NamedTuple):
     first_attempt_at: int | None
     tries: int
     patient_id: int
-    patient_identity: str
+    identity: str
     patient_state: str
-    patient_api_id: str | None
-    patient_request: bytes | None
+    api_id: str | None
+    request: bytes | None
     patient_tries: int
-
-
-_COLUMNS = _Candidate._fields
-_PAYLOADS = ("content", "patient_request")
 
 
 def _one_a_new_patient(rows: Sequence[_Candidate]) -> list[_Candidate]:
@@ -232,10 +194,10 @@ def _claimed(row: _Candidate, asked: Claim, cipher: Cipher) -> Claimed:
         tries=row.tries,
         patient=Patient(
             id=row.patient_id,
-            identity=row.patient_identity,
+            identity=row.identity,
             state=PatientState(row.patient_state),
-            api_id=row.patient_api_id,
-            request=cipher.decrypt(bytes(row.patient_request)) if row.patient_request else None,
+            api_id=row.api_id,
+            request=None if row.request is None else cipher.decrypt(bytes(row.request)),
             tries=row.patient_tries,
         ),
         lineage=bytes(content.lineage),

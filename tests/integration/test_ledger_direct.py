@@ -10,16 +10,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.many import ask
 from fhir_bridge.ledger.messages import Received
 from fhir_bridge.ledger.records import Written
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.ledger.tables import destination, pauses
 
+PAUSING = insert(pauses).values(
+    source=bindparam("source"), since=bindparam("since"), by=bindparam("by"), why=bindparam("why")
+)
+COUNTING = select(func.count()).select_from(pauses)
 DESTINATION = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
 
 
@@ -92,6 +97,64 @@ async def test_a_connection_that_was_cut_while_it_rested_is_replaced(
             with psycopg.connect(location, autocommit=True) as other:
                 others = "datname = current_database() AND pid <> pg_backend_pid()"
                 other.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
+
+
+async def test_what_postgresql_refuses_among_statements_sent_together_is_told(
+    postgres_database: Callable[[], str], monday: datetime
+) -> None:
+    """By its own kind, without its parameters, and nothing of the transaction is kept; the next one works."""
+    row = {"source": "Zzyx", "since": monday, "by": "nobody", "why": "test"}
+
+    async def twice(connection: AsyncConnection) -> None:
+        for _ in range(3):
+            await ask(connection, PAUSING, **row)
+
+    async with await open_ledger(postgres_database(), now=monday, **DESTINATION) as ledger:
+        with pytest.raises(LedgerError) as caught:
+            await ledger._at_once(twice)
+        assert caught.value.code == "ledger-refused"
+        assert "Zzyx" not in str(caught.value)
+        assert await paused(ledger) == 0
+
+
+async def test_statements_sent_together_see_one_another_and_those_of_sqlalchemy(
+    postgres_database: Callable[[], str], monday: datetime
+) -> None:
+    """In their order, though nobody waits for an answer before it is looked at."""
+    row = {"since": monday, "by": "nobody", "why": "test"}
+
+    async def pause(connection: AsyncConnection) -> tuple[list[int], int]:
+        told = [await ask(connection, PAUSING, source="a", **row)]
+        await connection.execute(insert(pauses), [{"source": "b", **row}])
+        told.append(await ask(connection, PAUSING, source="c", **row))
+        found = await ask(connection, COUNTING)
+        return [each.rowcount for each in told], found.scalar()
+
+    async with await open_ledger(postgres_database(), now=monday, **DESTINATION) as ledger:
+        assert await ledger._at_once(pause) == ([1, 1], 3)
+        assert await paused(ledger) == 3
+
+
+async def test_a_connection_that_is_cut_under_a_transaction_fails_that_one_alone(
+    postgres_database: Callable[[], str], monday: datetime
+) -> None:
+    """What was asked and not committed is told as not written, and the next transaction has another
+    connection."""
+    location = postgres_database()
+    row = {"source": "a", "since": monday, "by": "nobody", "why": "test"}
+
+    async def cut(connection: AsyncConnection) -> None:
+        assert (await ask(connection, PAUSING, **row)).rowcount == 1
+        with psycopg.connect(location, autocommit=True) as other:
+            others = "datname = current_database() AND pid <> pg_backend_pid()"
+            other.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
+        await ask(connection, COUNTING)
+
+    async with await open_ledger(location, now=monday, **DESTINATION) as ledger:
+        with pytest.raises(LedgerError) as caught:
+            await ledger._at_once(cut)
+        assert caught.value.code == "ledger-unavailable"
+        assert await paused(ledger) == 0
 
 
 async def test_a_commit_holds_only_so_many_writes_and_keeps_their_order() -> None:
