@@ -79,6 +79,7 @@ async def test_each_kind_of_decision_has_its_state(
     assert status.states == {"ready": 1, "skipped": 1, "rejected": 1}
     assert status.reasons == {"already-booked": 1, "phone-missing": 1}
     assert status.oldest_due == monday
+    assert await ledger.waiting() == 1
 
 
 async def test_accepting_again_changes_nothing(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:

@@ -115,6 +115,7 @@ async def test_a_number_is_called_by_one_worker_at_a_time(
     assert len(lanes) == 20
     assert set(lanes.values()) == {1}
     assert (await ledger.status(monday)).states == {"ready": 40, "sending": 20}
+    assert await ledger.waiting() == 60
 
 
 async def test_a_patient_is_created_by_one_worker(
