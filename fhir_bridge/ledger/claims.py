@@ -229,13 +229,10 @@ async def rescue(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def waiting(connection: AsyncConnection) -> int:
-    """How many are ready, leased or not, or on their way. By the indexes of these states alone: asked every
-    few seconds, it must not read a ledger of millions through."""
-    ready, sending = (
-        select(func.count()).where(in_state(intents, state)).scalar_subquery()
-        for state in (State.READY, State.SENDING)
-    )
-    return int((await connection.execute(select(ready + sending))).scalar_one())
+    """How many are ready, leased or not, or on their way. Read off an index that holds no payload, for it is
+    asked every few seconds of a ledger of millions."""
+    statement = select(func.count()).where(in_state(intents, State.READY, State.SENDING))
+    return int((await connection.execute(statement)).scalar_one())
 
 
 async def next_due(connection: AsyncConnection, only: Collection[str] | None) -> datetime | None:
