@@ -15,12 +15,7 @@ from fhir_bridge.case.links import Link, Party
 from fhir_bridge.fhir import datatypes
 from fhir_bridge.fhir.datatypes import CodeableConcept, ContactPoint, ExtendedContactDetail, Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import (
-    Patient,
-    Practitioner,
-    RelatedPerson,
-    View,
-)
+from fhir_bridge.fhir.views import Patient, Practitioner, RelatedPerson, View
 from fhir_bridge.mapping.addresses import complete_address, ordered_addresses
 from fhir_bridge.mapping.concepts import Words, concept_words
 from fhir_bridge.mapping.contacts import NOT_FOR_CARE, contacts_for

@@ -290,3 +290,12 @@ def test_a_contained_appointment_is_no_trigger() -> None:
     holder = resource("ServiceRequest", "s1", contained=[{"resourceType": "Appointment", "id": "a"}])
     inner = AtHand([holder]).index.contained(holder)["a"]
     assert triggers(AtHand([holder, inner]), [holder, inner]) == [holder]
+
+
+def test_answers_about_the_directory_are_everybodys() -> None:
+    """Who refers thousands of patients is worked out once for all partitions; who came with one, for that."""
+    theirs, own = resource("Practitioner", "d1"), resource("Practitioner", "d2")
+    directory = AtHand([theirs])
+    one, other = (AtHand([own], shared=directory) for _ in range(2))
+    assert one.answers_about(theirs) is other.answers_about(theirs) is directory.answers
+    assert one.answers_about(own) is one.answers
