@@ -18,6 +18,7 @@ from benchmarks.decided import decided, resources_of
 from benchmarks.generator import NOW
 from benchmarks.measure import Row, Work, growth, micro, prepared
 from fhir_bridge.ledger.content import content_of
+from fhir_bridge.ledger.engine import PAGE_SIZE
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.decision import Skip
@@ -91,7 +92,8 @@ def _copying(like: Path, to: Path) -> Work:
         made = [sql for (sql,) in known.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
         rows = {table: known.execute(f"SELECT * FROM {table}").fetchall() for table in WRITTEN}
     connection = sqlite3.connect(to, isolation_level=None)
-    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *made):
+    pages = f"PRAGMA page_size={PAGE_SIZE}"
+    for statement in (pages, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *made):
         if "sqlite_" not in statement:
             connection.execute(statement)
     batches = -(-len(rows["triggers"]) // BATCH)

@@ -36,11 +36,10 @@ def _key() -> ColumnElement[str]:
 _ALONE = triggers.c.intent_id.is_(None)
 _AS_INTENT: dict[str, ColumnElement[Any]] = {
     **{column.name: column for column in triggers.c if column.name in intents.c},
-    "id": literal(NO_ROW),
     "key": _key(),
     "state": literal(str(State.SKIPPED)),
     "loss": literal(""),
-    "tries": literal(NO_ROW),
+    "tries": literal(0),
     "created_at": triggers.c.changed_at,
 }
 
