@@ -63,7 +63,7 @@ def test_what_never_opens_has_no_end() -> None:
 
 
 def test_counts_are_the_same_however_the_work_was_shared() -> None:
-    """Places that stand first, samples of the lowest rank, texts once."""
+    """Places that stand first, samples and the texts of calls of the lowest rank."""
     parts = []
     for number in range(3):
         part = Tally(triggers=1, decisions={"call": 1}, calls={"x": number}, unmapped={"m": 1})
@@ -80,7 +80,7 @@ def test_counts_are_the_same_however_the_work_was_shared() -> None:
     assert merged[0] == merged[1]
     assert merged[0].triggers == 3
     assert [sample.text for sample in merged[0].samples] == ["s2", "s1"]
-    assert [text.text for text in merged[0].texts] == ["t0", "t1", "t2", "the same"]
+    assert [text.text for text in merged[0].texts] == ["t0", "t1", "t2", *["the same"] * 3]
     assert merged[0].notes["code-case"].places[0] == ((0, 1, -1), "f0")
 
 
