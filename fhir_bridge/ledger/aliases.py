@@ -1,5 +1,6 @@
-"""Which identities are one person, as records told: what was told once stays, for a merge that is taken back
-must not have somebody called who asked not to be.
+"""Which identities are one person, as records told: until a newer version of the record, one that is in use,
+has no link any more. Who was blocked meanwhile stays blocked, for a merge that is taken back must not have
+somebody called who asked not to be.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, String, and_, select
+from sqlalchemy import Select, String, and_, bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.given import as_given, given
@@ -36,6 +37,30 @@ async def take_in(connection: AsyncConnection, heard: Sequence[Heard]) -> set[Pl
 @lru_cache
 def _keeping(dialect: str) -> Any:
     return inserting(dialect, aliases).on_conflict_do_nothing()
+
+
+async def part(connection: AsyncConnection, records: Collection[Place]) -> list[set[Place]]:
+    """Forget what these records said of who is one person; gives whom each had said to be one."""
+    found: dict[Place, set[Place]] = {}
+    rows = await run(connection, _told_by(connection.dialect.name), given=as_given(records))
+    for row in rows:
+        found.setdefault((row.source, row.record), set()).add((row.source, row.identity))
+    if found:
+        await execute_many(
+            connection, _FORGETTING, [{"of_source": source, "of_record": record} for source, record in found]
+        )
+    return list(found.values())
+
+
+_FORGETTING = delete(aliases).where(
+    aliases.c.source == bindparam("of_source"), aliases.c.record == bindparam("of_record")
+)
+
+
+@lru_cache
+def _told_by(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, record=String)
+    return select(aliases).where(aliases.c.source == of["source"], aliases.c.record == of["record"])
 
 
 async def persons(connection: AsyncConnection, places: Iterable[Place]) -> list[set[Place]]:

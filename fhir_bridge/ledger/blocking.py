@@ -110,6 +110,26 @@ async def follow(connection: AsyncConnection, places: Collection[Place], now: da
     return skipped
 
 
+async def stay(connection: AsyncConnection, places: Collection[Place], now: datetime) -> None:
+    """Have whom the list names under these stay uncalled though they are decided on anew: an entry that
+    followed from one of a record that is somebody else's now is an entry of its own."""
+    values = {"|".join(place) for place in places}
+    named = and_(
+        blocked.c.kind == "patient", blocked.c.value.in_(given_values(connection.dialect.name, String))
+    )
+    rows = (
+        await connection.execute(select(blocked).where(named), {GIVEN: as_given((v,) for v in values)})
+    ).all()
+    for row in rows:
+        place = _place(row.value)
+        person = next(iter(await aliases.persons(connection, [place])), {place})
+        if row.via is not None and _place(row.via) not in person:
+            own = and_(blocked.c.kind == "patient", blocked.c.value == row.value)
+            await connection.execute(update(blocked).where(own).values(via=None))
+    for part in _parts([("patient", row.value) for row in rows]):
+        await _skip(connection, part, now)
+
+
 async def _follow(connection: AsyncConnection, places: Collection[Place]) -> tuple[set[str], set[str]]:
     """What is on the list now and was not, and the other way, of the persons of these places."""
     new: set[str] = set()

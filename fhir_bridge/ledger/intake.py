@@ -46,8 +46,10 @@ async def accept(
     if held is not None:
         await messages.demand_held(connection, held)
     linked = await aliases.take_in(connection, heard)
-    turned, older = await stopping.take_in(connection, heard, intake.now)
-    await outdated.note_records(connection, older, intake.now)
+    said = await stopping.take_in(connection, heard, intake.now)
+    await outdated.note_records(connection, said.older, intake.now)
+    parted, freed = await stopping.part(connection, said.alone)
+    turned = said.turned | freed
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
     apart = await alone.told_apart(connection, arrivals)
@@ -57,6 +59,8 @@ async def accept(
     folded = iter(await _fold(connection, known, rest, intake, salt, others))
     if linked:
         await blocking.follow(connection, linked, intake.now)
+    if turned or parted:
+        await blocking.stay(connection, turned | parted, intake.now)
     await crosswalk.park_behind(connection, intake.now)
     return [told.get(position) or next(folded) for position in range(len(arrivals))]
 

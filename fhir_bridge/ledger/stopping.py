@@ -8,7 +8,18 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, Select, String, and_, exists, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    String,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger import aliases
@@ -42,26 +53,39 @@ _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters."""
 
 
-async def take_in(
-    connection: AsyncConnection, heard: Sequence[Heard], now: datetime
-) -> tuple[set[Place], list[Heard]]:
-    """Keep what speaks against calling somebody, and what takes that back; gives whom it turned for, and what
-    is older than what was known of its record.
+class TakenIn(NamedTuple):
+    """What became of statements: for whom it `turned` whether anybody may call them, what was `older` than
+    what was known of its record, and the records that are `alone` now, linked with no other any more."""
+
+    turned: set[Place]
+    older: list[Heard]
+    alone: set[Place]
+
+
+async def take_in(connection: AsyncConnection, heard: Sequence[Heard], now: datetime) -> TakenIn:
+    """Keep what speaks against calling somebody, and what takes that back; and of what links records the
+    version, for a later one may take the link back.
 
     A record that never spoke against anybody leaves no row. An older version says nothing new, and one that
     does not tell its version takes back nothing that a told version said.
     """
     known = await _rows_of(connection, {(each.source, each.statement.record) for each in heard})
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    turned: set[Place] = set()
+    turned, alone = set[Place](), set[Place]()
     older: list[Heard] = []
     for each in heard:
-        if not each.statement.names:
-            continue
         record = (each.source, each.statement.record)
         before = known[record]
+        if len(each.statement.same) > 1 and not before:
+            # It speaks against nobody, but its version will be asked for.
+            before[record[1]] = said = _said_after(each, before, now)._replace(stop=None)
+            rows[(*record, record[1])] = _row(record, record[1], said)
+        if not each.statement.names:
+            continue
         if before and _age(each, before) is Age.OLDER:
             older.append(each)
+        if before and _is_alone(each) and _age(each, before) is Age.NEWER:
+            alone.add(record)
         if _says_something_new(each, before):
             said = _said_after(each, before, now)
             for identity in {*before, *(each.statement.names if each.statement.stop else ())}:
@@ -72,7 +96,38 @@ async def take_in(
                 before[identity] = said
     if rows:
         await connection.execute(upsert(connection, statements), list(rows.values()))
-    return turned, older
+    return TakenIn(turned, older, alone)
+
+
+def _is_alone(heard: Heard) -> bool:
+    """Whether a record is in use and linked with no other: that takes back what it said of a merge."""
+    return not heard.statement.same and heard.statement.stop is None and not heard.is_late
+
+
+async def part(connection: AsyncConnection, records: Collection[Place]) -> tuple[set[Place], set[Place]]:
+    """Have these records speak for themselves again: what the Patient of one says does not hold any more for
+    an identity that is not the same person's. Gives who were one person, and for whom that frees.
+    """
+    everyone, freed = set[Place](), set[Place]()
+    for group in await aliases.part(connection, records) if records else ():
+        persons = await aliases.persons(connection, group)
+        person_of = {place: number for number, person in enumerate(persons) for place in person}
+        everyone |= group | set(person_of)
+        given_ = {GIVEN: as_given(group | set(person_of))}
+        for row in (await connection.execute(_about(connection.dialect.name), given_)).all():
+            told, held = (row.source, row.record), (row.source, row.identity)
+            if told in everyone and person_of.get(told, told) != person_of.get(held, held):
+                await connection.execute(_FREEING, {"of_source": row.source, "of_record": row.record,
+                                                    "of_identity": row.identity})  # fmt: skip
+                freed.add(held)
+    return everyone, freed
+
+
+_FREEING = delete(statements).where(
+    statements.c.source == bindparam("of_source"),
+    statements.c.record == bindparam("of_record"),
+    statements.c.identity == bindparam("of_identity"),
+)
 
 
 async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 
 from fhir_bridge.ledger.claims import Claim
@@ -205,3 +206,67 @@ async def test_an_older_version_of_a_record_is_counted_when_it_is_left_aside(
     for version in ("2", "1", "2", "1"):
         await take(ledger, monday, heard=[said(version=version)])
     assert (await ledger.status(monday)).outdated == {"ehr": 2}
+
+
+def merged(version: str | None = "2") -> Heard:
+    """The record of Patient/q says that Patient/p took its place."""
+    return Heard("ehr", Statement((), "Patient/q", None, version, same=("Patient/q", "Patient/p")))
+
+
+def apart(version: str | None = "3", **given: Any) -> Heard:
+    """The record of Patient/q, in use and linked with no other."""
+    return Heard(
+        "ehr", Statement(("Patient/q",), "Patient/q", **{"stop": None, "version_id": version, **given})
+    )
+
+
+async def test_a_merge_that_is_taken_back_ends_for_what_comes(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A death stays with the record that told of it; whom somebody blocked meanwhile stays blocked until
+    they are taken off the list; a block that comes later is of the one record alone."""
+    q = {"patient": "Patient/q", "patient_id": PATIENT["patient_id"], "phone": "+12125550102"}
+    await take(ledger, monday, heard=[merged(), said(version="1")])
+    await take(ledger, monday, arrivals.call("Appointment/q", **q), arrivals.call("Appointment/p", **PATIENT))
+    assert await seen(ledger, "Appointment/q") == ("skipped", "patient-deceased")
+    await take(ledger, monday, heard=[apart()])
+    assert await seen(ledger, "Appointment/q") == ("ready", None)
+    assert await seen(ledger, "Appointment/p") == ("skipped", "patient-deceased")
+    await ledger.block("patient", "ehr|Patient/p", Act("op", "asked us", monday))
+    assert await seen(ledger, "Appointment/q") == ("ready", None)
+    await take(ledger, monday, heard=[said(version="2")])
+    assert await seen(ledger, "Appointment/q") == ("ready", None)
+    await take(ledger, monday, heard=[merged("4")])
+    assert (await seen(ledger, "Appointment/q"))[0] == "skipped"
+    await take(ledger, monday, heard=[apart("5")])
+    assert await seen(ledger, "Appointment/q") == ("skipped", "do-not-call")
+    for whom in ("ehr|Patient/p", "ehr|Patient/q"):
+        await ledger.unblock("patient", whom, Act("op", "asked us to", monday))
+    assert await seen(ledger, "Appointment/q") == ("ready", None)
+    assert await seen(ledger, "Appointment/p") == ("skipped", "patient-deceased")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [apart("1"), apart("2"), apart(None), apart("3", stop="patient-inactive"), merged("3")],
+    ids=["an older version", "the same", "one without a version", "one not in use", "one with the link"],
+)
+async def test_a_merge_is_taken_back_by_a_newer_version_that_is_in_use_alone(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, later: Heard
+) -> None:
+    """Whatever may not know of it says nothing of it."""
+    q = {"patient": "Patient/q", "patient_id": PATIENT["patient_id"]}
+    await take(ledger, monday, arrivals.call("Appointment/q", **q), heard=[merged(), said(version="1")])
+    await take(ledger, monday, heard=[later])
+    assert (await seen(ledger, "Appointment/q"))[0] == "skipped"
+
+
+async def test_a_merge_of_which_another_record_tells_too_stays(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Each record takes back only what it said itself."""
+    both = Statement(("Patient/p",), "Patient/p", "patient-deceased", "1", same=("Patient/p", "Patient/q"))
+    q = {"patient": "Patient/q", "patient_id": PATIENT["patient_id"]}
+    await take(ledger, monday, arrivals.call("Appointment/q", **q), heard=[merged(), Heard("ehr", both)])
+    await take(ledger, monday, heard=[apart()])
+    assert await seen(ledger, "Appointment/q") == ("skipped", "patient-deceased")
