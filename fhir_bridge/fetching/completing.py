@@ -12,16 +12,12 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from msgspec import structs
-
-from fhir_bridge.case import editions
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.wanted import Missing, Wanted
-from fhir_bridge.errors import FhirServerError, InputError
+from fhir_bridge.errors import FhirServerError
+from fhir_bridge.fetching.keeping import Keeping
 from fhir_bridge.fetching.searching import DECIDING, TYPES, Found, Searcher, token
 from fhir_bridge.fetching.unanswered import Search, unanswered
-from fhir_bridge.fhir import documents
-from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import (
     TRIGGER_TYPES,
     Appointment,
@@ -61,9 +57,6 @@ MOST_FETCHED = 100
 
 PATIENCE = 120.0
 """Seconds that the completing of one message may take in all."""
-
-_UNKNOWN = frozenset({"not-found", "foreign-link", "bad-reference"})
-"""Of a reference: the server says that it leads to nothing, or it leads to another one."""
 
 _ORDER = re.compile(r"(?:ServiceRequest|ReferralRequest|ProcedureRequest)/[A-Za-z0-9\-.]+")
 
@@ -134,12 +127,11 @@ class _Completing:
             problems=list(inputs.problems),
             deleted=dict(inputs.deleted),
         )
-        self._known = {one.label: one for one in (*inputs.context, *inputs.resources)}
+        there = (*inputs.context, *inputs.resources)
+        self._keeping = Keeping(server.base_url, there, self._inputs.context)
         self._asked: set[Missing | Search] = set()
         self._found: dict[Search, Found] = {}
         self._numbers: dict[str, Search] = {}
-        self._gaps: dict[str, None] = {}
-        self._lost: dict[str, str] = {}
 
     async def whole(self, triggers: Sequence[str]) -> Inputs:
         """See Completion.complete."""
@@ -156,7 +148,7 @@ class _Completing:
             whole_histories=self._inputs.whole_histories | set(self._whole_histories()),
             whole_chains=self._inputs.whole_chains | {c async for c in self._whole_chains(cases)},
             unanswered={**self._inputs.unanswered, **self._unanswered(cases)},
-            gaps=(*self._inputs.gaps, *self._gaps),
+            gaps=(*self._inputs.gaps, *self._keeping.gaps),
         )
 
     def _unanswered(self, cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
@@ -166,7 +158,7 @@ class _Completing:
                 case,
                 tuple(_orders(case)),
                 self._found,
-                self._lost,
+                self._keeping.lost,
                 without,
                 self._numbers.get(case.trigger.label),
             )
@@ -195,7 +187,7 @@ class _Completing:
         new = [each for each in dict.fromkeys(asked_for) if each not in self._asked and self._is_meant(each)]
         room = MOST_FETCHED * len(open_) - len(self._asked)
         if len(new) > room:
-            self._gaps["more is referred to than is fetched for one case"] = None
+            self._keeping.gaps["more is referred to than is fetched for one case"] = None
         for each in new[: max(room, 0)]:
             self._asked.add(each)
             if isinstance(each, Missing):
@@ -251,9 +243,9 @@ class _Completing:
                     raise
                 self._inputs.deleted[label] = None
             else:
-                read, _ = self._read(body, f"{self._server.base_url}/{label}")
+                read, _ = self._keeping.read(body, f"{self._server.base_url}/{label}")
                 self._inputs.resources += read
-                self._known |= {one.label: one for one in read}
+                self._keeping.know(read)
 
     async def _fetch(self, references: Sequence[Missing]) -> None:
         """Resources by reference: those on the source's own server together, the others one by one."""
@@ -262,11 +254,11 @@ class _Completing:
         others = [each for each in references if each not in own or _version(each)]
         singly = await together(self._fetch_one(each) for each in others)
         for (kind, id_), answer in answers.items():
-            self._keep_one(f"{kind}/{id_}", answer, f"{self._server.base_url}/{kind}/{id_}")
+            self._keeping.keep_one(f"{kind}/{id_}", answer, f"{self._server.base_url}/{kind}/{id_}")
         for each, answer in zip(others, singly, strict=True):
             url = each.target.url if each not in own else None
             url = url or f"{self._server.base_url}/{each.target.label}"
-            self._keep_one(each.target.label or "", answer, url)
+            self._keeping.keep_one(each.target.label or "", answer, url)
 
     def _own(self, missing: Missing) -> tuple[str, str] | None:
         """Type and id on the source's own server; None for a reference to another one."""
@@ -296,9 +288,9 @@ class _Completing:
         found = await together(self._searched(*search) for search in searches)
         for search, each in zip(searches, found, strict=True):
             self._found[search] = each
-            self._gaps |= dict.fromkeys(each.gaps)
+            self._keeping.gaps |= dict.fromkeys(each.gaps)
             what = f"search of {TYPES[search[0]]}"
-            kept = [self._keep(page, None, what) for page in each.pages]
+            kept = [self._keeping.keep(page, None, what) for page in each.pages]
             if not all(kept):
                 self._found[search] = dataclasses.replace(each, lacking=(f"{what}: a match cannot be read",))
 
@@ -306,47 +298,6 @@ class _Completing:
         id_ = about.rpartition("/")[2]
         values = {"patient": id_, "practitioner": id_, "order": about, "order_id": id_, "identifier": about}
         return await self._searcher.search(name, self._run.now, **values)
-
-    # -- keeping --
-
-    def _keep_one(self, label: str, answer: bytes | FhirServerError, url: str) -> None:
-        """What was read by reference. That the server does not know it is an answer."""
-        what = f"{label.partition('/')[0]} by reference"
-        is_whole = self._keep(answer, url, what)
-        if not is_whole and not (isinstance(answer, FhirServerError) and answer.code in _UNKNOWN):
-            code = answer.code if isinstance(answer, FhirServerError) else "unreadable"
-            self._lost[label] = f"{what}: {code}"
-
-    def _keep(self, answer: bytes | FhirServerError, url: str | None, what: str) -> bool:
-        """What came joins the context, unless it is at hand already in a version that is not older. False
-        where not all of it could be had."""
-        if isinstance(answer, FhirServerError):
-            self._gaps[f"{what}: {answer.code}"] = None
-            return False
-        read, is_whole = self._read(answer, url)
-        for resource in read:
-            there = self._known.get(resource.label)
-            both = (there, resource) if there is not None else (resource,)
-            if editions.newest(both) == (resource,) or editions.disagree(both):
-                self._inputs.context.append(resource)
-                self._known[resource.label] = resource
-        return is_whole
-
-    def _read(self, body: bytes, url: str | None) -> tuple[list[Resource[View]], bool]:
-        """The resources of one answer, each under its address on the server that gave it, and whether all of
-        it could be read."""
-        try:
-            document = documents.read(body, self._server.base_url)
-        except InputError as error:
-            self._gaps[f"unreadable: {error.code}"] = None
-            return [], False
-        self._gaps |= dict.fromkeys(f"unreadable: {problem.code}" for problem in document.problems)
-        base = self._server.base_url
-        read = [
-            structs.replace(one, full_url=url or f"{base}/{one.label}") if one.view.id else one
-            for one in document.resources
-        ]
-        return read, not document.problems
 
     # -- what is known to be all there is --
 
