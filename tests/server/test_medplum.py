@@ -74,14 +74,13 @@ def serving(bridge: Bridge, port: int) -> Callable[[], Any]:
 
     @contextlib.contextmanager
     def up() -> Iterator[None]:
-        with bridge.process("serve", "--port", str(port)) as process:
-            assert process.stdout is not None
-            assert "webhooks" in process.stdout.readline()
-            try:
-                yield
-            finally:
-                process.terminate()
-                process.communicate(timeout=20)
+        process = bridge.process("serve", "--port", str(port))
+        assert "webhooks" in process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
 
     return up
 
