@@ -111,7 +111,7 @@ def test_versions_that_are_left_aside_and_that_disagree_are_shown(
     assert "versions left aside" in bridge("status").out
     assert "versions left aside" in bridge("show", "Appointment/a1").out
     assert told("1", 21) == {"parked": 1}
-    assert "versionId and lastUpdated" in " ".join(bridge("worklist").out.split())
+    assert "by versionId is the older one by lastUpdated" in " ".join(bridge("worklist").out.split())
     assert bridge("retry", "--reason", "versions-disagree", *BECAUSE).code == 0
     assert states(bridge) == {"ready": 1}
 
