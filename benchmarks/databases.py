@@ -15,8 +15,8 @@ from uuid import uuid4
 import psycopg
 
 from benchmarks.measure import Work
-from fhir_bridge.ledger.engine import ledger_url
-from fhir_bridge.ledger.postgres import upgrade_postgres
+from fhir_bridge.ledger.database.engine import ledger_url
+from fhir_bridge.ledger.database.postgres import upgrade_postgres
 
 Bytes = tuple[str, bytes | None, bytes]
 """A trigger's name, its bytes and its decision's."""

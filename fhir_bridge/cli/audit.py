@@ -15,7 +15,7 @@ from fhir_bridge.cli.options import Instant, json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because
 from fhir_bridge.cli.whole_file import whole_file
-from fhir_bridge.ledger.disclosures import Period
+from fhir_bridge.ledger.people.disclosures import Period
 from fhir_bridge.ledger.records import AuditCheck
 from fhir_bridge.ledger.store import SqlLedger
 
@@ -130,7 +130,7 @@ def export(
 async def _write(
     ledger: SqlLedger, put: Callable[[str], object], period: Period, patient: tuple[str, str] | None
 ) -> int:
-    from fhir_bridge.ledger.audit_events import act_event, disclosure_event
+    from fhir_bridge.ledger.people.audit_events import act_event, disclosure_event
 
     recipient = await ledger.destination_url()
     count = 0

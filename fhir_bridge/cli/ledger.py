@@ -21,7 +21,7 @@ from fhir_bridge.cli.settle import act, because
 from fhir_bridge.errors import Category
 
 if TYPE_CHECKING:
-    from fhir_bridge.ledger.checking import Condition
+    from fhir_bridge.ledger.operation.checking import Condition
 
 
 @click.group()
@@ -37,7 +37,7 @@ def upgrade(config_file: str | None) -> None:
     For a ledger on PostgreSQL: before its first use, and after each upgrade of fhir-bridge. A SQLite ledger
     is brought up to date by itself. All is changed or nothing; back it up first, for there is no way back.
     """
-    from fhir_bridge.ledger.upgrade import upgrade as upgraded
+    from fhir_bridge.ledger.database.upgrade import upgrade as upgraded
 
     before, after = upgraded(ledger_url_of(loaded_settings(config_file, secrets=False)))
     if before == after:

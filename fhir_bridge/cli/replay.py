@@ -20,7 +20,7 @@ from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import Instant, Setting, json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.errors import InputError
-from fhir_bridge.ledger.messages import Message, MessageSelection, MessageState
+from fhir_bridge.ledger.sources.messages import Message, MessageSelection, MessageState
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.logs import silence_values
 from fhir_bridge.processing.replaying import Comparison, Replayed

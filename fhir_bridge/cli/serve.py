@@ -14,7 +14,7 @@ from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.http_server.serving import Listening
-from fhir_bridge.ledger.direct import let_threads_in
+from fhir_bridge.ledger.database.direct import let_threads_in
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.network import is_loopback
 from fhir_bridge.settings import Loaded, Settings

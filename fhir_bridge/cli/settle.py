@@ -16,9 +16,9 @@ from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.options import selection_options
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.ledger.messages import MessageSelection
 from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Act, Selection
+from fhir_bridge.ledger.sources.messages import MessageSelection
 
 
 class _Why(click.Option):

@@ -13,7 +13,7 @@ from fhir_bridge.cli.advice import exit_code
 from fhir_bridge.cli.stopping import stop_on_signals
 from fhir_bridge.cli.working import work
 from fhir_bridge.dispatch.dispatcher import DRAIN, Until
-from fhir_bridge.ledger.direct import let_threads_in
+from fhir_bridge.ledger.database.direct import let_threads_in
 from fhir_bridge.logs import set_up_logs
 
 

@@ -23,10 +23,10 @@ from fhir_bridge.dispatch.sender import Sender
 from fhir_bridge.dispatch.unread import Unread
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after_probe
 from fhir_bridge.ledger.port import Dispatches
 from fhir_bridge.ledger.records import Claimed
+from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate, after_probe
 
 DRAIN = timedelta(seconds=60)
 """`worker --drain` ends when nothing is due within this (intake, section 3)."""

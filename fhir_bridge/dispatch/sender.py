@@ -22,7 +22,6 @@ from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.retry import next_try
 from fhir_bridge.dispatch.unread import Unread
 from fhir_bridge.dispatch.writes import WriteQueue
-from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate, after
 from fhir_bridge.ledger.port import Dispatches
 from fhir_bridge.ledger.records import (
     Claimed,
@@ -35,6 +34,7 @@ from fhir_bridge.ledger.records import (
     StartTask,
     Written,
 )
+from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate, after
 from fhir_bridge.ledger.states import PatientState
 from fhir_bridge.task_api.models import PatientDraft, TaskDraft, problems
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass

@@ -6,9 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.gate import Gate
-from fhir_bridge.ledger.messages import Held, MessageSelection
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -23,6 +20,9 @@ from fhir_bridge.ledger.records import (
     Write,
     Written,
 )
+from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sending.gate import Gate
+from fhir_bridge.ledger.sources.messages import Held, MessageSelection
 
 
 class Intakes(Protocol):

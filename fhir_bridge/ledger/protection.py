@@ -10,21 +10,14 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger import (
-    audit,
-    blocking,
-    crosswalk_file,
-    disclosures,
-    intake,
-    reencrypting,
-    retention,
-)
-from fhir_bridge.ledger.batch import Intake
-from fhir_bridge.ledger.blocking import DoNotCall, Entry
-from fhir_bridge.ledger.collisions import done_again
-from fhir_bridge.ledger.disclosures import Acted, Disclosure, Period
-from fhir_bridge.ledger.encryption import cipher_of
-from fhir_bridge.ledger.engine import forget_cleared
+from fhir_bridge.ledger.arrivals import intake
+from fhir_bridge.ledger.arrivals.batch import Intake
+from fhir_bridge.ledger.database.collisions import done_again
+from fhir_bridge.ledger.database.encryption import cipher_of
+from fhir_bridge.ledger.database.engine import forget_cleared
+from fhir_bridge.ledger.people import audit, blocking, crosswalk_file, disclosures, reencrypting, retention
+from fhir_bridge.ledger.people.blocking import DoNotCall, Entry
+from fhir_bridge.ledger.people.disclosures import Acted, Disclosure, Period
 from fhir_bridge.ledger.records import (
     Act,
     AuditCheck,

@@ -9,11 +9,20 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import decided, inbox
-from fhir_bridge.ledger.collisions import done_again
-from fhir_bridge.ledger.direct import Answer, Body
-from fhir_bridge.ledger.messages import Decided, InboxLag, Message, MessageSelection, Received, Settled, Take
+from fhir_bridge.ledger.arrivals import decided
+from fhir_bridge.ledger.database.collisions import done_again
+from fhir_bridge.ledger.database.direct import Answer, Body
 from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.sources import inbox
+from fhir_bridge.ledger.sources.messages import (
+    Decided,
+    InboxLag,
+    Message,
+    MessageSelection,
+    Received,
+    Settled,
+    Take,
+)
 
 ROWS_AT_ONCE = 50
 """Messages read at once where nobody processes them: each may be as large as `serve.max_body`."""

@@ -17,23 +17,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger import (
-    audit,
-    claims,
-    destination,
-    exchanges,
-    intake,
-    looking,
-    operations,
-    polling,
-    postgres,
-)
-from fhir_bridge.ledger.batch import Intake
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.collisions import CollidedError, done_again, gave_up
-from fhir_bridge.ledger.direct import Answer, Body, DirectTransactions
-from fhir_bridge.ledger.encryption import use
-from fhir_bridge.ledger.engine import (
+from fhir_bridge.ledger.arrivals import intake
+from fhir_bridge.ledger.arrivals.batch import Intake
+from fhir_bridge.ledger.database import postgres
+from fhir_bridge.ledger.database.collisions import CollidedError, done_again, gave_up
+from fhir_bridge.ledger.database.direct import Answer, Body, DirectTransactions
+from fhir_bridge.ledger.database.encryption import use
+from fhir_bridge.ledger.database.engine import (
     READS,
     WRITES,
     alone,
@@ -44,8 +34,9 @@ from fhir_bridge.ledger.engine import (
     make_file,
     open_engine,
 )
-from fhir_bridge.ledger.gate import BREAKER, Breaker, Gate
-from fhir_bridge.ledger.messages import Held
+from fhir_bridge.ledger.database.upgrade import upgrade_sqlite
+from fhir_bridge.ledger.operation import looking, operations
+from fhir_bridge.ledger.people import audit
 from fhir_bridge.ledger.protection import Protection
 from fhir_bridge.ledger.receiving import Receiving
 from fhir_bridge.ledger.records import (
@@ -62,7 +53,10 @@ from fhir_bridge.ledger.records import (
     Write,
     Written,
 )
-from fhir_bridge.ledger.upgrade import upgrade_sqlite
+from fhir_bridge.ledger.sending import claims, destination, exchanges, polling
+from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate
+from fhir_bridge.ledger.sources.messages import Held
 from fhir_bridge.ledger.watching import Watching
 
 NO_HOLD = timedelta(0)

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger import subscribed
-from fhir_bridge.ledger.collisions import done_again
-from fhir_bridge.ledger.direct import Answer, Body
-from fhir_bridge.ledger.watched import Known, Sweep, Watch, Watched
+from fhir_bridge.ledger.database.collisions import done_again
+from fhir_bridge.ledger.database.direct import Answer, Body
+from fhir_bridge.ledger.sources import subscribed
+from fhir_bridge.ledger.sources.watched import Known, Sweep, Watch, Watched
 
 
 class Transactions(Protocol):

@@ -21,8 +21,8 @@ import structlog
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.faults import location
-from fhir_bridge.ledger.messages import Held, Message, MessageState, Settled, Take, TakenOverError
 from fhir_bridge.ledger.port import Intakes
+from fhir_bridge.ledger.sources.messages import Held, Message, MessageState, Settled, Take, TakenOverError
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.processing import reasons
 from fhir_bridge.processing.source import ProcessedSource

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 import msgspec
 
-from fhir_bridge.ledger.content import standing_of
-from fhir_bridge.ledger.messages import Decided, Message
-from fhir_bridge.ledger.precedence import Age, Standing, age
+from fhir_bridge.ledger.arrivals.content import standing_of
+from fhir_bridge.ledger.arrivals.precedence import Age, Standing, age
+from fhir_bridge.ledger.sources.messages import Decided, Message
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.processing.source import ProcessedSource
 from fhir_bridge.processing.understanding import Understood, understand

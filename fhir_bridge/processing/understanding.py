@@ -14,8 +14,8 @@ from fhir_bridge.fhir import references
 from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.intake.notifications import Notification, Route, parse
-from fhir_bridge.ledger.messages import FETCHED, Message
 from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.ledger.sources.messages import FETCHED, Message
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping_run import MappingRun, superseded_in
 from fhir_bridge.processing import reasons

@@ -19,8 +19,8 @@ from fhir_bridge.errors import FhirServerError, InputError
 from fhir_bridge.intake import notifications
 from fhir_bridge.intake.notifications import Notification
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.messages import Received
-from fhir_bridge.ledger.watched import Gap, Watched
+from fhir_bridge.ledger.sources.messages import Received
+from fhir_bridge.ledger.sources.watched import Gap, Watched
 from fhir_bridge.subscriptions.due import CHECK_EVERY
 from fhir_bridge.subscriptions.fetched import keep
 from fhir_bridge.subscriptions.kept import Kept, kept_of

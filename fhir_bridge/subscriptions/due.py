@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fhir_bridge.ledger.watched import WHOLE_SOURCE, Gap, Known, Sweep, Watched
+from fhir_bridge.ledger.sources.watched import WHOLE_SOURCE, Gap, Known, Sweep, Watched
 from fhir_bridge.subscriptions.criteria import Criteria
 from fhir_bridge.subscriptions.watch_rules import WatchRules
 

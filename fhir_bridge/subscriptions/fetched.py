@@ -10,7 +10,7 @@ import msgspec
 
 from fhir_bridge.fhir import dates
 from fhir_bridge.fhir.envelopes import Part
-from fhir_bridge.ledger.messages import FETCHED, Received
+from fhir_bridge.ledger.sources.messages import FETCHED, Received
 
 
 class Inbox(Protocol):

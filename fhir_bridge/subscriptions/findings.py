@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fhir_bridge.ledger.watched import WHOLE_SOURCE, Known, Sweep, Watched
+from fhir_bridge.ledger.sources.watched import WHOLE_SOURCE, Known, Sweep, Watched
 from fhir_bridge.subscriptions.clinic import open_between
 from fhir_bridge.subscriptions.due import GONE, TROUBLED, ends_soon
 from fhir_bridge.subscriptions.watch_rules import WatchRules

@@ -12,7 +12,7 @@ import structlog
 from fhir_bridge.fhir import references
 from fhir_bridge.intake.notifications import Content, Notification
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.watched import WHOLE_SOURCE, Watched
+from fhir_bridge.ledger.sources.watched import WHOLE_SOURCE, Watched
 from fhir_bridge.subscriptions.numbering import Numbering, count, told_by
 
 log = structlog.get_logger(__name__)

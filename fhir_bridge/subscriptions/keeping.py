@@ -16,7 +16,7 @@ import msgspec
 from fhir_bridge.errors import FhirServerError, SettingsError, UsageError
 from fhir_bridge.fhir import envelopes
 from fhir_bridge.fhir_client.stored import Stored
-from fhir_bridge.ledger.watched import Watched
+from fhir_bridge.ledger.sources.watched import Watched
 from fhir_bridge.subscriptions.building import Form, Json, Wanted, build
 from fhir_bridge.subscriptions.kept import Kept, asked_again, kept_of
 from fhir_bridge.subscriptions.offered import Offered, Topic, offered_of, topic_of

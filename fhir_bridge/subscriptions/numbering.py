@@ -12,7 +12,7 @@ from typing import Literal
 
 from fhir_bridge.intake.notifications import Notification
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Gap, Watched
+from fhir_bridge.ledger.sources.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Gap, Watched
 
 Numbering = Literal["global", "per-bundle", "none"]
 """`global`: one more with each event of a subscription; `per-bundle`: anew in each message."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fhir_bridge.ledger.messages import InboxLag
-from fhir_bridge.ledger.watched import WHOLE_SOURCE, Known, Watched
+from fhir_bridge.ledger.sources.messages import InboxLag
+from fhir_bridge.ledger.sources.watched import WHOLE_SOURCE, Known, Watched
 from fhir_bridge.subscriptions.findings import Finding, findings
 from fhir_bridge.subscriptions.watch_rules import WatchRules
 

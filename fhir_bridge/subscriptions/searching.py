@@ -14,8 +14,8 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fetching.searching import filled
 from fhir_bridge.fhir import dates, envelopes
 from fhir_bridge.fhir.envelopes import Part
-from fhir_bridge.ledger.messages import Received
-from fhir_bridge.ledger.watched import Sweep
+from fhir_bridge.ledger.sources.messages import Received
+from fhir_bridge.ledger.sources.watched import Sweep
 from fhir_bridge.subscriptions.criteria import Criteria
 from fhir_bridge.subscriptions.fetched import bundle_of, keep, version_of
 from fhir_bridge.subscriptions.watch_rules import WatchRules

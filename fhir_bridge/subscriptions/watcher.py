@@ -15,8 +15,8 @@ import structlog
 
 from fhir_bridge.errors import FhirServerError, LedgerError
 from fhir_bridge.fhir_client.server import FhirServer
+from fhir_bridge.ledger.sources.watched import Known, Sweep, Watched
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.watched import Known, Sweep, Watched
 from fhir_bridge.subscriptions.asking import Asker
 from fhir_bridge.subscriptions.criteria import Criteria
 from fhir_bridge.subscriptions.due import CHECK_EVERY, Due, due

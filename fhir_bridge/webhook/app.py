@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.faults import location
-from fhir_bridge.ledger.messages import InboxLag
+from fhir_bridge.ledger.sources.messages import InboxLag
 from fhir_bridge.webhook.answers import RefusedError, refused, taken
 from fhir_bridge.webhook.bodies import GoneError
 from fhir_bridge.webhook.door import Door

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from fhir_bridge.errors import InputError, LedgerError
 from fhir_bridge.intake.notifications import DELETED_HEADER, Route, check
-from fhir_bridge.ledger.messages import Received
+from fhir_bridge.ledger.sources.messages import Received
 from fhir_bridge.webhook.answers import RefusedError, unauthorized, unavailable
 from fhir_bridge.webhook.bodies import Bodies
 from fhir_bridge.webhook.credentials import DELIVERY_ID, Credentials, Presented

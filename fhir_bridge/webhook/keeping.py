@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from fhir_bridge.ledger.messages import Received
+from fhir_bridge.ledger.sources.messages import Received
 
 AT_ONCE = 256
 """Messages in one commit."""

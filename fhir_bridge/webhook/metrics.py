@@ -13,7 +13,7 @@ from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fhir_bridge.ledger.messages import InboxLag
+from fhir_bridge.ledger.sources.messages import InboxLag
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import Engine, NullPool, create_engine, func, select
 
-from fhir_bridge.ledger.engine import ledger_url
+from fhir_bridge.ledger.database.engine import ledger_url
+from fhir_bridge.ledger.database.tables import attempts, audit, intents, patients, triggers
 from fhir_bridge.ledger.records import Act, Selection
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import attempts, audit, intents, patients, triggers
 from tests.acceptance.chaos_evidence import Evidence, Intent, Kill, Task
 from tests.acceptance.chaos_site import MAX_IN_FLIGHT, PROJECT, Site, family, trigger
 

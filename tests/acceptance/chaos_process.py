@@ -23,7 +23,7 @@ from sqlalchemy.engine.default import DefaultDialect
 # Loaded once by the server that forks these processes: what each would load on its own takes a second.
 from fhir_bridge.cli import settle, submit, worker  # noqa: F401
 from fhir_bridge.cli.main import main
-from fhir_bridge.ledger.direct import DirectTransactions
+from fhir_bridge.ledger.database.direct import DirectTransactions
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.task_api.client import TaskApiClient
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fhir_bridge.ledger.messages import MessageSelection, MessageState
+from fhir_bridge.ledger.sources.messages import MessageSelection, MessageState
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from tests.conftest import Bridge
 from tests.forks import Forked

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from fhir_bridge.ledger.database.tables import intents, triggers
 from fhir_bridge.ledger.records import Act, Change, Selection
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.tables import intents, triggers
 
 LABEL = "Appointment/a1"
 KEY = f"ehr|Patient/p1|{LABEL}"

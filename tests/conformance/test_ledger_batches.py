@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from fhir_bridge.ledger.named import alone_as_intents
+from fhir_bridge.ledger.database.tables import intents, members, metadata, triggers
+from fhir_bridge.ledger.operation.named import alone_as_intents
 from fhir_bridge.ledger.records import Arrival, Change, Heard
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import intents, members, metadata, triggers
 from fhir_bridge.mapping.statements import Statement
 from tests.conformance.conftest import DESTINATION
 

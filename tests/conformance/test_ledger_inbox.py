@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.messages import Message, MessageSelection, MessageState, Received, Settled, Take
 from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.sources.messages import (
+    Message,
+    MessageSelection,
+    MessageState,
+    Received,
+    Settled,
+    Take,
+)
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from tests.conformance.conftest import DESTINATION
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.records import (
     Accepted,
     Act,
@@ -22,6 +21,7 @@ from fhir_bridge.ledger.records import (
     StartPatient,
     StartTask,
 )
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass

@@ -20,12 +20,12 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, select
 
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.gate import Breaker
-from fhir_bridge.ledger.named import alone_as_intents
+from fhir_bridge.ledger.database.tables import intents, metadata
+from fhir_bridge.ledger.operation.named import alone_as_intents
 from fhir_bridge.ledger.records import Act, Claimed, Selection, SettleTask, StartTask
+from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sending.gate import Breaker
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import intents, metadata
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 HERE = {"api_url": "http://127.0.0.1:1", "project_id": "123e4567-e89b-12d3-a456-426614174000"}

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from fhir_bridge.errors import UsageError
-from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.records import Act, Claimed, Refusal, Selection, SettleTask, StartTask
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from fhir_bridge.errors import UsageError
-from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.database.tables import patients
 from fhir_bridge.ledger.records import Act, Selection, SettlePatient, StartPatient
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.tables import patients
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 MINUTE = timedelta(minutes=1)

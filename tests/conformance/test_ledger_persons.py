@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from fhir_bridge.ledger.claims import Claim
+from fhir_bridge.ledger.database.tables import statements
 from fhir_bridge.ledger.records import Act, Claimed, Heard, Refusal, Selection, StartTask
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.tables import statements
 from fhir_bridge.mapping.statements import Statement
 
 MINUTE = timedelta(minutes=1)

@@ -13,10 +13,9 @@ from msgspec import structs
 from sqlalchemy import text
 
 from fhir_bridge.errors import LedgerError, UsageError
-from fhir_bridge.ledger import intake
-from fhir_bridge.ledger.batch import Intake
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.disclosures import Period
+from fhir_bridge.ledger.arrivals import intake
+from fhir_bridge.ledger.arrivals.batch import Intake
+from fhir_bridge.ledger.people.disclosures import Period
 from fhir_bridge.ledger.records import (
     Act,
     Claimed,
@@ -30,6 +29,7 @@ from fhir_bridge.ledger.records import (
     StartPatient,
     StartTask,
 )
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger import reencrypting
-from fhir_bridge.ledger.messages import MessageSelection, Received
+from fhir_bridge.ledger.people import reencrypting
 from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.sources.messages import MessageSelection, Received
 from fhir_bridge.ledger.store import SqlLedger
 from tests.conformance.test_ledger_protection import KEY, OTHER, raw, reopened, settled
 

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import BigInteger, Integer, String, select
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger import many
-from fhir_bridge.ledger.given import as_given, given, given_values
-from fhir_bridge.ledger.many import insert_many, new_ids, run, upsert_many
+from fhir_bridge.ledger.database import many
+from fhir_bridge.ledger.database.given import as_given, given, given_values
+from fhir_bridge.ledger.database.many import insert_many, new_ids, run, upsert_many
+from fhir_bridge.ledger.database.tables import inbox, subscriptions
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.tables import inbox, subscriptions
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

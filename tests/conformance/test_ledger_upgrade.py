@@ -13,13 +13,13 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, MetaData, create_engine, insert, select, text
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.checking import check_ledger
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.engine import ledger_url, make_file
+from fhir_bridge.ledger.database.engine import ledger_url, make_file
+from fhir_bridge.ledger.database.tables import REVISION
+from fhir_bridge.ledger.database.upgrade import upgrade
+from fhir_bridge.ledger.operation.checking import check_ledger
 from fhir_bridge.ledger.records import Act, SettleTask, StartTask
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import REVISION
-from fhir_bridge.ledger.upgrade import upgrade
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 from tests.conformance.conftest import DESTINATION
 

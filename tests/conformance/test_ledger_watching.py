@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fhir_bridge.intake.subscription_status import NotificationType
+from fhir_bridge.ledger.sources.watched import EVENTS, SWEEP, Gap, Sweep, Watched
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.watched import EVENTS, SWEEP, Gap, Sweep, Watched
 from fhir_bridge.subscriptions.numbering import Told, count
 
 MINUTE = timedelta(minutes=1)
@@ -99,7 +99,7 @@ async def test_a_gap_that_was_closed_meanwhile_stays_closed(ledger: SqlLedger, m
 async def _closed_by(ledger: SqlLedger, gap: Gap) -> str | None:
     from sqlalchemy import select
 
-    from fhir_bridge.ledger.tables import gaps
+    from fhir_bridge.ledger.database.tables import gaps
 
     async with ledger._reading() as connection:
         return (await connection.execute(select(gaps.c.closed_by).where(gaps.c.id == gap.id))).scalar_one()

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fhir_bridge.ledger.claims import Claim
-from fhir_bridge.ledger.locks import Lock, hold
-from fhir_bridge.ledger.messages import Received, Take
+from fhir_bridge.ledger.database.locks import Lock, hold
+from fhir_bridge.ledger.database.tables import intents
 from fhir_bridge.ledger.records import (
     Act,
     Change,
@@ -26,8 +25,9 @@ from fhir_bridge.ledger.records import (
     StartPatient,
     StartTask,
 )
+from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sources.messages import Received, Take
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import intents
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 MINUTE = timedelta(minutes=1)

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 
 from fhir_bridge.intake.files import Inputs
-from fhir_bridge.ledger.messages import MessageSelection, Received
+from fhir_bridge.ledger.database.tables import inbox, intents, metadata, triggers
+from fhir_bridge.ledger.sources.messages import MessageSelection, Received
 from fhir_bridge.ledger.store import SqlLedger
-from fhir_bridge.ledger.tables import inbox, intents, metadata, triggers
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.profile import SourceFacts
 from fhir_bridge.mapping_run import MappingRun

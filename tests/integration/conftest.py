@@ -25,7 +25,7 @@ from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, View
 from fhir_bridge.intake.files import Inputs
-from fhir_bridge.ledger.gate import Breaker
+from fhir_bridge.ledger.sending.gate import Breaker
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.decision import Decision
 from fhir_bridge.mapping.printed import kind

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from fhir_bridge.ledger.engine import ledger_url
+from fhir_bridge.ledger.database.engine import ledger_url
 
 HERE = "http://127.0.0.1:1"
 

@@ -13,7 +13,7 @@ import pytest
 from fhir_bridge.app.doors import processor_of
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.servers import fhir_servers
-from fhir_bridge.ledger.messages import Received
+from fhir_bridge.ledger.sources.messages import Received
 from fhir_bridge.settings import load_settings
 from tests.conftest import Bridge, Hospital
 

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from fhir_bridge.dispatch.clock import Clock, started_at
 from fhir_bridge.dispatch.dispatcher import Until
-from fhir_bridge.ledger.gate import Breaker, Gate
 from fhir_bridge.ledger.records import Act, Selection
+from fhir_bridge.ledger.sending.gate import Breaker, Gate
 from fhir_bridge.task_api.client import TaskApiClient
 
 

@@ -15,8 +15,8 @@ from fhir_bridge.dispatch.dispatcher import Dispatcher
 from fhir_bridge.dispatch.housekeeping import Housekeeper, keeping_house
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.errors import FhirServerError
-from fhir_bridge.ledger.messages import MessageState, Received, Settled, Take
 from fhir_bridge.ledger.records import Act, Arrival, Heard
+from fhir_bridge.ledger.sources.messages import MessageState, Received, Settled, Take
 from fhir_bridge.settings import calling_hours
 
 

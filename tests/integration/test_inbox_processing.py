@@ -16,8 +16,8 @@ import pytest
 from fhir_bridge.app.doors import processor_of
 from fhir_bridge.app.servers import fhir_servers
 from fhir_bridge.intake.files import Inputs
-from fhir_bridge.ledger.messages import Message, MessageSelection, MessageState, Received, Take
 from fhir_bridge.ledger.records import Act
+from fhir_bridge.ledger.sources.messages import Message, MessageSelection, MessageState, Received, Take
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.processing.processor import MOST_TRIES, Processor
 from fhir_bridge.settings import load_settings

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.many import ask
-from fhir_bridge.ledger.messages import Received
+from fhir_bridge.ledger.database.many import ask
+from fhir_bridge.ledger.database.tables import destination, pauses
 from fhir_bridge.ledger.records import Written
+from fhir_bridge.ledger.sources.messages import Received
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.tables import destination, pauses
 
 PAUSING = insert(pauses).values(
     source=bindparam("source"), since=bindparam("since"), by=bindparam("by"), why=bindparam("why")
@@ -89,7 +89,7 @@ async def test_a_connection_that_was_cut_while_it_rested_is_replaced(
 ) -> None:
     """A server that was started anew costs no message, in the ledger's threads nor in the event loop."""
     location = postgres_database()
-    monkeypatch.setattr("fhir_bridge.ledger.postgres._PINGED_AFTER", 0.0)
+    monkeypatch.setattr("fhir_bridge.ledger.database.postgres._PINGED_AFTER", 0.0)
     async with await open_ledger(location, now=monday, **DESTINATION) as ledger:
         for number in range(2):
             assert await ledger.receive([Received("ehr", b"{}", monday)]) == [True]

@@ -19,12 +19,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event
 
 from fhir_bridge.errors import Category, LedgerError, SettingsError
-from fhir_bridge.ledger import migrations
-from fhir_bridge.ledger.engine import ledger_url, open_to_look
+from fhir_bridge.ledger.database import migrations
+from fhir_bridge.ledger.database.engine import ledger_url, open_to_look
+from fhir_bridge.ledger.database.tables import REVISION, metadata
+from fhir_bridge.ledger.database.upgrade import upgrade
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.store import open_ledger
-from fhir_bridge.ledger.tables import REVISION, metadata
-from fhir_bridge.ledger.upgrade import upgrade
 
 HERE = {"api_url": "https://api.example", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -14,8 +14,8 @@ import pytest
 
 from fhir_bridge.app.rules import mapping_run
 from fhir_bridge.fhir import documents
-from fhir_bridge.ledger.claims import Claim
 from fhir_bridge.ledger.records import Accepted, Act, SettlePatient, SettleTask, StartPatient, StartTask
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 

@@ -13,8 +13,8 @@ import pytest
 from fhir_bridge.app import doors
 from fhir_bridge.app.subscribing import source_reports
 from fhir_bridge.http_server.serving import Listening
+from fhir_bridge.ledger.sources.watched import Gap, Sweep
 from fhir_bridge.ledger.store import open_ledger
-from fhir_bridge.ledger.watched import Gap, Sweep
 from fhir_bridge.settings import Loaded, Settings
 from tests.integration.webhook import DESTINATION
 

@@ -22,9 +22,9 @@ from starlette.routing import Route
 from fhir_bridge.fhir_client.politeness import Limits
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.intake import notifications
-from fhir_bridge.ledger.messages import FETCHED, MessageSelection, Received
+from fhir_bridge.ledger.sources.messages import FETCHED, MessageSelection, Received
+from fhir_bridge.ledger.sources.watched import Watched
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
-from fhir_bridge.ledger.watched import Watched
 from fhir_bridge.mapping.profile import SourceFacts
 from fhir_bridge.profiles.load import load_profile
 from fhir_bridge.subscriptions.criteria import criteria_of

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.messages import Received
+from fhir_bridge.ledger.sources.messages import Received
 from tests.integration.webhook import BEARER, exchange, webhook
 
 APPOINTMENT = b'{"resourceType":"Appointment","id":"a1"}'

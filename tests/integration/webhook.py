@@ -14,7 +14,7 @@ import httpx
 
 from fhir_bridge.app.doors import credentials_of
 from fhir_bridge.http_server.serving import Listening, serving
-from fhir_bridge.ledger.messages import Message, MessageSelection
+from fhir_bridge.ledger.sources.messages import Message, MessageSelection
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.settings import Settings
 from fhir_bridge.webhook.app import webhook_app

@@ -13,7 +13,7 @@ from fhir_bridge.fhir.datatypes import Identifier, Reference
 from fhir_bridge.fhir.reading import read
 from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import Appointment, Organization, Patient, Practitioner, ServiceRequest, View
-from fhir_bridge.ledger.precedence import Age, Version, age
+from fhir_bridge.ledger.arrivals.precedence import Age, Version, age
 
 EHR = "https://ehr.example/fhir"
 OTHER = "https://other.example/fhir"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fhir_bridge.ledger.sameness import fingerprint, is_another
+from fhir_bridge.ledger.arrivals.sameness import fingerprint, is_another
 
 SALT = b"salt" * 16
 KNOWN = {"first_name": "Juniper Rae", "last_name": "Sample", "date_of_birth": "1980-01-01"}

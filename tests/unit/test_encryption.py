@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_bridge.errors import LedgerError
-from fhir_bridge.ledger.encryption import PLAIN, AesGcm, Locked, cipher_from
+from fhir_bridge.ledger.database.encryption import PLAIN, AesGcm, Locked, cipher_from
 
 KEYS = [bytes([number]) * 32 for number in range(3)]
 TEXTS = [b64encode(key).decode() for key in KEYS]

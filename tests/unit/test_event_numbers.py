@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fhir_bridge.intake.notifications import parse
 from fhir_bridge.intake.subscription_status import NotificationType
-from fhir_bridge.ledger.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Watched
+from fhir_bridge.ledger.sources.watched import ARRIVED, EVENTS, MERGED, RESTARTED, Watched
 from fhir_bridge.subscriptions.numbering import MOST_GAPS, Counted, Numbering, Told, count, told_by
 from tests.conftest import MONDAY
 

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fhir_bridge.ledger.batch import Intake, Known
-from fhir_bridge.ledger.content import standing_of
-from fhir_bridge.ledger.folding import fold
+from fhir_bridge.ledger.arrivals.batch import Intake, Known
+from fhir_bridge.ledger.arrivals.content import standing_of
+from fhir_bridge.ledger.arrivals.folding import fold
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.ledger.states import State
 from fhir_bridge.mapping.decision import DELETED, Skip, Subject

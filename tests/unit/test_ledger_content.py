@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fhir_bridge.ledger.content import skip_told, standing_of
+from fhir_bridge.ledger.arrivals.content import skip_told, standing_of
 from fhir_bridge.ledger.records import Arrival
 from fhir_bridge.mapping.decision import Lineage, Note, Skip, Source, Subject
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from fhir_bridge.ledger.gate import Breaker, Gate, after, after_probe
+from fhir_bridge.ledger.sending.gate import Breaker, Gate, after, after_probe
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_bridge.ledger.packing import WORTH_PACKING, packed, unpacked
+from fhir_bridge.ledger.database.packing import WORTH_PACKING, packed, unpacked
 
 
 @given(st.one_of(st.binary(max_size=40), st.binary(min_size=WORTH_PACKING, max_size=2 * WORTH_PACKING)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_bridge.ledger.precedence import Age, Standing, Version, age, chosen, revokes
+from fhir_bridge.ledger.arrivals.precedence import Age, Standing, Version, age, chosen, revokes
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)

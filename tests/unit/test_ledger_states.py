@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import CheckConstraint
 
-from fhir_bridge.ledger.settling import STATE_AFTER
+from fhir_bridge.ledger.database.tables import intents
+from fhir_bridge.ledger.sending.settling import STATE_AFTER
 from fhir_bridge.ledger.states import (
     DECIDED_AGAIN,
     OUT_OF_HAND,
@@ -18,7 +19,6 @@ from fhir_bridge.ledger.states import (
     figure,
     starts_of,
 )
-from fhir_bridge.ledger.tables import intents
 from fhir_bridge.task_api.outcome import OutcomeClass
 
 MANUAL = Path(__file__).parents[2] / "docs" / "delivery.md"

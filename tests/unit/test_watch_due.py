@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fhir_bridge.ledger.watched import WHOLE_SOURCE, Gap, Known, Sweep, Watch, Watched
+from fhir_bridge.ledger.sources.watched import WHOLE_SOURCE, Gap, Known, Sweep, Watch, Watched
 from fhir_bridge.settings import calling_hours
 from fhir_bridge.subscriptions.clinic import USUAL, open_between
 from fhir_bridge.subscriptions.criteria import Criteria

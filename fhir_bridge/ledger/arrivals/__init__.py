@@ -1,0 +1,1 @@
+"""How decisions come in: which intent each belongs to, and what becomes of it."""

@@ -1,0 +1,161 @@
+"""Skips that stand alone: nothing else is known of their chain, and nobody is to be called for it.
+
+Most of what comes in is such: an appointment that is booked, an order that is completed. Each is one row of
+`triggers` that opens no intent. When another version of it, or another member of its chain, comes in, it is
+read back as the skipped intent that it would be (`known.py`), and gets a row there where it has to do with
+more than itself from then on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Column, Select, String, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.arrivals.batch import Intake, KnownIntent, key_alone, key_of, labels
+from fhir_bridge.ledger.arrivals.content import skip_told
+from fhir_bridge.ledger.database.given import as_given, given_values
+from fhir_bridge.ledger.database.many import insert_rows, run
+from fhir_bridge.ledger.database.tables import intents, members, triggers
+from fhir_bridge.ledger.records import Accepted, Arrival, Change
+from fhir_bridge.ledger.states import State
+from fhir_bridge.mapping.decision import DELETED, Skip
+
+Place = tuple[str, str]
+"""A source, and a trigger of it."""
+
+Name = Place | str
+"""What leads to a chain: the place of a trigger or member, or the intent's key."""
+
+_OF_SKIP = ("resource_type", "version_id", "last_updated", "decision", "reason", "fingerprint", "content")
+_COLUMNS = ("source", "trigger", *_OF_SKIP, "changed_at", "identity")
+
+
+def place_of(key: str) -> Place:
+    """The trigger that has this key, where it has no `own_key`."""
+    return key.partition("|")[0], key.rpartition("|")[2]
+
+
+def own_key(key: str, source: str, identity: str | None, trigger: str) -> str | None:
+    """What has to be kept of a key: None where the rest tells it, and it tells its place."""
+    is_told = key == key_alone(source, identity, trigger) and place_of(key) == (source, trigger)
+    return None if is_told else key
+
+
+def could_stand_alone(intent: KnownIntent) -> bool:
+    """Whether an intent is no more than the one Skip that stands in it."""
+    if intent.loss or intent.alarm or len(intent.standings) != 1:
+        return False
+    (standing,) = intent.standings.values()
+    is_skipped = (intent.state, intent.reason) == (State.SKIPPED, standing.reason)
+    return is_skipped and standing.decision == "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """What arrives, told apart. `alone`: by position, the Skips that stand alone once all is taken in, each
+    with its `own_key`; `touching`: those of whose chain the ledger knows something.
+    """
+
+    alone: dict[int, str | None]
+    touching: list[Arrival]
+
+
+async def told_apart(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Arriving:
+    """A Skip stands alone of whose chain the ledger knows nothing, and which no other arrival names."""
+    alone: dict[int, str | None] = {}
+    named: dict[Name, list[int]] = defaultdict(list)
+    for position, arrival in enumerate(arrivals):
+        subject, source = arrival.decision.subject, arrival.source
+        key: str | None = key_of(arrival)
+        for label in {*labels(arrival)}:
+            named[source, label].append(position)
+        if _arrives_alone(arrival):
+            key = alone[position] = own_key(key_of(arrival), source, subject.patient, subject.trigger)
+        if key:
+            named[key].append(position)
+    known = await _known(connection, named)
+    touching = {position for name in known for position in named[name]}
+    several = (positions for positions in named.values() if len(positions) > 1)
+    for position in chain(touching, *several):
+        alone.pop(position, None)
+    return Arriving(alone, [arrivals[position] for position in sorted(touching)])
+
+
+def _arrives_alone(arrival: Arrival) -> bool:
+    """Whether it is a Skip whose chain has no other member. A deletion has to find what it ends."""
+    decision, subject = arrival.decision, arrival.decision.subject
+    is_alone = not subject.loss and (not subject.members or subject.members == (subject.trigger,))
+    return is_alone and isinstance(decision, Skip) and decision.detail != DELETED
+
+
+async def _known(connection: AsyncConnection, names: Collection[Name]) -> set[Name]:
+    """Those of the names that the ledger knows."""
+    by_source: dict[str, list[tuple[str]]] = defaultdict(list)
+    for name in names:
+        if not isinstance(name, str):
+            by_source[name[0]].append((name[1],))
+    found: set[Name] = set()
+    for source, given in by_source.items():
+        for column in (triggers.c.trigger, members.c.member):
+            statement = _of_source(column, connection.dialect.name)
+            rows = await run(connection, statement, source=source, given=as_given(given))
+            found.update((source, label) for (label,) in rows)
+    if keys := [(name,) for name in names if isinstance(name, str)]:
+        for column in (intents.c.key, triggers.c.key):
+            statement = _values_of(column, connection.dialect.name)
+            found.update(key for (key,) in await run(connection, statement, given=as_given(keys)))
+    return found
+
+
+@lru_cache
+def _of_source(column: Column[str], dialect: str) -> Select[Any]:
+    return _values_of(column, dialect).where(column.table.c.source == bindparam("source"))
+
+
+@lru_cache
+def _values_of(column: Column[str], dialect: str) -> Select[Any]:
+    return select(column).where(column.in_(given_values(dialect, String)))
+
+
+async def take_in(
+    connection: AsyncConnection,
+    arrivals: Sequence[Arrival],
+    alone: Mapping[int, str | None],
+    intake: Intake,
+    salt: bytes,
+) -> dict[int, Accepted]:
+    """Write those of the arrivals that stand `alone` and are to be kept; by position, what became of each."""
+    told: dict[int, Accepted] = {}
+    rows: list[tuple[Any, ...]] = []
+    with_key: list[tuple[Any, ...]] = []
+    for position, own in alone.items():
+        arrival = arrivals[position]
+        key, reason = key_of(arrival), arrival.reason
+        if not (intake.keep_skips or arrival.is_lasting):
+            told[position] = Accepted(key, None, reason, Change.NOT_KEPT)
+            continue
+        told[position] = Accepted(key, State.SKIPPED, reason, Change.NEW)
+        row = (*_row(arrival, salt), arrival.said_at or intake.now, arrival.decision.subject.patient)
+        if own:
+            with_key.append((*row, own))
+        else:
+            rows.append(row)
+    await insert_rows(connection, triggers, _COLUMNS, rows)
+    await insert_rows(connection, triggers, (*_COLUMNS, "key"), with_key)
+    return told
+
+
+def _row(arrival: Arrival, salt: bytes) -> tuple[Any, ...]:
+    decision, subject = arrival.decision, arrival.decision.subject
+    assert isinstance(decision, Skip)
+    content, fingerprint = skip_told(decision, salt)
+    of_skip = ("skip", decision.reason, fingerprint, content)
+    version = (subject.version_id, subject.last_updated)
+    return (arrival.source, subject.trigger, arrival.resource_type, *version, *of_skip)

@@ -1,0 +1,1 @@
+"""What a ledger is kept in: tables, connections, versions of the schema, and statements over many rows."""

@@ -1,0 +1,1 @@
+"""What protects people and their data: do-not-call, crosswalk, retention, keys, audit, disclosures."""

@@ -1,0 +1,1 @@
+"""Messages, kept before their sender is answered; and what sources told and did not tell."""
