@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
@@ -98,6 +98,13 @@ MESSAGES = st.lists(
 )
 
 
+REJECTED_THEN_DECEASED = [
+    Message("Appointment/a1", frozenset(), kind, "not-active", version, "Patient/p1", False, stop)
+    for kind, version, stop in [("reject", 2, None), ("call", 1, ("patient-deceased",)), ("call", 1, (None,))]
+]
+"""Nobody is a patient of the endpoint's for a Reject, and yet what is said of the person counts for it."""
+
+
 @dataclass
 class Under:
     """One ledger for every example, and the loop it lives in."""
@@ -152,6 +159,8 @@ def test_how_messages_are_batched_makes_no_difference(under: Under) -> None:
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(MESSAGES, st.lists(st.booleans(), min_size=6, max_size=6))
+    @example(REJECTED_THEN_DECEASED, [False] * 6)
+    @example(REJECTED_THEN_DECEASED[:2], [False] * 6)
     def check(messages: list[Message], breaks: list[bool]) -> None:
         batches = [[messages[0]]]
         for message, is_new in zip(messages[1:], breaks, strict=False):

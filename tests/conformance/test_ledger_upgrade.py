@@ -51,7 +51,7 @@ def held(connection: Connection) -> Rows:
 def make(connection: Connection, revision: str, rows: Rows) -> None:
     """The tables of an older release with as much of the rows as they have columns for."""
     config = Config()
-    config.set_main_option("script_location", "fhir_bridge.ledger:migrations")
+    config.set_main_option("script_location", "fhir_bridge.ledger.database:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
     known = MetaData()

@@ -72,7 +72,7 @@ def test_an_older_postgresql_ledger_is_brought_up_to_date(bridge: Any, empty: st
     engine = create_engine(ledger_url(empty))
     with engine.begin() as connection:
         config = Config()
-        config.set_main_option("script_location", "fhir_bridge.ledger:migrations")
+        config.set_main_option("script_location", "fhir_bridge.ledger.database:migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     engine.dispose()

@@ -230,13 +230,20 @@ async def intents_of(connection: AsyncConnection, places: Collection[Place]) -> 
     """The intents about these persons that are not decided for good, or went out."""
     found: set[int] = set()
     for source, identities in _by_source(places):
-        statement = (
+        of_patients = (
             select(intents.c.id)
             .join(patients, patients.c.id == intents.c.patient_id)
             .where(patients.c.source == source, patients.c.identity.in_(identities))
             .where(intents.c.state.in_(UNDECIDED | OUT_OF_HAND))
         )
-        found.update((await connection.execute(statement)).scalars())
+        # Nobody is made a patient of the endpoint's for a Reject.
+        of_rejects = (
+            select(intents.c.id)
+            .where(intents.c.patient_id.is_(None), intents.c.identity.in_(identities))
+            .where(intents.c.source == source, intents.c.state.in_(UNDECIDED))
+        )
+        for statement in (of_patients, of_rejects):
+            found.update((await connection.execute(statement)).scalars())
     return found
 
 

@@ -38,7 +38,7 @@ from fhir_bridge.ledger.database.encryption import cipher_of
 from fhir_bridge.ledger.sources.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -325,6 +325,13 @@ intents = Table(
         "patient_id",
         sqlite_where=text("patient_id IS NOT NULL"),
         postgresql_where=text("patient_id IS NOT NULL"),
+    ),
+    # For what a record says of a person later; for a Reject nobody is made a patient of the endpoint's.
+    Index(
+        "ix_intents_identity",
+        "identity",
+        sqlite_where=text("patient_id IS NULL"),
+        postgresql_where=text("patient_id IS NULL"),
     ),
 )
 
