@@ -316,6 +316,8 @@ def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, 
     engine = migration.engine
     assert isinstance(engine, ThisMachine)
     accepted = asyncio.run(load(loaded, migration, engine))
+    # From here on a stop is waited for, not thrown into the middle of something: only now is it said.
+    click.echo(f"took {screen.counted(accepted, 'decision')} into the ledger", err=True)
     try:
         return asyncio.run(send(loaded, wanted.pace, accepted, data, as_json=wanted.as_json))
     except KeyboardInterrupt:  # the second: the first has it finish what is in flight

@@ -50,7 +50,6 @@ async def load(loaded: Loaded, migration: Migration, engine: ThisMachine) -> int
             loading = Loading(ledger, bars)
             await loading.files(engine.lines(), migration.gone())
     engine.forget()
-    click.echo(f"took {screen.counted(loading.accepted, 'decision')} into the ledger", err=True)
     return loading.accepted
 
 
@@ -62,39 +61,38 @@ async def send(
     if pace is not None:
         paced = settings.dispatch.model_copy(update={"pace": pace})
         settings = settings.model_copy(update={"dispatch": paced})
-    async with ledger_of(loaded) as ledger:
-        async with dispatcher_of(settings, ledger) as dispatcher:
-            stopped = await _dispatch(ledger, dispatcher)
-        status = await ledger.status(datetime.now(UTC))
+    with stop_on_signals() as stop:
+        async with ledger_of(loaded) as ledger:
+            async with dispatcher_of(settings, ledger) as dispatcher:
+                await _dispatch(ledger, dispatcher, stop.event)
+            status = await ledger.status(datetime.now(UTC))
     if as_json:
         told = {"accepted": accepted, "states": status.states, "reasons": status.reasons}
         click.echo(json_text({**data, **told}))
     else:
         print_status(status, Console(highlight=False))
-    if stopped:
+    if stop.event.is_set():
         click.echo("what waits goes on with the same command, or with `fhir-bridge worker`", err=True)
         return INTERRUPTED
     return advice.exit_code(status)
 
 
-async def _dispatch(ledger: Ledger, dispatcher: Dispatcher) -> bool:
-    """Sends all that is ready, whatever day its turn comes and whoever paused it for a while; gives whether
-    somebody stopped it."""
-    with stop_on_signals() as stop, Bars() as bars:
+async def _dispatch(ledger: Ledger, dispatcher: Dispatcher, stop: asyncio.Event) -> None:
+    """Sends all that is ready, whatever day its turn comes and whoever paused it for a while, until a stop."""
+    with Bars() as bars:
         watch = _Watch(ledger, bars, await ledger.waiting())
         bars.begin("sending", watch.waiting)
         watching = asyncio.create_task(watch.go_on())
         try:
-            await dispatcher.run(stop.event, Until(drained=ALL))
-            while not stop.event.is_set() and await watch.is_paused():
+            await dispatcher.run(stop, Until(drained=ALL))
+            while not stop.is_set() and await watch.is_paused():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.event.wait(), EVERY)
-                await dispatcher.run(stop.event, Until(drained=ALL))
+                    await asyncio.wait_for(stop.wait(), EVERY)
+                await dispatcher.run(stop, Until(drained=ALL))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         await watch.look()
-    return stop.event.is_set()
 
 
 @dataclass(slots=True)
