@@ -7,8 +7,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 RUN := $(VENV)/bin
-# Four more than there are cores: the tests of processes and sockets mostly wait.
-AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 4)
+# Two more than there are cores: the tests of processes and sockets mostly wait.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

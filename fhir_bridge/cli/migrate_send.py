@@ -78,7 +78,7 @@ async def send(
 
 
 async def _dispatch(ledger: Ledger, dispatcher: Dispatcher, stop: asyncio.Event) -> None:
-    """Sends all that is ready, whatever day its turn comes however long it is paused, until a stop."""
+    """Sends all that is ready, whatever day its turn comes, however long it is paused, until a stop."""
     with Bars() as bars:
         watch = _Watch(ledger, bars, await ledger.waiting())
         bars.begin("sending", watch.waiting)
