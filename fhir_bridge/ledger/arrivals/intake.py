@@ -1,4 +1,7 @@
-"""Taking decisions in: what is known of their chains is read, folded and written in one transaction."""
+"""Taking decisions in: what is known of their chains is read, folded and written in one transaction.
+
+Long because it shows in which order one transaction writes, from the locks to the last row.
+"""
 
 from __future__ import annotations
 
