@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.wanted import Missing, Wanted
 from fhir_bridge.errors import FhirServerError
+from fhir_bridge.fetching.by_reference import ByReference
 from fhir_bridge.fetching.keeping import Keeping
 from fhir_bridge.fetching.searching import DECIDING, TYPES, Found, Searcher, token
 from fhir_bridge.fetching.unanswered import Search, unanswered
@@ -27,7 +28,6 @@ from fhir_bridge.fhir.views import (
     RelatedPerson,
     View,
 )
-from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.fhir_client.server import FhirServer
 from fhir_bridge.fhir_client.together import together
 from fhir_bridge.intake.files import Inputs
@@ -129,6 +129,7 @@ class _Completing:
         )
         there = (*inputs.context, *inputs.resources)
         self._keeping = Keeping(server.base_url, there, self._inputs.context)
+        self._by_reference = ByReference(server, self._keeping)
         self._asked: set[Missing | Search] = set()
         self._found: dict[Search, Found] = {}
         self._numbers: dict[str, Search] = {}
@@ -142,7 +143,7 @@ class _Completing:
             cases = wanted.cases
             if not wanted.references and not wanted.searches:
                 break
-            await together((self._fetch(wanted.references), self._search(wanted.searches)))
+            await together((self._by_reference.fetch(wanted.references), self._search(wanted.searches)))
         return replace(
             self._inputs,
             whole_histories=self._inputs.whole_histories | set(self._whole_histories()),
@@ -247,43 +248,6 @@ class _Completing:
                 self._inputs.resources += read
                 self._keeping.know(read)
 
-    async def _fetch(self, references: Sequence[Missing]) -> None:
-        """Resources by reference: those on the source's own server together, the others one by one."""
-        own = {each: name for each in references if (name := self._own(each))}
-        answers = await self._server.read_many([name for each, name in own.items() if not _version(each)])
-        others = [each for each in references if each not in own or _version(each)]
-        singly = await together(self._fetch_one(each) for each in others)
-        for (kind, id_), answer in answers.items():
-            self._keeping.keep_one(f"{kind}/{id_}", answer, f"{self._server.base_url}/{kind}/{id_}")
-        for each, answer in zip(others, singly, strict=True):
-            url = each.target.url if each not in own else None
-            url = url or f"{self._server.base_url}/{each.target.label}"
-            self._keeping.keep_one(each.target.label or "", answer, url)
-
-    def _own(self, missing: Missing) -> tuple[str, str] | None:
-        """Type and id on the source's own server; None for a reference to another one."""
-        target = missing.target
-        if target.base not in (None, self._server.base_url) or not (target.type and target.id):
-            return None
-        return target.type, target.id
-
-    async def _fetch_one(self, missing: Missing) -> bytes | FhirServerError:
-        """A version, else the current one; or what stands on another server that is listed."""
-        target, name = missing.target, self._own(missing)
-        try:
-            if name is None:
-                return await self._server.fetch(target.url or "")
-            try:
-                return await self._server.read(*name, target.version)
-            except FhirServerError as error:
-                if not is_of_one(error):
-                    raise
-                return await self._server.read(*name)
-        except FhirServerError as error:
-            if is_of_one(error):
-                return error
-            raise
-
     async def _search(self, searches: Sequence[Search]) -> None:
         found = await together(self._searched(*search) for search in searches)
         for search, each in zip(searches, found, strict=True):
@@ -325,11 +289,6 @@ class _Completing:
 def _orders(case: Case) -> Iterator[str]:
     """The orders of a chain by Type/id."""
     return (name for name in case.chain.members if _ORDER.fullmatch(name))
-
-
-def _version(missing: Missing) -> str | None:
-    """The version that is asked for, where another would not do as well."""
-    return None if missing.current else missing.target.version
 
 
 def _is_worth_it(missing: Missing) -> bool:

@@ -1,20 +1,19 @@
 """The slow way for a resource its view refuses: as plain data, mended element by element, converted (mapping,
 section 16).
 
-What each element may hold is read off the view's own annotations; what other names FHIR has, for telling a
-misspelt one, is in `elements`.
+What each element may hold is in `shapes`; what other names FHIR has, for telling a misspelt one, in
+`elements`.
 """
 
 from __future__ import annotations
 
 import re
-import types
-from dataclasses import dataclass
-from functools import cache, partial, reduce
-from typing import Any, TypeVar, Union, get_args, get_origin
+from functools import partial, reduce
+from typing import Any, TypeVar
 
 import msgspec
 
+from fhir_bridge.fhir import deaths
 from fhir_bridge.fhir.datatypes import (
     Annotation,
     CodeableConcept,
@@ -26,8 +25,9 @@ from fhir_bridge.fhir.datatypes import (
     Reference,
 )
 from fhir_bridge.fhir.elements import ELEMENTS
-from fhir_bridge.fhir.misspelt import folded, meant
+from fhir_bridge.fhir.misspelt import meant, misspelling
 from fhir_bridge.fhir.repeated import both, decoded
+from fhir_bridge.fhir.shapes import Shape, names_of, shape_of, shapes_of
 
 V = TypeVar("V", bound=msgspec.Struct)
 
@@ -66,22 +66,6 @@ _DENYING = {
 }
 """What denies: of what a Consent says twice it counts, and it is what nobody can read."""
 
-_DEATH = frozenset({"deceased", "deceasedBoolean", "deceasedDateTime", "_deceasedDateTime"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What an element may hold: a datatype, a list of something, a text, a whole number, a truth value,
-    raw JSON."""
-
-    struct: type[msgspec.Struct] | None = None
-    items: _Shape | None = None
-    text: bool = False
-    whole: bool = False
-    decimal: bool = False
-    truth: bool = False
-    raw: bool = False
-
 
 def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str, ...]]:
     """The view of a resource that does not quite have its form, with a note for each kind of repair, in
@@ -99,7 +83,7 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
     if is_repeated:
         data = kept
         mender.note("element-twice")
-    fields = mender.fields(_settle_death(data, mender), view)
+    fields = mender.fields(deaths.settled(data, mender.note), view)
     fields["resourceType"] = resource_type
     if data.get("resourceType") != resource_type:
         mender.note("code-case")
@@ -108,50 +92,8 @@ def mended(raw: bytes, view: type[V], resource_type: str) -> tuple[V, tuple[str,
 
 def mended_element(raw: bytes, kind: Any, absent: Any) -> Any:
     """One element by itself, of the type that its view says; `absent` where nothing in it can be read."""
-    value = _Mender().value(msgspec.json.decode(raw), _shape(kind), "")
+    value = _Mender().value(msgspec.json.decode(raw), shape_of(kind), "")
     return absent if value is _ABSENT else msgspec.convert(value, kind)
-
-
-def _settle_death(data: dict[str, Any], mender: _Mender) -> dict[str, Any]:
-    """A copy in which every way to say that somebody died is one that the view knows.
-
-    What is said of a death and cannot be read counts as one: nobody is phoned on the strength of a typing
-    error.
-    """
-    plain: dict[str, Any] = {}
-    for name, value in data.items():
-        element = _of_death(name, value)
-        if element is None or value in _EMPTY:
-            plain.setdefault(name, value)
-            continue
-        if element == "_deceasedDateTime":
-            # Why the date is absent, or more of it: somebody died, at whatever time.
-            plain["deceasedBoolean"] = True
-        elif isinstance(value, str) and re.match(r"\s*\d{4}", value):
-            plain["deceasedDateTime"] = value
-        elif isinstance(value, bool) or str(value).strip().lower() in _NO | {"true"}:
-            said = value is True or str(value).strip().lower() == "true"
-            plain["deceasedBoolean"] = said or plain.get("deceasedBoolean", False)
-        else:
-            plain["deceasedBoolean"] = True
-            mender.note("deceased-unreadable")
-        if name not in _DEATH - {"deceased"}:
-            mender.note(_misspelling(name, element))
-    return plain
-
-
-def _of_death(name: str, value: Any) -> str | None:
-    """The element of a death that a name was meant for; any that begins as they do counts."""
-    if name in _DEATH:
-        return name
-    if name.startswith("_") and not isinstance(value, dict | list | None):
-        return _of_death(name.lstrip("_"), value)
-    return meant(name, _DEATH) or ("deceased" if folded(name).startswith("deceased") else None)
-
-
-def _misspelling(name: str, element: str) -> str:
-    """The note for a name that stands for an element's."""
-    return "code-case" if name.lower() == element.lower() else "name-misspelt"
 
 
 class _Mender:
@@ -165,7 +107,7 @@ class _Mender:
 
     def fields(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
         """The elements the struct knows, mended, also those under a misspelt name."""
-        shapes, built = _shapes(struct), {}
+        shapes, built = shapes_of(struct), {}
         for name, value in self._named(data, struct).items():
             denying = _DENYING.get(struct.__name__, {}).get(name)
             if isinstance(value, list) and denying and denying.lower() in map(_small, value):
@@ -180,20 +122,20 @@ class _Mender:
 
     def _named(self, data: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
         """What is read of an object, by the struct's own names."""
-        shapes = _shapes(struct)
+        shapes = shapes_of(struct)
         named = {name: value for name, value in data.items() if name in shapes}
         for name, value in data.items():
             element = None if name in shapes else _element(name, value, struct)
             if element is None:
                 continue
-            self.note(_misspelling(name, element))
+            self.note(misspelling(name, element))
             if element in named and named[element] != value:
                 self.note("element-twice")
                 value = both(named[element], value, element)
             named[element] = value
         return named
 
-    def value(self, value: Any, shape: _Shape, name: str) -> Any:
+    def value(self, value: Any, shape: Shape, name: str) -> Any:
         """The value in a form the shape takes, or _ABSENT."""
         if value is None:
             self.note("null-dropped")
@@ -206,7 +148,7 @@ class _Mender:
             return self._object(value, shape, name)
         return self._scalar(value, shape, name)
 
-    def _list(self, values: list[Any], shape: _Shape, name: str) -> Any:
+    def _list(self, values: list[Any], shape: Shape, name: str) -> Any:
         if shape.items is not None:
             values = [each for value in values for each in _alternatives(value, shape.items)]
             values = [each for value in values for each in self._codings(value, shape.items)]
@@ -227,7 +169,7 @@ class _Mender:
             return kept[0]
         return self._drop() if kept else _ABSENT
 
-    def _codings(self, value: Any, items: _Shape) -> list[Any]:
+    def _codings(self, value: Any, items: Shape) -> list[Any]:
         """The codings of a CodeableConcept that stands where one Coding should; else the value."""
         inner = value.get("coding") if items.struct is Coding and isinstance(value, dict) else None
         if not inner:
@@ -235,7 +177,7 @@ class _Mender:
         self.note("concept-for-coding")
         return inner if isinstance(inner, list) else [inner]
 
-    def _object(self, value: dict[str, Any], shape: _Shape, name: str) -> Any:
+    def _object(self, value: dict[str, Any], shape: Shape, name: str) -> Any:
         if shape.struct is not None:
             return self.fields(value, shape.struct)
         if shape.items is not None:
@@ -243,7 +185,7 @@ class _Mender:
             return self._wrapped(value, shape.items, name)
         return self._drop()
 
-    def _scalar(self, value: str | float | bool, shape: _Shape, name: str) -> Any:
+    def _scalar(self, value: str | float | bool, shape: Shape, name: str) -> Any:
         if isinstance(value, str):
             value = value.strip()
             if not value:
@@ -260,7 +202,7 @@ class _Mender:
             return self._wrapped(value, shape.items, name)
         return self._drop()
 
-    def _plain(self, value: str | float | bool, shape: _Shape, name: str) -> Any:
+    def _plain(self, value: str | float | bool, shape: Shape, name: str) -> Any:
         """The scalar where the shape takes one of some kind, else _ABSENT."""
         if isinstance(value, bool):
             if shape.truth:
@@ -281,7 +223,7 @@ class _Mender:
         self.note("number-for-string")
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    def _parsed(self, value: str, shape: _Shape) -> Any:
+    def _parsed(self, value: str, shape: Shape) -> Any:
         """A number or truth value written as a string."""
         if shape.truth and value.lower() in _YES | _NO:
             self.note("string-for-number")
@@ -299,7 +241,7 @@ class _Mender:
             self.note("code-case")
         return value.lower()
 
-    def _wrapped(self, value: Any, items: _Shape, name: str) -> Any:
+    def _wrapped(self, value: Any, items: Shape, name: str) -> Any:
         inner = self.value(value, items, name)
         return _ABSENT if inner is _ABSENT else [inner]
 
@@ -311,7 +253,7 @@ class _Mender:
 def _element(name: str, value: Any, struct: type[msgspec.Struct]) -> str | None:
     """The element of a struct that a name was meant for which is none of its own. With an underscore in front
     stands what is beside a primitive element, and never a plain value."""
-    read = _names(struct)
+    read = names_of(struct)
     if name.startswith("_") and not isinstance(value, dict | list | None):
         name = name.lstrip("_")
     if name in read:
@@ -322,7 +264,7 @@ def _element(name: str, value: Any, struct: type[msgspec.Struct]) -> str | None:
     return meant(name, read, every - read)
 
 
-def _alternatives(value: Any, items: _Shape) -> list[Any]:
+def _alternatives(value: Any, items: Shape) -> list[Any]:
     """A Coding or Extension with several texts for one element as so many: nobody knows which was meant, and
     one may be a label or mark that keeps somebody out."""
     if items.struct not in (Coding, Extension) or not isinstance(value, dict):
@@ -341,30 +283,3 @@ def _alternatives(value: Any, items: _Shape) -> list[Any]:
 
 def _small(value: Any) -> str | None:
     return value.strip().lower() if isinstance(value, str) else None
-
-
-@cache
-def _shapes(struct: type[msgspec.Struct]) -> dict[str, _Shape]:
-    """The shape of each element of a struct by its name on the wire."""
-    known = [field for field in msgspec.structs.fields(struct) if not field.name.startswith("misspelt_")]
-    return {field.encode_name: _shape(field.type) for field in known}
-
-
-@cache
-def _names(struct: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(_shapes(struct))
-
-
-def _shape(annotation: Any) -> _Shape:
-    """The shape an annotation describes; a union has those of all its members."""
-    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    items = next((get_args(member)[0] for member in members if get_origin(member) is tuple), None)
-    return _Shape(
-        struct=next((m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)), None),
-        items=None if items is None else _shape(items),
-        text=str in members,
-        whole=int in members,
-        decimal=float in members,
-        truth=bool in members,
-        raw=msgspec.Raw in members,
-    )

@@ -27,6 +27,11 @@ def meant(name: str, known: frozenset[str], others: frozenset[str] = frozenset()
     return found[0] if len(found) == 1 and found[0] in known else None
 
 
+def misspelling(name: str, element: str) -> str:
+    """The note for a name that stands for an element's."""
+    return "code-case" if name.lower() == element.lower() else "name-misspelt"
+
+
 @lru_cache(maxsize=4_096)
 def folded(name: str) -> str:
     """Its letters and digits in small letters without accents. An underscore in front stays: FHIR tells by it
