@@ -39,6 +39,11 @@ class Category(Enum):
     LEDGER = Meaning(6, 503, "exception")
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: what of it is no UTF-8 as its bytes, `\\udcfc`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 class BridgeError(Exception):
     """The base of all: a stable `code` for tools, a text for people, a `hint` that says what to do next."""
 
@@ -46,7 +51,7 @@ class BridgeError(Exception):
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.code = code or self.default_code
         self.hint = hint
 

@@ -192,7 +192,7 @@ def migrate(
     from fhir_bridge.intake.bulk.workers import cores
 
     wanted = Wanted(share=share, processes=processes or cores(), **options)
-    _check(wanted, now)
+    _check(paths, wanted, now)
     loaded = loaded_settings(config_file, secrets=wanted.send)
     if wanted.send:
         loaded.settings.endpoint()
@@ -212,7 +212,9 @@ def found_by_all(path: str) -> str:
     return path if "://" in path else str(Path(path).absolute())
 
 
-def _check(wanted: Wanted, now: datetime | None) -> None:
+def _check(paths: tuple[str, ...], wanted: Wanted, now: datetime | None) -> None:
+    if "-" in paths:
+        raise click.UsageError("standard input can be read only once: write it into a file, and name that")
     if now is not None and wanted.send:
         raise click.UsageError("--now is only for a preview: what is sent is decided by the real time")
     if wanted.send and (wanted.only or wanted.out):

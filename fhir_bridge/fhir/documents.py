@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from stringzilla import find
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, printable
 from fhir_bridge.fhir import dates, envelopes, reading
 from fhir_bridge.fhir.lost import lost_in
 from fhir_bridge.fhir.resource import Origin, Resource
@@ -58,7 +58,7 @@ def read_file(path: Path) -> Document:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'cannot be read'}", code="no-file") from None
-    return read(data, str(path))
+    return read(data, printable(str(path)))
 
 
 def read(data: bytes, name: str) -> Document:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, printable
 from fhir_bridge.fhir import documents
 from fhir_bridge.fhir.documents import Document
 from fhir_bridge.fhir.resource import Resource
@@ -121,13 +121,22 @@ def listing(folder: Path, endings: Sequence[str]) -> Listing:
             suffix = file.suffix.lower()
             if suffix in endings and (file.is_file() or file.is_symlink()):
                 found.files.append(file)
+            elif suffix in endings:
+                found.problems.append(pipe(str(file)))
             else:
-                found.others[suffix or file.name] += 1
+                found.others[printable(suffix or file.name)] += 1
     found.files.sort()
     if not (found.files or found.problems):
         told = ", ".join(endings)
         found.problems.append(InputError(f"{folder}: no file in it ends in {told}", code="empty-folder"))
     return found
+
+
+def pipe(name: str) -> InputError:
+    """What is said of a pipe or device: a migration looks at its files more than once, and a pipe may be
+    silent for ever."""
+    hint = "write what comes out of it into a file"
+    return InputError(f"{name}: neither a file nor a folder", code="no-file", hint=hint)
 
 
 def _expanded(name: str, inputs: Inputs) -> list[str]:

@@ -6,9 +6,11 @@ import gzip
 import json
 import os
 import resource
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,35 @@ def headless(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
+def misnamed(data: bytes) -> bytes:
+    """A zip whose list names its member in UTF-8, which it is not."""
+    at = data.index(b"PK\x01\x02")
+    return data[: at + 9] + bytes([data[at + 9] | 8]) + data[at + 10 : at + 46] + b"\xff" + data[at + 47 :]
+
+
+def too_new(data: bytes) -> bytes:
+    """A zip whose member is of a version that is still to come."""
+    at = data.index(b"PK\x01\x02") + 6
+    return data[:at] + b"\xff" + data[at + 1 :]
+
+
+def misplaced(data: bytes) -> bytes:
+    """A zip whose list says that it is longer than the whole file."""
+    at = data.index(b"PK\x05\x06") + 16
+    return data[:at] + b"\xff\xff\xff\x7e" + data[at + 4 :]
+
+
 @pytest.mark.parametrize(
     ("spoilt", "member"),
-    [(locked, "/in.ndjson"), (torn, "/in.ndjson"), (unusual, "/in.ndjson"), (headless, "")],
+    [
+        (locked, "/in.ndjson"),
+        (torn, "/in.ndjson"),
+        (unusual, "/in.ndjson"),
+        (headless, ""),
+        (misnamed, ""),
+        (too_new, ""),
+        (misplaced, "/in.ndjson"),
+    ],
 )
 def test_a_broken_zip_among_files_is_told_and_the_others_are_read(
     bridge: Bridge, export: Path, hospital: Hospital, spoilt: Callable[[bytes], bytes], member: str
@@ -119,6 +147,33 @@ def test_links_are_followed_to_files_and_told_where_they_lead_to_folders(
         ("export/round", None, "link"),
     ]
     assert "a link to a folder" in bridge("map", "export").err
+
+
+def test_a_pipe_is_told_and_not_waited_for(bridge: Bridge, export: Path) -> None:
+    """Found in a folder or named, as a shell's `<(...)` is: it can be read once, and may say nothing."""
+    os.mkfifo(export / "pipe.ndjson")
+    ran = migrate(bridge, "export", "export/pipe.ndjson")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
+    assert errors(bridge) == [("export/pipe.ndjson", None, "no-file")] * 2
+    assert "export/pipe.ndjson: neither a file nor a folder" in bridge("map", "export").err
+    ran = migrate(bridge, "-")
+    assert (ran.code, "write it into a file" in ran.err) == (2, True)
+
+
+def test_a_name_that_is_no_utf8_is_a_name(bridge: Bridge, hospital: Hospital) -> None:
+    """As an archive of another system leaves it: read, and told with its bytes where a line of it is bad."""
+    folder = bridge.folder / "export"
+    folder.mkdir()
+    nameless = {key: value for key, value in hospital.appointment(2).items() if key != "id"}
+    data = lines(hospital.patient(1), hospital.appointment(1), hospital.patient(2), nameless)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xfc.ndjson")).write_bytes(data + b"{\n")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xfc")).touch()
+    ran = migrate(bridge, "export", "--out", "out.ndjson")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
+    assert errors(bridge) == [("export/\\udcfc.ndjson", 5, "not-json")]
+    ran = bridge("map", "export", "--format", "decisions")
+    assert ran.out.encode() == (bridge.folder / "out.ndjson").read_bytes()
+    assert "export/\\udcfc.ndjson:5" in ran.err
 
 
 @contextmanager
@@ -198,6 +253,46 @@ def test_a_small_gzip_of_an_endless_bundle_is_not_held(bridge: Bridge, export: P
     ran = migrate(bridge, "export")
     assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
     assert errors(bridge) == [("export/m.json.gz", None, "too-large")]
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+def test_a_tar_is_told_as_one(
+    bridge: Bridge, export: Path, hospital: Hospital, packed: Callable[[bytes], bytes]
+) -> None:
+    """Not half of what is in it: a header and the first line of a file would be one."""
+    held = BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        about = tarfile.TarInfo("in.ndjson")
+        data = lines(hospital.patient(3), hospital.appointment(3))
+        about.size = len(data)
+        archive.addfile(about, BytesIO(data))
+    (export / "m.tar.gz").write_bytes(packed(held.getvalue()))
+    ran = migrate(bridge, "export")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
+    assert errors(bridge) == [("export/m.tar.gz", None, "compressed")]
+
+
+def test_where_a_gzip_broke_is_told(bridge: Bridge, export: Path, hospital: Hospital) -> None:
+    """The first line that is missing and its byte in what was unpacked; what stood before is decided on."""
+    first = lines(hospital.patient(3), hospital.appointment(3))
+    rest = os.urandom(3000).hex().encode()
+    packed = gzip.compress(first + b'{"resourceType":"Observation","id":"' + rest + b'"}\n')
+    (export / "m.ndjson.gz").write_bytes(packed[:-1500])
+    ran = migrate(bridge, "export")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 3}), ran.err
+    assert errors(bridge) == [("export/m.ndjson.gz", 3, "compressed")]
+    told = json.loads((bridge.folder / "migrate-errors.ndjson").read_text())
+    assert told["offset"] == len(first)
+
+
+def test_where_one_json_value_is_broken_is_told(bridge: Bridge, export: Path) -> None:
+    """Line and column, as `map` tells them."""
+    (export / "m.json").write_bytes(b'{"resourceType":"Bundle",\n "entry":[}]}')
+    ran = migrate(bridge, "export")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 2}), ran.err
+    assert errors(bridge) == [("export/m.json", 2, "not-json")]
+    told = json.loads((bridge.folder / "migrate-errors.ndjson").read_text())
+    assert told["reason"] == "not JSON: malformed here, at column 11"
 
 
 @contextmanager

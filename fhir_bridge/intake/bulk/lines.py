@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import re
 import zipfile
@@ -18,12 +19,14 @@ from stringzilla import find
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.objects import Listed
+from fhir_bridge.intake.files import pipe
 
 if TYPE_CHECKING:
     from fhir_bridge.intake.bulk.pieces import Piece
 
 _SOLID = re.compile(rb"\S").search
 GZIP = b"\x1f\x8b"
+TAR, TAR_AT = b"ustar", 257
 ZIP = b"PK\x03\x04"
 BOM = codecs.BOM_UTF8
 CHUNK = 256 * 1024
@@ -63,6 +66,11 @@ def is_ndjson(head: bytes) -> bool:
     return first.startswith(b"{") and first.endswith(b"}") and _SOLID(head, end) is not None
 
 
+def is_tar(head: bytes) -> bool:
+    """Whether it is files laid one behind the other by tar."""
+    return head.startswith(TAR, TAR_AT)
+
+
 def has_resource_lines(head: bytes) -> bool:
     """Whether some line is a resource of its own: then it is NDJSON whose first lines are broken."""
     return any(
@@ -80,8 +88,11 @@ def opened(file: Listed) -> BinaryIO:
     """A file or an object to read from. Raises InputError where it cannot be read."""
     if objects.is_url(file.url):
         return objects.opened(file)
+    path = Path(file.url)
+    if path.exists() and not path.is_file():
+        raise pipe(file.url)
     try:
-        return Path(file.url).open("rb")
+        return path.open("rb")
     except OSError as error:
         raise _unreadable(file.url, error) from None
 
@@ -181,19 +192,32 @@ def _member(file: BinaryIO, piece: Piece) -> Iterator[IO[bytes]]:
     if piece.member is None:
         yield file
         return
+    with unzipped(file, piece.name) as archive, archive.open(piece.member) as member:
+        yield member
+
+
+@contextmanager
+def unzipped(file: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
+    """A zip, opened. Raises InputError, within too, where it cannot be unpacked."""
     try:
-        with zipfile.ZipFile(file) as archive, archive.open(piece.member) as member:
-            yield member
+        with zipfile.ZipFile(file) as archive:
+            yield archive
     except (RuntimeError, NotImplementedError):
         # So zipfile says that there is a password, or a way of packing that it does not know.
         raise InputError(
-            f"{piece.name}: it has a password or is packed in an unusual way",
+            f"{name}: it has a password or is packed in an unusual way",
             code="compressed",
             hint="unpack it, or pack it as an ordinary zip",
         ) from None
-    except (zipfile.BadZipFile, KeyError, zlib.error, EOFError):
-        hint = "fetch it again"
-        raise InputError(f"{piece.name}: broken within the zip", code="compressed", hint=hint) from None
+    except (zipfile.BadZipFile, KeyError, ValueError, zlib.error, EOFError):
+        raise _broken_zip(name) from None
+    except OSError as error:
+        # So the system says that a place in the file, as the zip has it, cannot be one.
+        raise (_broken_zip(name) if error.errno == errno.EINVAL else _unreadable(name, error)) from None
+
+
+def _broken_zip(name: str) -> InputError:
+    return InputError(f"{name}: broken within the zip", code="compressed", hint="fetch it again")
 
 
 def _raw(stream: IO[bytes], name: str) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from fhir_bridge.errors import InputError
+from fhir_bridge.errors import InputError, printable
 from fhir_bridge.intake.bulk import objects
-from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, opened
+from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, opened, unzipped
 from fhir_bridge.intake.bulk.workers import alone
 from fhir_bridge.intake.files import BESIDE, listing
 
@@ -57,7 +56,7 @@ class Piece(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """What errors and lineage call it."""
-        return self.path if self.member is None else f"{self.path}/{self.member}"
+        return printable(self.path if self.member is None else f"{self.path}/{self.member}")
 
     @property
     def listed(self) -> objects.Listed:
@@ -188,17 +187,14 @@ def _take(file: objects.Listed, is_context: bool, found: Found) -> None:
 
 def _members(stream: BinaryIO, name: str) -> list[tuple[str, int]]:
     """The files in a zip and their unpacked sizes, without what exports and systems put beside the data."""
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            return [
-                (one.filename, one.file_size)
-                for one in archive.infolist()
-                if not one.is_dir()
-                and PurePosixPath(one.filename).name not in (*BESIDE, ".DS_Store")
-                and not one.filename.startswith("__MACOSX/")
-            ]
-    except zipfile.BadZipFile:
-        raise InputError(f"{name}: not a whole zip file", code="compressed", hint="fetch it again") from None
+    with unzipped(stream, name) as archive:
+        return [
+            (one.filename, one.file_size)
+            for one in archive.infolist()
+            if not one.is_dir()
+            and PurePosixPath(one.filename).name not in (*BESIDE, ".DS_Store")
+            and not one.filename.startswith("__MACOSX/")
+        ]
 
 
 def _add(found: Found, piece: Piece, *, is_packed: bool = False) -> None:

@@ -48,6 +48,7 @@ class _Scanner:
         self._others: Counter[str] = Counter()
         self._noise: dict[type[Seen], int] = {}
         self._untold: list[tuple[Lost, ...]] = []
+        self._last = Block(0, 0, [])
         self.about = About()
 
     def read(self) -> About:
@@ -57,7 +58,9 @@ class _Scanner:
             else:
                 self._opened()
         except InputError as error:
-            self._problem(error, self.about.lines, 0)
+            last = self._last
+            next_line = self.about.lines + 1 if self.about.lines else None
+            self._problem(error, next_line, last.offset + sum(map(len, last.lines)))
         self._others += Counter({kind.__name__: count for kind, count in self._noise.items()})
         self.about.others = dict(self._others)
         if self._untold:
@@ -78,6 +81,8 @@ class _Scanner:
         except InputError as error:
             broken = error
         head = b"".join(held)
+        if lines.is_tar(head):
+            raise InputError(": a tar archive", code="compressed", hint="unpack it first")
         if lines.is_ndjson(head) or (len(head) >= HEAD and lines.has_resource_lines(head)):
             self._lines(lines.blocks(_chain(held, stream, broken)))
         else:
@@ -98,6 +103,7 @@ class _Scanner:
 
     def _lines(self, found: Iterator[Block]) -> None:
         for block in found:
+            self._last = block
             if block.is_too_long:
                 self._too_long(block)
             else:
@@ -186,7 +192,7 @@ class _Scanner:
             text = str(error).removeprefix(self._piece.name)
             named = _LINE.match(text)
             if named is not None:
-                text = text[named.end() :]
+                text = text[named.end() :] + (f", at column {named[2]}" if named[2] else "")
             line = int(named[1]) if line is None and named is not None else line
             number = self._piece.number
             problem = Problem(number, line or 0, offset, text, error.code, error.hint, error.lost)
@@ -195,7 +201,7 @@ class _Scanner:
             self._untold.append(error.lost)
 
 
-_LINE = re.compile(r":(\d+)")
+_LINE = re.compile(r":(\d+)(?::(\d+))?")
 
 
 def _urns(message: list[Resource[View]]) -> Message:
