@@ -22,6 +22,7 @@ from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.partitioning import PARTITION, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
+from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About, Held, Stream
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.mapping_run import MappingRun
@@ -53,13 +54,14 @@ class OnSpark:
     _rows: DataFrame | None = field(default=None, init=False)
 
     def partitions(
-        self, found: Found, system: System, seen: Callable[[Piece, About], None], tick: Callable[[], None]
+        self, found: Found, system: System, seen: Callable[[About], None], progress: Progress
     ) -> Partitions:
         """See Engine."""
         count = max(partitions_for(found.unpacked), min(found.unpacked // PARTITION + 1, MOST_PARTITIONS))
         self._export = export = spread(self.spark, found.batches(), count, system)
         for piece in found.pieces:
-            seen(piece, export.abouts[piece.number])
+            seen(export.abouts[piece.number])
+            progress.advance(piece.length)
         return _known(export, found.pieces).partitions()
 
     def outcomes(

@@ -11,7 +11,8 @@ from typing import Protocol
 from fhir_bridge.intake.bulk import scratch
 from fhir_bridge.intake.bulk.partitioning import Partitioning, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
-from fhir_bridge.intake.bulk.pieces import Found, Piece
+from fhir_bridge.intake.bulk.pieces import Found
+from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
@@ -24,10 +25,10 @@ class Engine(Protocol):
     """What a migration asks of the machines it runs on."""
 
     def partitions(
-        self, found: Found, system: System, seen: Callable[[Piece, About], None], tick: Callable[[], None]
+        self, found: Found, system: System, seen: Callable[[About], None], progress: Progress
     ) -> Partitions:
-        """Reads what was found. `seen` is told of each piece that was read, `tick` called meanwhile;
-        `system` gives an identifier's system under the one name that counts."""
+        """Reads what was found. `seen` is told what is known of each piece; `system` gives an identifier's
+        system under the one name that counts."""
         ...
 
     def outcomes(
@@ -50,13 +51,13 @@ class ThisMachine:
     processes: int = 1
 
     def partitions(
-        self, found: Found, system: System, seen: Callable[[Piece, About], None], tick: Callable[[], None]
+        self, found: Found, system: System, seen: Callable[[About], None], progress: Progress
     ) -> Partitions:
         """See Engine. What is found in the folder of an earlier run of the same files is gone on with."""
         for stale in self.scratch.glob("lines-*"):
             stale.unlink()
         count = partitions_for(found.unpacked)
-        return Partitioning(self.scratch, count, self.processes, system, seen, tick).run(found)
+        return Partitioning(self.scratch, count, self.processes, system, seen, progress).run(found)
 
     def outcomes(
         self, decider: Decider, asked: Asked, numbers: Sequence[int], tick: Callable[[], None]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fhir_bridge.errors import InputError, UsageError
+from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.ledger.port import Intakes
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.migration import codec
-from fhir_bridge.migration.run import Progress
 
 BATCH = 1000
 """Records that go into one transaction, at least: none ends between two decisions about one person."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import orjson
 
 from fhir_bridge.errors import InputError
 from fhir_bridge.intake.bulk.partitions import Partitions
-from fhir_bridge.intake.bulk.pieces import Found, Piece
+from fhir_bridge.intake.bulk.pieces import Found
+from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About, Problem
 from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.decision import Skip
@@ -22,19 +22,6 @@ from fhir_bridge.migration.deciding import Decider
 from fhir_bridge.migration.engine import Engine
 from fhir_bridge.migration.tally import Tally
 from fhir_bridge.migration.work import Asked, Form, read_outcome
-
-
-class Progress(Protocol):
-    """What is told of long work."""
-
-    def begin(self, title: str, total: int, *, is_bytes: bool = False) -> None:
-        """A stage of so many steps, or bytes."""
-
-    def advance(self, steps: int) -> None:
-        """So many are done."""
-
-    def tick(self) -> None:
-        """Time passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +93,14 @@ class Migration:
     def _partitions(self) -> Partitions:
         self.progress.begin("reading", self.found.size, is_bytes=True)
         system = resolution_rules(self.run.profile).system
-        partitions = self.engine.partitions(self.found, system, self._seen, self.progress.tick)
+        partitions = self.engine.partitions(self.found, system, self._seen, self.progress)
         self.report.files, self.report.files_passed_over = self.found.files, self.found.passed_over
         self.report.nothing_readable = all(about.unreadable for about in partitions.abouts)
         return partitions
 
-    def _seen(self, piece: Piece, about: About) -> None:
+    def _seen(self, about: About) -> None:
         self.report.resources += about.resources
         self.report.others += Counter(about.others)
-        self.progress.advance((piece.end or piece.size) - piece.start)
 
     def _decided(self, decider: Decider) -> set[str]:
         partitions = decider.partitions

@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -78,10 +78,14 @@ def has_resource_lines(head: bytes) -> bool:
     )
 
 
-def chunks(piece: Piece) -> Iterator[bytes]:
+Told = Callable[[int], None]
+"""Who is told of so many bytes that were read."""
+
+
+def chunks(piece: Piece, read: Told = lambda size: None) -> Iterator[bytes]:
     """The bytes of a piece, unpacked and as UTF-8. Raises InputError where they end too early."""
     with opened(piece.listed) as file, _member(file, piece) as stream:
-        yield from _as_utf8(_unpacked(_raw(stream, piece.name), piece.name), piece.name)
+        yield from _as_utf8(_unpacked(_raw(stream, piece.name, read), piece.name), piece.name)
 
 
 def opened(file: Listed) -> BinaryIO:
@@ -147,7 +151,7 @@ def _without_nul(data: bytes) -> bytes:
     return data.replace(NUL, INSTEAD) if find(data, NUL) >= 0 else data
 
 
-def lines_between(piece: Piece) -> Iterator[Block]:
+def lines_between(piece: Piece, read: Told = lambda size: None) -> Iterator[Block]:
     """The lines of a plain file that begin within the piece."""
     with opened(piece.listed) as file:
         start = piece.start
@@ -160,7 +164,7 @@ def lines_between(piece: Piece) -> Iterator[Block]:
         end = None if piece.end is None else piece.end - start
         if end is not None and end <= 0:
             return
-        for block in blocks(_raw(file, piece.name), end):
+        for block in blocks(_raw(file, piece.name, read), end):
             whole = block if end is None else _before(block, end)
             yield whole._replace(offset=whole.offset + start)
 
@@ -220,10 +224,12 @@ def _broken_zip(name: str) -> InputError:
     return InputError(f"{name}: broken within the zip", code="compressed", hint="fetch it again")
 
 
-def _raw(stream: IO[bytes], name: str) -> Iterator[bytes]:
+def _raw(stream: IO[bytes], name: str, read: Told) -> Iterator[bytes]:
     """The bytes as they lie there. Raises InputError where the disk or the network fails."""
     try:
-        yield from iter(lambda: stream.read(CHUNK), b"")
+        while chunk := stream.read(CHUNK):
+            read(len(chunk))
+            yield chunk
     except OSError as error:
         raise _unreadable(name, error) from None
 

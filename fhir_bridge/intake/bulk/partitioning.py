@@ -10,7 +10,8 @@ from pathlib import Path
 from fhir_bridge.intake.bulk import joining, objects
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.partitions import Partitions
-from fhir_bridge.intake.bulk.pieces import Found, Piece
+from fhir_bridge.intake.bulk.pieces import Found
+from fhir_bridge.intake.bulk.progress import Progress, Reading, Untold
 from fhir_bridge.intake.bulk.scanning import scan
 from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader
 from fhir_bridge.intake.bulk.ties import System
@@ -37,16 +38,16 @@ def partitions_for(size: int) -> int:
 class Partitioning:
     """How files are partitioned: into how many, where, by how many processes.
 
-    `system` gives an identifier's system under the one name that counts. `seen` is told of each piece that
-    was read, and `waiting` called meanwhile.
+    `system` gives an identifier's system under the one name that counts. `seen` is told what is known of
+    each piece that was read.
     """
 
     scratch: Path
     count: int
     processes: int
     system: System
-    seen: Callable[[Piece, About], None] = lambda piece, about: None
-    waiting: Callable[[], None] = lambda: None
+    seen: Callable[[About], None] = lambda about: None
+    progress: Progress = field(default_factory=Untold)
     _files: list[Reader] = field(default_factory=list)
 
     def run(self, found: Found) -> Partitions:
@@ -61,11 +62,13 @@ class Partitioning:
         batches = found.batches()
         paths = [self.scratch / f"read-{number}" for number in range(len(batches))]
         readers: dict[int, Reader] = {}
+        reading = Reading([sum(piece.length for piece in batch) for batch in batches], self.progress)
 
         def read(number: int) -> None:
             readers[number] = Reader(paths[number])
             for piece in batches[number]:
-                self.seen(piece, readers[number].abouts[piece.number])
+                self.seen(readers[number].abouts[piece.number])
+            reading.done(number)
 
         for number, path in enumerate(paths):
             with suppress(OSError, ValueError):
@@ -74,19 +77,22 @@ class Partitioning:
         rest = [number for number in range(len(batches)) if number not in readers]
 
         def work(number: int) -> None:
-            scan(batches[number], paths[number], self.count, self.system)
+            scan(batches[number], paths[number], self.count, self.system, reading.counter(number))
 
         # The client of object stores has threads, and hears no signal while it waits for an answer.
         apart = any(objects.is_url(piece.path) for piece in found.pieces)
-        for number, _ in each(work, rest, self.processes, self.waiting, apart=apart):
+        for number, _ in each(work, rest, self.processes, reading.tick, apart=apart):
             read(number)
+        reading.tick()
         self._files = [readers[number] for number in range(len(batches))]
 
     def _join(self) -> Together:
         together, files, buckets = Together(), self._files, range(self.count)
         size = sum(file.size(stream, bucket) for file in files for stream in PAIRS for bucket in buckets)
         processes = self.processes if size > _FEW_PAIRS else 1
-        for _, pairs in each(lambda n: joining.ties_in(files, n), buckets, processes, self.waiting):
+        self.progress.begin("joining", self.count)
+        for _, pairs in each(lambda n: joining.ties_in(files, n), buckets, processes, self.progress.tick):
+            self.progress.advance(1)
             for one, other in joining.pairs_of(pairs):
                 together.tie(one, other)
         bare: dict[int, int] = {}
@@ -96,7 +102,7 @@ class Partitioning:
         if bare:
             wanted = frozenset(bare)
             for _, pairs in each(
-                lambda n: joining.having(files, n, wanted), buckets, self.processes, self.waiting
+                lambda n: joining.having(files, n, wanted), buckets, self.processes, self.progress.tick
             ):
                 for key, group in joining.pairs_of(pairs):
                     together.tie(bare[key], group)
@@ -112,6 +118,7 @@ class Partitioning:
             return bool(joining.move(files, number, self.count, together, paths[number]))
 
         if together or any(file.has_slots for file in files):
-            for _ in each(work, range(self.count), self.processes, self.waiting):
-                pass
+            self.progress.begin("moving", self.count)
+            for _ in each(work, range(self.count), self.processes, self.progress.tick):
+                self.progress.advance(1)
         return [Reader(path) for path in paths if path.exists()]

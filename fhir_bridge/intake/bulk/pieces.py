@@ -59,6 +59,11 @@ class Piece(msgspec.Struct, frozen=True):
         return printable(self.path if self.member is None else f"{self.path}/{self.member}")
 
     @property
+    def length(self) -> int:
+        """Its bytes, as they lie in the file; of a member of a zip those that are unpacked."""
+        return (self.size if self.end is None else self.end) - self.start
+
+    @property
     def listed(self) -> objects.Listed:
         """The file it is of, as it was when it was found."""
         return objects.Listed(self.path, self.size if self.zip_size is None else self.zip_size, self.mark)
@@ -86,12 +91,11 @@ class Found:
         batches: list[tuple[Piece, ...]] = []
         size = most = self.length
         for piece in self.pieces:
-            length = (piece.end or piece.size) - piece.start
-            if not batches or size + length > most:
+            if not batches or size + piece.length > most:
                 batches.append(())
                 size = 0
             batches[-1] += (piece,)
-            size += length
+            size += piece.length
         return batches
 
 

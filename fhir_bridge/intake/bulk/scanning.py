@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -25,14 +25,21 @@ MOST_PROBLEMS = 100_000
 """Of one piece: more, which its lines must be short for, are counted as one."""
 
 
-def scan(pieces: Sequence[Piece], path: Path, partitions: int, system: System) -> None:
+def scan(
+    pieces: Sequence[Piece],
+    path: Path,
+    partitions: int,
+    system: System,
+    read: Callable[[int], None] = lambda size: None,
+) -> None:
     """Reads pieces into the scratch file at `path`; a file that cannot be read on is a problem there.
 
-    `system` gives an identifier's system under the one name that counts.
+    `system` gives an identifier's system under the one name that counts. `read` is told of the bytes as
+    they are read.
     """
     writer = Writer(path, partitions)
     try:
-        abouts = {piece.number: _Scanner(piece, writer, system).read() for piece in pieces}
+        abouts = {piece.number: _Scanner(piece, writer, system, read).read() for piece in pieces}
         writer.close(abouts)
     except BaseException:
         writer.abandon()
@@ -40,8 +47,9 @@ def scan(pieces: Sequence[Piece], path: Path, partitions: int, system: System) -
 
 
 class _Scanner:
-    def __init__(self, piece: Piece, writer: Writer, system: System) -> None:
+    def __init__(self, piece: Piece, writer: Writer, system: System, read: Callable[[int], None]) -> None:
         self._piece = piece
+        self._told_of = read
         self._writer = writer
         self._ties = Ties(writer, system)
         self._flags = IN_CONTEXT if piece.is_context else 0
@@ -54,7 +62,7 @@ class _Scanner:
     def read(self) -> About:
         try:
             if self._piece.is_lines:
-                self._lines(lines.lines_between(self._piece))
+                self._lines(lines.lines_between(self._piece, self._told_of))
             else:
                 self._opened()
         except InputError as error:
@@ -73,7 +81,7 @@ class _Scanner:
 
     def _opened(self) -> None:
         """A file whose form shows only now: lines, or one JSON value, which is held whole."""
-        stream = lines.chunks(self._piece)
+        stream = lines.chunks(self._piece, self._told_of)
         held, broken = list[bytes](), None
         try:
             while sum(map(len, held)) < HEAD and (chunk := next(stream, b"")):
