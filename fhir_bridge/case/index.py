@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
@@ -122,6 +123,10 @@ class Index:
         """Every version at hand under `Type/id`."""
         found = tuple(self._several.get(label, ())) or self._current(label)
         return found if found or self._shared is None else self._shared.versions(label)
+
+    def superseded(self) -> Counter[str]:
+        """How many are left aside for a newer version, by type (`editions.superseded`)."""
+        return editions.superseded(one for versions in self._several.values() for one in versions)
 
     def at_url(self, url: str, holder: Resource[View]) -> Found:
         """The current resources of that fullUrl; where it stands in several messages, those that it means in

@@ -14,7 +14,6 @@ import msgspec
 import orjson
 
 from fhir_bridge.case.at_hand import AtHand
-from fhir_bridge.case.editions import superseded
 from fhir_bridge.intake.bulk.partitions import Place
 from fhir_bridge.intake.bulk.spill import Problem
 from fhir_bridge.ledger.records import Arrival, Heard
@@ -120,25 +119,22 @@ class Work:
             self._heard.next_trigger()
         tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
         tally.stops = dict(Counter(self.decider.stops(at_hand)))
-        tally.older = dict(superseded((*contents.resources, *contents.context)))
-        tally.samples, tally.texts = self._shown(), self._texts()
+        tally.older = dict(at_hand.index.superseded())
+        self._show(tally)
         if form is not None:
             self._write(partition, decided, at_hand)
         return msgspec.msgpack.encode(Outcome(tally, contents.problems, contents.said_gone))
 
-    def _shown(self) -> list[Shown]:
-        """Decisions as they are shown, with their lineage."""
-        project = self.decider.run.project_id
-        shown = (
-            (place, decision_data(self.decider.whole(one), project)) for place, one in self._samples.taken()
-        )
-        return [Shown(place, orjson.dumps(data).decode()) for place, data in shown]
-
-    def _texts(self) -> list[Shown]:
-        """The free texts of calls."""
-        calls = ((place, cast("Call", self.decider.whole(one))) for place, one in self._told.taken())
-        texts = ((place, call.task.task_data.additional_context) for place, call in calls)
-        return [Shown(place, text) for place, text in texts if text]
+    def _show(self, tally: Tally) -> None:
+        """Decisions as they are shown, with their lineage, and the free texts of calls."""
+        samples, told = self._samples.taken(), self._told.taken()
+        whole = {id(one): self.decider.whole(one) for _, one in (*samples, *told)}
+        for place, one in samples:
+            data = decision_data(whole[id(one)], self.decider.run.project_id)
+            tally.samples.append(Shown(place, orjson.dumps(data).decode()))
+        for place, one in told:
+            if text := cast("Call", whole[id(one)]).task.task_data.additional_context:
+                tally.texts.append(Shown(place, text))
 
     def _write(self, partition: int, decided: list[Decided], at_hand: AtHand) -> None:
         path = results.path_of(self.folder, partition)
