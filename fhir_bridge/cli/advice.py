@@ -24,6 +24,8 @@ PATIENT_STEP = {
 """The same for a patient's creation, on which the patient's intents wait."""
 
 REASON = {
+    "hold": "it waits whether its source calls it off (the source's hold); a worker sends it then",
+    "patient-being-created": "another intent is creating its patient; a worker sends it then",
     "retry": "the endpoint did not take it (unreachable, busy or failing): check that api.url is right; "
     "a worker tries again by itself",
     "key-refused": "the endpoint refuses our key: correct api.key; a worker asks again each minute",
@@ -46,13 +48,24 @@ REASON = {
     "not-in-pilot": "the number is none of dispatch.pilot",
     "source-unknown": "its source is not in bridge.toml: add it, or name the right settings with --config",
     "paused": "somebody paused it",
+    "no-longer-valid": "the last day on which the call made sense is over: call yourself, or `cancel`",
+    "retries-used-up": "the endpoint took it at none of its attempts (dispatch.retry.deadline): `retry` "
+    "once it is well",
+    "request-invalid": "it breaks the endpoint's contract and was not sent: a fault of fhir-bridge or of a "
+    "site rule; the log names the fields",
+    "person-stopped": "a record says that nobody may call this person: `retry` once that is taken back",
+    "patient-changed": "the record names somebody else than the patient at the endpoint: `cancel` what was "
+    "meant for the former, then resolve the patient",
+    "lease-ran-out": "the worker ended or stood still while it was being sent: it may have been processed",
     "patient-in-doubt": "resolve the patient first: `worklist` lists them",
     "patient-refused": "the endpoint refused the patient: `worklist` lists them",
     "http-400": "the endpoint finds the request wrong; `show` has its answer",
     "http-404": "the endpoint knows no such address: is api.url right, without /v1?",
     "http-422": "the endpoint finds the request wrong; `show` has its answer",
     "unreadable-answer": "the endpoint's answer cannot be read: it may have been processed",
-    "revoked-after-send": "it was called off after it was sent: tell the vendor",
+    "revoked-after-send": "it was called off after it was sent: tell the vendor, then `acknowledge`",
+    "patient-changed-after-send": "it was sent, and its record names another patient now: tell the vendor, "
+    "then `acknowledge`",
 }
 """Why something is not sent, or what the endpoint said, in plain words."""
 

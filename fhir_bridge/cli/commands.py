@@ -52,6 +52,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "retry": Entry("settle:retry", "Have refused, parked or cancelled intents sent after all."),
         "resolve": Entry("settle:resolve", "Say what became of a request whose answer was lost."),
         "cancel": Entry("settle:cancel", "Make sure that nobody is called for an intent, from now on."),
+        "acknowledge": Entry(
+            "settle:acknowledge", "Take an alarm off the work list, once the vendor was told."
+        ),
         "block": Entry("block:block", "Keep the list of numbers and patients that nobody calls."),
     },
     "Keep": {

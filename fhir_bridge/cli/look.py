@@ -124,9 +124,14 @@ def _print_counts(
     console.print(table)
 
 
+_KINDS = ("intent", "patient", "message")
+
+
 @click.command()
 @selection_options
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many of each kind."
+)
 @json_option
 @click.pass_obj
 def worklist(config_file: str | None, selection: Selection, limit: int, as_json: bool) -> None:
@@ -138,9 +143,12 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
 
     async def look() -> list[WorkItem]:
         async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
-            return await ledger.worklist(selection, limit)
+            return await ledger.worklist(selection, limit + 1)
 
-    items = asyncio.run(look())
+    found = asyncio.run(look())
+    items = [item for kind in _KINDS for item in [each for each in found if each.kind == kind][:limit]]
+    if len(items) < len(found):
+        click.echo("there is more: --limit N shows it, --reason or --source a part", err=True)
     if as_json:
         click.echo(json_text([asdict(item) for item in items]))
         return

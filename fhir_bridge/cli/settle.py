@@ -1,4 +1,6 @@
-"""`fhir-bridge retry`, `resolve`, `cancel`: what a person decides, each act with its reason in the audit."""
+"""`fhir-bridge retry`, `resolve`, `cancel`, `acknowledge`: what a person decides, each with its reason in the
+audit.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ def retry(
 
     \b
     fhir-bridge retry Appointment/a1 --because "number corrected at the endpoint"
-    fhir-bridge retry --state parked --reason retries-exhausted --because "endpoint was down"
+    fhir-bridge retry --state parked --reason retries-used-up --because "endpoint was down"
     fhir-bridge retry --message 4711 --because "the sender's server answers again"
     fhir-bridge retry --messages --reason nothing-to-read-from --because "client set"
     """
@@ -125,7 +127,13 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
 @click.command(no_args_is_help=True)
 @click.argument("intent", required=False)
 @selection_options
-@click.option("--sent", "task_id", metavar="TASK_ID", help="It arrived: the endpoint has it as this task.")
+@click.option(
+    "--sent",
+    "task_id",
+    metavar="TASK_ID",
+    type=click.UUID,
+    help="It arrived: the endpoint has it as this task.",
+)
 @click.option("--resend", is_flag=True, help="It did not arrive, nobody was called: send it (again).")
 @click.option("--patient", "patient", metavar="SOURCE/IDENTITY",
               help="Resolve a patient instead, for instance ehr/Patient/p1.")  # fmt: skip
@@ -138,14 +146,14 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
 )
 @click.option("--patients", "patients", is_flag=True,
               help="Resolve all patients of this --source or with this --reason, by --resend.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="With --patients: do not ask.")
+@click.option("--yes", is_flag=True, help="By a filter: do not ask.")
 @because
 @click.pass_obj
 def resolve(
     config_file: str | None,
     intent: str | None,
     selection: Selection,
-    task_id: str | None,
+    task_id: UUID | None,
     resend: bool,
     patient: str | None,
     patient_id: UUID | None,
@@ -164,7 +172,7 @@ def resolve(
     fhir-bridge resolve --patient ehr/Patient/p1 --created 7c1e… --because "vendor looked it up"
     fhir-bridge resolve --patients --source ehr --reason patient-refused --resend --because "wrong api.url"
 
-    Patients by filter: how many fit is said, and asked about, before anything is done.
+    By a filter, --resend asks before anything is done; of patients it says how many fit.
     """
     if patients:
         if patient is not None or intent is not None or task_id or patient_id or not resend:
@@ -180,11 +188,37 @@ def resolve(
     if task_id:
         if intent is None:
             raise click.UsageError("--sent needs the INTENT that became this task")
-        count = on_ledger(config_file, lambda ledger: ledger.resolve_sent(intent, task_id, act(because)))
+        task = str(task_id)
+        count = on_ledger(config_file, lambda ledger: ledger.resolve_sent(intent, task, act(because)))
         return _told(count, "resolved as sent")
     chosen = _chosen(intent, selection)
+    if intent is None and not yes:
+        click.confirm("They may have been called already. Is it known of each that nobody was?", abort=True)
     count = on_ledger(config_file, lambda ledger: ledger.resolve_resend(chosen, act(because)))
     return _told(count, "to be sent again")
+
+
+@click.command(no_args_is_help=True)
+@click.argument("intent", required=False)
+@selection_options
+@because
+@click.pass_obj
+def acknowledge(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
+    """Take an alarm off the work list, once the vendor was told.
+
+    Of one INTENT, or all that a filter names; --reason is the alarm. No state changes, for what was sent was
+    sent, and what the source says next may raise it again.
+
+    \b
+    fhir-bridge acknowledge Appointment/a1 --because "vendor stops the call"
+    fhir-bridge acknowledge --reason payloads-cleared --because "looked through, all too old"
+    """
+    chosen = _chosen(intent, selection)
+    count = on_ledger(config_file, lambda ledger: ledger.acknowledge(chosen, act(because)))
+    click.echo(f"{counted(count, 'alarm')} taken off the work list")
+    if not count:
+        click.echo("  → nothing changed; `fhir-bridge worklist` lists the alarms there are", err=True)
+    return 0 if count else 1
 
 
 def _resolve_patient(

@@ -146,8 +146,8 @@ class Operations(Protocol):
         """They are to be created again; gives how many, and how many intents are ready by that."""
         ...
 
-    async def acknowledge(self, key: str, act: Act) -> int:
-        """Take an alarm off the work list."""
+    async def acknowledge(self, selection: Selection, act: Act) -> int:
+        """Take alarms off the work list, of an intent or by filter (`reason`: the alarm); gives how many."""
         ...
 
     async def pause(self, source: str, act: Act) -> None:

@@ -309,10 +309,10 @@ class SqlLedger(Receiving, Protection, Watching):
             return await operations.resend_patients(connection, selection, act)
 
     @done_again
-    async def acknowledge(self, key: str, act: Act) -> int:
+    async def acknowledge(self, selection: Selection, act: Act) -> int:
         """See port.Operations."""
-        async with self._acting(act, "acknowledge", key) as connection:
-            return await operations.acknowledge(connection, key)
+        async with self._acting(act, "acknowledge", _told(selection)) as connection:
+            return await operations.acknowledge(connection, selection)
 
     @done_again
     async def pause(self, source: str, act: Act) -> None:

@@ -154,8 +154,13 @@ async def test_a_revocation_after_sending_is_an_alarm(
     (item,) = await ledger.worklist()
     assert (item.state, item.reason) == ("sent", "revoked-after-send")
     assert (await ledger.status(monday)).alarms == {"revoked-after-send": 1}
-    assert await ledger.acknowledge(item.key, Act("tester", "told the vendor", monday)) == 1
+    told = Act("tester", "told the vendor", monday)
+    assert await ledger.acknowledge(Selection(reason="payloads-cleared"), told) == 0
+    assert await ledger.acknowledge(Selection(source="other", reason="revoked-after-send"), told) == 0
+    assert await ledger.worklist(Selection(reason="revoked-after-send")) == [item]
+    assert await ledger.acknowledge(Selection(reason="revoked-after-send"), told) == 1
     assert await ledger.worklist() == []
+    assert (await ledger.show(item.key))["state"] == "sent"
 
 
 async def test_a_booking_after_sending_is_no_alarm(

@@ -250,7 +250,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if (intent := self.model.get(number)) is None:
             return
         may = intent.state == "in_doubt"
-        assert self._act("resolve_sent", f"Appointment/{number}", TASK) == may
+        task = f"00000000-0000-4000-9000-{number:012d}"
+        assert self._act("resolve_sent", f"Appointment/{number}", task) == may
         intent.state = "sent" if may else intent.state
 
     @rule(number=numbers)

@@ -181,6 +181,8 @@ async def test_an_operator_settles_what_is_in_doubt(
         await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday - MINUTE)])
         await settle(ledger, claimed, monday, LOST)
     assert await ledger.resolve_sent("Appointment/0", TASK, act(monday)) == 1
+    with pytest.raises(UsageError, match="another intent"):
+        await ledger.resolve_sent("Appointment/1", TASK, act(monday))
     assert await ledger.resolve_resend(Selection(key="Appointment/1"), act(monday)) == 1
     assert await ledger.cancel(Selection(state=State.IN_DOUBT), act(monday)) == 1
     assert (await ledger.status(monday)).states == {"sent": 1, "ready": 1, "cancelled": 1}

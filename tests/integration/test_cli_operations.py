@@ -131,7 +131,7 @@ def test_the_work_list_keeps_keys_whole(bridge: Any, hospital: Any, refused: Any
 
 
 def test_the_work_list_is_filtered_and_limited(bridge: Any, refused: Any) -> None:
-    """By state, reason and source; a state that is none is usage."""
+    """By state, reason and source, and where it shows a part it says so; a state that is none is usage."""
     for filters, number in (
         (["--state", "refused"], 1),
         (["--reason", "phone-missing"], 1),
@@ -139,7 +139,9 @@ def test_the_work_list_is_filtered_and_limited(bridge: Any, refused: Any) -> Non
         (["--limit", "1"], 1),
         ([], 2),
     ):
-        assert len(bridge("worklist", "--json", *filters).json) == number, filters
+        ran = bridge("worklist", "--json", *filters)
+        assert len(ran.json) == number, filters
+        assert ("there is more" in ran.err) == ("--limit" in filters)
     ran = bridge("worklist", "--state", "lost")
     assert ran.code == 2
     assert "in_doubt" in ran.err
@@ -239,9 +241,9 @@ def test_what_is_in_doubt_is_resolved_as_sent(bridge: Any, in_doubt: Any) -> Non
     """With the endpoint's id; nothing is sent again."""
     assert states(bridge) == {"in_doubt": 1}
     assert bridge("worker", "--drain").code == 1
-    ran = bridge("resolve", "Appointment/a1", "--sent", "7c1e", *BECAUSE)
+    ran = bridge("resolve", "Appointment/a1", "--sent", VENDOR_ID, *BECAUSE)
     assert (ran.code, ran.out) == (0, "1 intent resolved as sent\n")
-    assert bridge("show", "Appointment/a1", "--json").json["task_id"] == "7c1e"
+    assert bridge("show", "Appointment/a1", "--json").json["task_id"] == VENDOR_ID
     assert in_doubt.stats["tasks"] == 1
 
 
@@ -251,7 +253,10 @@ def test_what_is_in_doubt_is_sent_again_only_by_resolve(bridge: Any, hospital: A
     bridge("submit", hospital.proposed())
     bridge("worker", "--drain")
     assert (states(bridge), in_doubt.stats["tasks"]) == ({"in_doubt": 1}, 1)
-    assert bridge("resolve", "--state", "in_doubt", "--resend", *BECAUSE).code == 0
+    everything = ("resolve", "--state", "in_doubt", "--resend", *BECAUSE)
+    asked = bridge(*everything, stdin=b"n\n")
+    assert (asked.code, states(bridge)) == (130, {"in_doubt": 1}), "who is not sure changes nothing"
+    assert bridge(*everything, "--yes").code == 0
     bridge("worker", "--drain")
     assert (states(bridge), in_doubt.stats["tasks"]) == ({"sent": 1}, 2)
 
@@ -260,8 +265,9 @@ def test_what_is_in_doubt_is_sent_again_only_by_resolve(bridge: Any, hospital: A
     "arguments",
     [
         ["Appointment/a1"],
-        ["Appointment/a1", "--sent", "7c1e", "--resend"],
-        ["--state", "in_doubt", "--sent", "7c1e"],
+        ["Appointment/a1", "--sent", VENDOR_ID, "--resend"],
+        ["Appointment/a1", "--sent", "7c1e"],
+        ["--state", "in_doubt", "--sent", VENDOR_ID],
         ["--patient", "Patient", "--resend"],
         ["--patient", "default/Patient/p1"],
         ["--patient", "default/Patient/p1", "--created", VENDOR_ID, "--resend"],
@@ -317,6 +323,22 @@ def test_patients_are_resolved_by_filter(bridge: Any, hospital: Any, endpoint: A
 def test_patients_by_filter_need_a_filter(bridge: Any, in_doubt: Any, wrong: list[str]) -> None:
     """Anything less, or more, is usage."""
     assert bridge("resolve", "--patients", "--resend", "--yes", *wrong, *BECAUSE).code == 2
+
+
+def test_an_alarm_stays_until_somebody_says_that_the_vendor_was_told(
+    bridge: Any, hospital: Any, endpoint: Any
+) -> None:
+    """Who is blocked after the call was handed over is found by the alarm's code, and taken off the list."""
+    bridge.settings(endpoint().url)
+    bridge("submit", hospital.proposed())
+    bridge("block", "add", "default/Patient/p1", *BECAUSE)
+    assert bridge("status").code == 1
+    assert "then `acknowledge`" in bridge("worklist", "--reason", "revoked-after-send").out
+    assert bridge("acknowledge", *BECAUSE).code == 2
+    ran = bridge("acknowledge", "Appointment/a1", *BECAUSE)
+    assert (ran.code, ran.out) == (0, "1 alarm taken off the work list\n")
+    assert (bridge("acknowledge", "Appointment/a1", *BECAUSE).code, bridge("status").code) == (1, 0)
+    assert states(bridge) == {"sent": 1}
 
 
 def test_the_audit_knows_who_did_what_and_why(bridge: Any, refused: Any) -> None:

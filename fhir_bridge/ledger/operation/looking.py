@@ -95,9 +95,12 @@ async def worklist(
     that failed."""
     wanted = or_(in_state(intents, *NEEDS_A_PERSON), intents.c.alarm.is_not(None))
     statement = select(intents).where(wanted).order_by(intents.c.changed_at, intents.c.id).limit(limit)
-    for column in ("state", "reason", "source"):
+    for column in ("state", "source"):
         if (value := getattr(selection, column)) is not None:
             statement = statement.where(intents.c[column] == value)
+    if selection.reason is not None:  # an alarm is listed as its reason
+        of_this = or_(intents.c.reason == selection.reason, intents.c.alarm == selection.reason)
+        statement = statement.where(of_this)
     items = [_intent_item(row) for row in await connection.execute(statement)]
     unsettled = select(patients).where(patients.c.state.in_([PatientState.IN_DOUBT, PatientState.REFUSED]))
     if selection.source is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
@@ -34,7 +35,7 @@ async def matching(connection: AsyncConnection, selection: Selection) -> ColumnE
             conditions.append(intents.c[column] == value)
     if not conditions:
         raise UsageError(
-            "name an intent or a filter", hint="For instance: --state parked --reason retries-exhausted."
+            "name an intent or a filter", hint="For instance: --state parked --reason retries-used-up."
         )
     return and_(*conditions)
 
@@ -61,10 +62,18 @@ async def cancel(connection: AsyncConnection, selection: Selection, act: Act) ->
 
 
 async def resolve_sent(connection: AsyncConnection, key: str, task_id: str, act: Act) -> int:
-    """An intent in doubt was sent after all, as this task; 0 where it is not in doubt."""
-    statement = update(intents).where(
-        intents.c.id == (await find(connection, key)).id, intents.c.state == State.IN_DOUBT
-    )
+    """An intent in doubt was sent after all, as this task; 0 where it is not in doubt.
+
+    Raises UsageError where the task is known to be another intent's: this one would be forgotten over a slip.
+    """
+    intent = (await find(connection, key)).id
+    others = select(intents.c.key).where(intents.c.task_id == task_id, intents.c.id != intent)
+    if (other := (await connection.execute(others.limit(1))).scalar()) is not None:
+        raise UsageError(
+            f"the task {task_id} is that of another intent: {other}",
+            hint="Ask the vendor for the task of this one; `fhir-bridge show` has the number to be called.",
+        )
+    statement = update(intents).where(intents.c.id == intent, intents.c.state == State.IN_DOUBT)
     sent = {"state": State.SENT, "reason": None, "task_id": task_id, "poll_at": act.at, "changed_at": act.at}
     return (await connection.execute(statement.values(**sent))).rowcount
 
@@ -172,9 +181,15 @@ async def resend_patients(connection: AsyncConnection, selection: Selection, act
     return len(ids), sum([await crosswalk.bring_back(connection, each, act.at) for each in ids])
 
 
-async def acknowledge(connection: AsyncConnection, key: str) -> int:
-    """Take an alarm off the work list: the vendor was told."""
-    statement = update(intents).where(
-        intents.c.id == (await find(connection, key)).id, intents.c.alarm.is_not(None)
-    )
+async def acknowledge(connection: AsyncConnection, selection: Selection) -> int:
+    """Take alarms off the work list: the vendor was told. The selection's reason is the alarm; gives how
+    many. Raises UsageError as `matching` does.
+    """
+    chosen: list[ColumnElement[bool]] = [intents.c.alarm.is_not(None)]
+    if selection.reason is not None:
+        chosen.append(intents.c.alarm == selection.reason)
+        selection = replace(selection, reason=None)
+    if len(chosen) == 1 or selection != Selection():
+        chosen.append(await matching(connection, selection))
+    statement = update(intents).where(*chosen)
     return (await connection.execute(statement.values(alarm=None, alarm_reason=None, alarm_at=None))).rowcount

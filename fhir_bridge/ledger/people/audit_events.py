@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fhir.resources.R4B.auditevent import AuditEvent
 
 from fhir_bridge.ledger.people.disclosures import Acted, Disclosure
+from fhir_bridge.task_api.outcome import OutcomeClass
 
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
@@ -27,12 +28,12 @@ _TOLD = {
     "create_patient": "the patient's name, telephone number and what else the task API asks of a patient",
     "create_task": "whom to call at which number, and what the appointment is for",
 }
-_OUTCOME = {
-    "accepted": ("0", "taken"),
-    "not_processed": ("4", "not processed"),
-    "key_refused": ("4", "not processed: our key was refused"),
-    "refused": ("4", "refused"),
-    "unknown": ("8", "no usable answer: it may have been processed"),
+_OUTCOME: dict[str, tuple[str, str]] = {
+    OutcomeClass.ACCEPTED: ("0", "taken"),
+    OutcomeClass.NOT_PROCESSED: ("4", "not processed"),
+    OutcomeClass.KEY_REFUSED: ("4", "not processed: our key was refused"),
+    OutcomeClass.REFUSED: ("4", "refused"),
+    OutcomeClass.UNKNOWN: ("8", "no usable answer: it may have been processed"),
 }
 _NEVER_SETTLED = ("8", "never settled: it may have been processed")
 _PLAIN_REFERENCE = "Patient/"
