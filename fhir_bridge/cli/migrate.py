@@ -27,6 +27,7 @@ from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.mapping.reasons import REASONS
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.settings import Loaded
+from fhir_bridge.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from fhir_bridge.intake.bulk.pieces import Found
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 STOPPED = (
     "stopped before anything was sent; run the same command again: what is in the ledger is not done twice"
 )
+
+NAMED = 3
+"""Errors that are said where nothing can be read."""
 
 FORMS = ("decisions", "ndjson", "arrivals")
 
@@ -233,8 +237,9 @@ def _check(paths: tuple[str, ...], wanted: Wanted, now: datetime | None) -> None
     if wanted.only and wanted.form == "arrivals" and wanted.out:
         raise click.UsageError("--format arrivals is all that the ledger must hear: leave --only out")
     if wanted.only not in (None, "call", "skip", "reject", *REASONS):
+        meant = did_you_mean(wanted.only or "", ("call", "skip", "reject", *REASONS))
         raise click.BadParameter(
-            f"{wanted.only!r} is no reason; docs/reasons.md lists them", param_hint="--only"
+            f"{wanted.only!r}{meant} is no reason; docs/reasons.md lists them", param_hint="--only"
         )
 
 
@@ -267,6 +272,8 @@ def _migrate(
             finally:
                 _tell_errors(migration.report, wanted.errors)
         if report.nothing_readable:
+            for error in report.errors[:NAMED]:
+                click.echo(f"unreadable: {error['file']}: {error['reason']}", err=True)
             return InputError.category.value.exit_code
         data = report_data(report, loaded, run, wanted.pace)
         if not wanted.as_json:

@@ -19,7 +19,8 @@ from fhir_bridge.mapping.printed import instant
 from fhir_bridge.mapping.reasons import reason_of
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.migration.plan import by_day, plan
-from fhir_bridge.migration.run import Report
+from fhir_bridge.migration.run import Report, in_order
+from fhir_bridge.migration.tally import PLACES
 from fhir_bridge.settings import Loaded
 from fhir_bridge.settings.values import rate_text
 
@@ -48,9 +49,12 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "passed_over": dict(report.others.most_common()),
         "files_passed_over": dict(report.files_passed_over.most_common()),
         "errors": len(report.errors),
+        "errors_by_code": _errors_by_code(report),
+        "errors_about_nobody_knows_whom": report.about_nobody_knows_whom,
         "triggers": tally.triggers,
         "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
-        "calls": tally.decisions.get("call", 0),
+        "calls": tally.decisions.get("call", 0) - tally.same_call,
+        "same_call": tally.same_call,
         "deleted": len(report.gone),
         "older_versions": dict(sorted(tally.older.items())),
         "persons_not_to_be_called": dict(sorted(_stops(report).items())),
@@ -82,6 +86,19 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
     }
 
 
+def _errors_by_code(report: Report) -> dict[str, Any]:
+    found: dict[str, dict[str, Any]] = {}
+    for error in in_order(report.errors):
+        reason = {"reason": error["reason"], "count": 0, "for_instance": []}
+        each = found.setdefault(str(error["code"]), reason)
+        each["count"] += 1
+        if each["count"] <= PLACES:
+            each["for_instance"].append(
+                f"{error['file']}:{error['line']}" if error["line"] else error["file"]
+            )
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1]["count"], pair[0])))
+
+
 def _stops(report: Report) -> Counter[str]:
     return Counter(report.tally.stops) + Counter(person.stop or "" for person in report.people_gone)
 
@@ -95,6 +112,9 @@ def print_report(data: dict[str, Any]) -> None:
     )
     console.print(Text(head, "bold"))
     _print_left_aside(data, console)
+    errors = ((Text(code, "yellow"), f"{each['reason']} At {each['for_instance'][0]}", each["count"])
+              for code, each in data["errors_by_code"].items())  # fmt: skip
+    _table(console, "what could not be read, and so is in no decision", errors)
     decided = sorted(data["decisions"].items(), key=lambda each: _KINDS.index(each[0].partition(" ")[0]))
     _table(console, "decisions", ((_colour(name), _said(name), count) for name, count in decided))
     stops = ((reason, _meaning(reason), count) for reason, count in data["persons_not_to_be_called"].items())
@@ -132,8 +152,19 @@ def print_next(data: dict[str, Any]) -> None:
         click.echo("  fhir-bridge mappings unmapped   writes the codes down for you to fill in", err=True)
     if data["calls"] and not data["pace"]:
         click.echo("  --pace 200/h   spreads the calls: without it they go as fast as they can", err=True)
+    if data["calls"] and data["errors_about_nobody_knows_whom"]:
+        click.echo(f"  {mend_first(data)}", err=True)
     if data["calls"]:
         click.echo(f"  --send   keeps all this and makes {counted(data['calls'], 'call')}", err=True)
+
+
+def mend_first(data: dict[str, Any]) -> str:
+    """What to do before anybody is called, where more is missing than can be told."""
+    count = data["errors_about_nobody_knows_whom"]
+    return (
+        f"mend first: {count:,} of what could not be read may hide anything about anybody, "
+        "a death or a booking too"
+    )
 
 
 def _print_left_aside(data: dict[str, Any], console: Console) -> None:
@@ -157,8 +188,12 @@ def _print_plan(data: dict[str, Any], console: Console) -> None:
     pace = data["pace"] or "as fast as the endpoint takes them"
     until = f"until {data['ends_at']}" if data["ends_at"] else "for more than a year"
     hours = data["calling_hours"]
-    told = f"{data['calls']:,} calls, {pace}, {until}; within {hours} where the person is"
+    when = "at any hour of the day" if hours == "off" else f"within {hours} where the person is"
+    told = f"{counted(data['calls'], 'call')}, {pace}, {until}; {when}"
     console.print(Text(told, "bold"))
+    if same := data["same_call"]:
+        are = "is about a call that is" if same == 1 else "are about calls that are"
+        console.print(Text(f"  {same:,} more {are} counted already"))
     if data["overdue"]:
         console.print(Text(f"  {data['overdue']:,} of them end before their turn: raise the pace", "yellow"))
     days = ((day, "", count) for day, count in data["by_day"].items())

@@ -17,6 +17,7 @@ from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.cli import advice, screen
 from fhir_bridge.cli.look import json_text, print_status
 from fhir_bridge.cli.migrate_progress import Bars
+from fhir_bridge.cli.migrate_report import mend_first
 from fhir_bridge.cli.stopping import INTERRUPTED, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Dispatcher, Until
 from fhir_bridge.ledger.port import Ledger
@@ -39,8 +40,12 @@ def confirmed(data: dict[str, Any]) -> bool:
     if not sys.stdin.isatty():
         return True
     calls = screen.counted(data["calls"], "call")
+    if data["errors_about_nobody_knows_whom"]:
+        click.echo(mend_first(data), err=True)
     errors = f" ({screen.counted(data['errors'], 'error')}: see above)" if data["errors"] else ""
-    return click.confirm(f"Keep all decisions in the ledger and make {calls}{errors}?", err=True)
+    return click.confirm(
+        f"Keep all decisions in the ledger and make {calls}, but for those made already{errors}?", err=True
+    )
 
 
 async def load(loaded: Loaded, migration: Migration, engine: ThisMachine) -> int:

@@ -39,8 +39,8 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
 
 
 def counted(number: int, what: str) -> str:
-    """`1 intent`, `2 intents`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """`1 intent`, `2,000 intents`."""
+    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def tell_problems(problems: Iterable[InputError]) -> None:

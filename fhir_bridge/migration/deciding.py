@@ -22,6 +22,7 @@ from fhir_bridge.ledger.records import Arrival, Heard
 from fhir_bridge.mapping.decide import would_call
 from fhir_bridge.mapping.decision import Decision, Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
+from fhir_bridge.mapping.intent import intent_key, loss_of
 from fhir_bridge.mapping.statements import statements, stops
 from fhir_bridge.mapping.triggers import ends_by_status
 from fhir_bridge.mapping_run import MappingRun, named, resolution_rules
@@ -94,6 +95,10 @@ class Decider:
         if not self.run.brief:
             return one.decision
         return replace(self.run, brief=False).decide_on(one.case, self.blocked)
+
+    def intent(self, one: Decided) -> str | None:
+        """What a call is for: decisions with the same one are one call."""
+        return one.decision.subject.intent or intent_key(one.case, loss_of(one.case, self.run.profile))
 
     def is_lasting(self, one: Decided) -> bool:
         """Whether this Skip alone keeps an earlier version of its trigger from being called, should one come

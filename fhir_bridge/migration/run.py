@@ -36,6 +36,10 @@ class Share:
         return range(self.number - 1, count, self.of)
 
 
+_UNKNOWN = frozenset({"compressed", "line-too-long", "link", "no-file", "too-large"})
+"""Codes of errors that may hide anything about anybody."""
+
+
 @dataclass(slots=True)
 class Report:
     """What was found and decided. `others` counts the types that no view reads, `files_passed_over` the
@@ -52,6 +56,11 @@ class Report:
     people_gone: list[Statement] = field(default_factory=list)
     written: int = 0
     nothing_readable: bool = False
+
+    @property
+    def about_nobody_knows_whom(self) -> int:
+        """How many errors may hide anything about anybody: a file, or what of it is not here."""
+        return sum(error["code"] in _UNKNOWN for error in self.errors)
 
 
 @dataclass(slots=True)
@@ -151,7 +160,11 @@ def _reason(text: str, hint: str | None) -> str:
     return f"{text} ({hint})" if hint else text
 
 
+def in_order(errors: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The errors in the order of their places."""
+    return sorted(errors, key=lambda each: (str(each["file"] or ""), each["line"] or 0, str(each)))
+
+
 def error_lines(errors: list[dict[str, object]]) -> bytes:
     """The errors as NDJSON, in the order of their places."""
-    ordered = sorted(errors, key=lambda each: (str(each["file"] or ""), each["line"] or 0, str(each)))
-    return b"".join(orjson.dumps(error) + b"\n" for error in ordered)
+    return b"".join(orjson.dumps(error) + b"\n" for error in in_order(errors))

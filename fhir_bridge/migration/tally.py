@@ -51,7 +51,8 @@ class Tally(msgspec.Struct):
 
     `decisions` by `call`, `skip REASON`, `reject REASON`; `calls` by their queue as JSON; `unmapped` by map,
     system and code with tabs between; `stops` are the reasons for which records speak against calls;
-    `older` counts the versions that were left aside for a newer one, by type.
+    `older` counts the versions that were left aside for a newer one, by type; `same_call` the calls that
+    another one of `decisions` is about too, which are not among `calls`.
     """
 
     triggers: int = 0
@@ -61,12 +62,14 @@ class Tally(msgspec.Struct):
     unmapped: dict[str, int] = {}
     stops: dict[str, int] = {}
     older: dict[str, int] = {}
+    same_call: int = 0
     samples: list[Shown] = []
     texts: list[Shown] = []
 
     def merge(self, other: Tally, samples: int) -> None:
         """Adds what another one counted; of the samples so many are kept."""
         self.triggers += other.triggers
+        self.same_call += other.same_call
         for mine, theirs in (
             (self.decisions, other.decisions),
             (self.calls, other.calls),

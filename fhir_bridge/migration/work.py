@@ -103,13 +103,18 @@ class Work:
         contents = self.decider.read(partition, everything=self.asked.form == "arrivals")
         at_hand = self.decider.at_hand(contents)
         tally, decided, zone = Tally(), [], self.decider.run.profile.source.zone
+        intents = set[str | None]()
         only, form = self.asked.only, self.asked.form
         self._heard.begin()
         for one in self.decider.decided(contents, at_hand):
             decision = one.decision
             tally.count(decision, one.place, one.case.trigger.origin)
             if decision.kind == "call":
-                tally.call(queue_of(one.case, cast("Call | Due", decision), zone))
+                if (intent := self.decider.intent(one)) in intents:
+                    tally.same_call += 1
+                else:
+                    intents.add(intent)
+                    tally.call(queue_of(one.case, cast("Call | Due", decision), zone))
                 self._told.offer(one)
             if only is None or only in (decision.kind, getattr(decision, "reason", None)):
                 if only is not None or decision.kind == "call":

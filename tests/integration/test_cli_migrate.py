@@ -79,6 +79,57 @@ def test_a_preview_says_what_would_happen_and_keeps_nothing(bridge: Any, export:
     assert list((bridge.folder / "scratch").iterdir()) == []
 
 
+def test_what_could_not_be_read_stands_in_the_preview(bridge: Any, people: str) -> None:
+    """By code, with a place; and before anybody is called, of how much nobody knows whom it was about."""
+    (bridge.folder / people / "bad.ndjson").write_bytes(b'{"resourceType":"Basic"}\n' + b"{\n" * 4)
+    packed = gzip.compress(os.urandom(999))
+    (bridge.folder / people / "cut.ndjson.gz").write_bytes(packed[:500])
+    told = migrate(bridge, people, "--json").json
+    assert told["errors"] == 5
+    codes = told["errors_by_code"]
+    assert {code: found["count"] for code, found in codes.items()} == {"not-json": 4, "compressed": 1}
+    assert codes["not-json"]["for_instance"] == [f"people/bad.ndjson:{line}" for line in (2, 3, 4)]
+    assert told["errors_about_nobody_knows_whom"] == 1
+    said = migrate(bridge, people)
+    shown = " ".join(said.out.split())
+    assert "not-json 4 not JSON: it ends too early At people/bad.ndjson:2" in shown
+    last = said.err.splitlines()
+    [mend] = [line for line in last if line.startswith("  mend first")]
+    assert "1 of what could not be read" in mend
+    assert last.index(mend) + 1 == next(n for n, line in enumerate(last) if line.startswith("  --send"))
+
+
+def test_where_nothing_can_be_read_it_says_why(bridge: Any) -> None:
+    """On the terminal too, not only in a file."""
+    ran = migrate(bridge, "nowhere", "no.ndjson")
+    assert ran.code == 4
+    assert "unreadable: nowhere: No such file or directory" in ran.err
+    assert "unreadable: no.ndjson: No such file or directory" in ran.err
+
+
+def test_a_call_that_several_decisions_are_about_is_one_call(
+    bridge: Any, hospital: Any, endpoint: Any
+) -> None:
+    """Two orders of one service: the preview has as many calls as are made, and says so."""
+    bridge.settings(endpoint().url, 'min_gap = "0s"\n')
+    code = {"coding": [{"system": "http://snomed.info/sct", "code": "183519002"}], "text": "Cardiology"}
+    order = {
+        "resourceType": "ServiceRequest", "id": "s1", "status": "active", "intent": "order",
+        "category": [{"text": "Patient referral"}], "code": code, "subject": {"reference": "Patient/p1"},
+        "requester": {"display": "Dr. Fir"}, "authoredOn": datetime.now(UTC).date().isoformat(),
+    }  # fmt: skip
+    people = (hospital.patient(1), order, {**order, "id": "s2"}, hospital.patient(2), hospital.appointment(2))
+    (bridge.folder / "in.ndjson").write_bytes(lines(*people))
+    told = migrate(bridge, "in.ndjson", "--json").json
+    assert (told["decisions"], told["calls"], told["same_call"]) == ({"call": 3}, 2, 1)
+    assert sum(told["by_day"].values()) == sum(told["by_clinic"].values()) == 2
+    said = migrate(bridge, "in.ndjson")
+    assert "1 more is about a call that is counted already" in " ".join(said.out.split())
+    assert "--send   keeps all this and makes 2 calls" in said.err
+    sent = migrate(bridge, "in.ndjson", "--send", "--yes", "--json").json
+    assert sent["calls"] == sent["states"]["sent"] == 2
+
+
 def test_for_people_it_fits_a_terminal(bridge: Any, export: str) -> None:
     """Within 80 columns, in words."""
     ran = migrate(bridge, export, "--now", AT, "--sample", "0")
@@ -154,11 +205,11 @@ def test_bad_lines_are_listed_and_stop_nothing(bridge: Any, hospital: Any) -> No
         *(("in.ndjson", line, "not-json") for line in (2, 4, 5)),
         ("in.ndjson", 3, "not-fhir"),
         ("in.ndjson", 7, "not-json"),
-        ("cut.ndjson.gz", 1, "compressed"),
+        ("cut.ndjson.gz", 2, "compressed"),
         ("empty.json", None, "empty"),
         ("no.json", None, "no-file"),
     }
-    [second] = [error for error in errors if error["line"] == 2]
+    [second] = [error for error in errors if (error["file"], error["line"]) == ("in.ndjson", 2)]
     assert second["offset"] == first
     assert "migrate-errors.ndjson" in ran.err
     assert "Juniper" not in (bridge.folder / "migrate-errors.ndjson").read_text()
