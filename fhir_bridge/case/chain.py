@@ -175,11 +175,15 @@ class Chains:
         """Orders and Appointments by label, contained ones too; several where no version orders them."""
         nodes: dict[str, tuple[Resource[View], ...]] = {}
         index = self._resolver.index
+        found: list[Resource[View]] = []
         for resource in (*index.of(ServiceRequest), *index.of(Appointment)):
-            inner = index.contained(resource).values() if resource.view.contained else ()
-            for node in (resource, *(one for one in inner if one.view.resource_type in TRIGGER_TYPES)):
-                name = stable_name(node)
-                nodes[name] = (*nodes[name], node) if name in nodes else (node,)
+            found.append(resource)
+            if resource.view.contained:
+                inner = index.contained(resource).values()
+                found += (one for one in inner if one.view.resource_type in TRIGGER_TYPES)
+        for node in found:
+            name = stable_name(node)
+            nodes[name] = (*nodes[name], node) if name in nodes else (node,)
         return nodes
 
     @cached_property

@@ -70,7 +70,7 @@ class Subjects:
         system."""
         if link.resource is not None:
             return True
-        named = _type_named(link.reference)
+        named = _type_named(link.reference.reference, link.reference.type)
         if named is not None:
             return named == "Patient"
         identifier = link.reference.identifier
@@ -81,8 +81,8 @@ def element_of(view: View) -> tuple[str, Reference | None]:
     """The element in which anything but an Appointment names its patient, and what stands in it."""
     for element in () if is_appointment(view) else _ELEMENTS:
         reference = getattr(view, element, None)
-        if isinstance(reference, Reference):
-            return element, reference
+        if reference is not None:
+            return element, cast("Reference", reference)
     return "", None
 
 
@@ -98,10 +98,11 @@ def _is_somebody_elses(text: str | None) -> bool:
     return target is not None and target.url is None and target.type not in (None, "Patient")
 
 
-def _type_named(reference: Reference) -> str | None:
-    """The type a reference names by its text or `type`."""
-    target = references.parse(reference.reference)
-    return (target.type if target else None) or references.type_named(reference.type)
+@lru_cache(maxsize=8_192)
+def _type_named(text: str | None, type_: str | None) -> str | None:
+    """The type that a reference names by its text or `type`."""
+    target = references.parse(text)
+    return (target.type if target else None) or references.type_named(type_)
 
 
 def _first(links: list[Link[View]], subject: Link[View]) -> list[Link[View]]:
@@ -114,4 +115,6 @@ def _first(links: list[Link[View]], subject: Link[View]) -> list[Link[View]]:
 
 def may_be_patient(link: Link[View]) -> bool:
     """Whether nothing says that the reference is to something else than a patient."""
-    return _type_named(link.reference) in (None, "Patient") and OTHER_TYPE not in link.notes
+    reference = link.reference
+    named = _type_named(reference.reference, reference.type)
+    return (named is None or named == "Patient") and OTHER_TYPE not in link.notes
