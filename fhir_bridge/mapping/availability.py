@@ -12,15 +12,15 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.datatypes import Extension, Period, Timing, TimingRepeat
 from fhir_bridge.fhir.dates import Moment, parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, ServiceRequest, View, is_appointment
-from fhir_bridge.mapping.moments import moment_at
+from fhir_bridge.fhir.views import Appointment, ServiceRequest, Slot, View, is_appointment, is_order
+from fhir_bridge.mapping.moments import is_plain, is_plain_period, moment_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.rescheduling import lost_appointment
 from fhir_bridge.mapping.statuses import status_of
 from fhir_bridge.mapping.texts import plain
 from fhir_bridge.mapping.when import moment_words, weekly_words, window_words
-from fhir_bridge.mapping.zones import Clock
+from fhir_bridge.mapping.zones import Clock, clock_of
 
 FIELD = "task_data.timeframe_availability"
 
@@ -70,6 +70,27 @@ def timeframe_availability(
         recorder.take(FIELD, window.rule, *window.elements)
         words[window.words] = None
     return "; ".join(words) or None
+
+
+def look_through_times(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> None:
+    """Notes what `timeframe_availability` notes: nothing where every time is plain, as in most triggers."""
+    order = case.order.resource if case.order else None
+    holders = (case.trigger, *case.slots, *((order,) if order is not None else ()))
+    if profile.availability.patient_extensions or not all(map(_is_plain, holders)):
+        timeframe_availability(case, profile, now, recorder, clock_of(case, profile))
+
+
+def _is_plain(holder: Resource[Appointment] | Resource[ServiceRequest] | Resource[Slot]) -> bool:
+    """Whether nothing is to be noted of the times it names."""
+    view = holder.view
+    if is_order(view):
+        period = view.occurrence_period
+        is_one = view.occurrence_timing is None and is_plain(view.occurrence_date_time)
+        return is_one and (period is None or is_plain_period(period.start, period.end))
+    asked = view.requested_period if is_appointment(view) else ()
+    return is_plain_period(view.start, view.end) and all(
+        is_plain_period(each.start, each.end) for each in asked
+    )
 
 
 def _sources(case: Case, telling: Telling) -> Iterator[Iterator[Told]]:

@@ -31,3 +31,22 @@ def moment_at(resource: Resource[View], path: str, text: str | None, recorder: R
     if moment.value.tzinfo is None and moment.has_time:
         recorder.note("time-without-zone", resource, path)
     return moment
+
+
+def is_plain(text: str | None) -> bool:
+    """Whether `moment_at` notes nothing of it."""
+    if text is None:
+        return True
+    moment = parse(text)
+    return moment is not None and not moment.noted and not (moment.has_time and moment.value.tzinfo is None)
+
+
+def is_plain_period(start: str | None, end: str | None) -> bool:
+    """Whether nothing is to be noted of either end, and it is plain to see that the one is not after the
+    other."""
+    if not (is_plain(start) and is_plain(end)):
+        return False
+    opens, closes = parse(start), parse(end)
+    if opens is None or closes is None:
+        return True
+    return opens.has_time == closes.has_time and opens.value <= closes.value

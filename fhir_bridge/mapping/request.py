@@ -8,7 +8,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View, is_appointment
-from fhir_bridge.mapping.availability import timeframe_availability
+from fhir_bridge.mapping.availability import look_through_times, timeframe_availability
 from fhir_bridge.mapping.context import Speaking, additional_context, look_through_context
 from fhir_bridge.mapping.losses import lost_at
 from fhir_bridge.mapping.patient_status import patient_status
@@ -73,7 +73,7 @@ def look_through(
     if follow_up(case, profile) is None:
         service_of(case, profile)
     referral(case, profile, now, recorder)
-    timeframe_availability(case, profile, now, recorder, clock_of(case, profile))
+    look_through_times(case, profile, now, recorder)
     specialties(case, profile, seen)
     look_through_context(Speaking(case, profile, callee, Unusable(), recorder))
     look_through_visits(case, profile, now, recorder, past)
