@@ -43,9 +43,14 @@ def zones_of(by_address: Iterable[str], phone_number: str, source_zone: tzinfo) 
 
     Unknown, or more than six, is the source's zone.
     """
-    found = tuple(by_address) or zones_of_number(phone_number)
-    known = tuple(zone for zone in map(_zone, found) if zone)
-    return known if 0 < len(found) <= MOST_ZONES and len(known) == len(found) else (source_zone,)
+    return _zones(tuple(by_address) or zones_of_number(phone_number)) or (source_zone,)
+
+
+@lru_cache(maxsize=1_000)
+def _zones(names: tuple[str, ...]) -> tuple[tzinfo, ...]:
+    """The zones of these names; none where one is unknown, or they are too many to say anything."""
+    known = tuple(zone for zone in map(_zone, names) if zone)
+    return known if len(known) == len(names) <= MOST_ZONES else ()
 
 
 @lru_cache(maxsize=8_192)

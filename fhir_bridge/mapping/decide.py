@@ -18,6 +18,7 @@ from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder, fhirpath
 from fhir_bridge.mapping.request import look_through, task_draft, valid_until
+from fhir_bridge.mapping.scope import Scope
 from fhir_bridge.mapping.shared import shared
 from fhir_bridge.mapping.triggers import ends_by_status, is_rescheduling, status_verdict, table_verdict
 from fhir_bridge.mapping.verdict import Look, Verdict
@@ -106,7 +107,8 @@ def _call(subject: Subject, admitted: Admitted, look: Look) -> Call:
         lambda own: patient_draft(case, patient, admitted.named, callee, profile, now, own),
     )
     if profile.site.overrides:
-        task, draft = overridden(task, draft, admitted.scope, profile, recorder)
+        scope = Scope.of(look, patient, callee)
+        task, draft = overridden(task, draft, scope, profile, recorder)
     return Call(
         subject,
         task=task,

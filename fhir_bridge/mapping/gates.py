@@ -43,7 +43,6 @@ class Admitted(msgspec.Struct, frozen=True):
     patient: Resource[Patient]
     callee: Callee
     named: Named
-    scope: Scope
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -63,7 +62,6 @@ class _Person(msgspec.Struct, frozen=True):
     patient: Resource[Patient]
     known: _Known
     blocked: Blocked
-    scope: Scope
 
 
 Gate = Callable[[_Person], Verdict | None]
@@ -96,8 +94,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     if isinstance(known, Verdict):
         return known
     callee, named = known.callee, known.named
-    scope = Scope(case, patient, callee, look.now.astimezone(look.profile.source.zone))
-    person = _Person(look, patient, known, blocked, scope)
+    person = _Person(look, patient, known, blocked)
     for gate in PERSON_GATES:
         if verdict := gate(person):
             return verdict
@@ -105,7 +102,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     if named is None or not named.complete:
         path = "name" if named is None else f"name[{named.index}]"
         return Verdict("name-incomplete", ((patient, path),), wanted=True)
-    return known.address or Admitted(patient, callee, named, scope)
+    return known.address or Admitted(patient, callee, named)
 
 
 def _known_of(look: Look, patient: Resource[Patient]) -> _Known | Verdict:
@@ -201,7 +198,10 @@ def _consent(look: Look, patient: Resource[Patient]) -> Verdict | None:
 def _site(person: _Person) -> Verdict | None:
     """The site's own: after every gate that skips, so that what nobody wants bothers nobody, and before what
     a person would have to mend."""
-    return site_verdict(person.look, person.scope) if person.look.profile.site.gates else None
+    look = person.look
+    if not look.profile.site.gates:
+        return None
+    return site_verdict(look, Scope.of(look, person.patient, person.known.callee))
 
 
 def _nobody_to_call(person: _Person) -> Verdict | None:

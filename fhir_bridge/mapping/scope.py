@@ -16,6 +16,7 @@ from fhir_bridge.mapping.expressions import Expression, ExpressionError
 from fhir_bridge.mapping.people import Callee, NoCallee
 from fhir_bridge.mapping.practitioner import is_practitioner
 from fhir_bridge.mapping.recorder import Element
+from fhir_bridge.mapping.verdict import Look
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -26,6 +27,11 @@ class Scope(msgspec.Struct, frozen=True):
     patient: Resource[Patient]
     callee: Callee | NoCallee
     now: datetime
+
+    @classmethod
+    def of(cls, look: Look, patient: Resource[Patient], callee: Callee | NoCallee) -> Scope:
+        """That of a case whose patient is known, at an instant as the source's clock shows it."""
+        return cls(look.case, patient, callee, look.now.astimezone(look.profile.source.zone))
 
     def evaluate(self, expression: Expression) -> list[Any]:
         """What the expression gives over this case. Raises ExpressionError."""

@@ -98,7 +98,8 @@ class Tally(msgspec.Struct):
 
     def call(self, queue: Queue) -> None:
         """One call, in the queue it waits in."""
-        _add(self.calls, {msgspec.json.encode(queue).decode(): 1})
+        key = msgspec.json.encode(queue).decode()
+        self.calls[key] = self.calls.get(key, 0) + 1
 
     def queues(self) -> Iterable[tuple[Queue, int]]:
         """Every queue with its calls."""
@@ -126,8 +127,8 @@ def queue_of(case: Case, call: Call | Due, source_zone: tzinfo) -> Queue:
 def _clinic(case: Case) -> str:
     """The place of care by its name, else the service's, else that of the organization that asked."""
     names = [place.view.name for place in case.locations] + [one.view.name for one in case.services]
-    asked = case.requester.organization if case.requester is not None else None
-    names.append(asked.view.name if asked is not None else None)
+    if not any(names) and case.requester is not None and case.requester.organization is not None:
+        names.append(case.requester.organization.view.name)
     return next((name for name in names if name), NO_CLINIC)
 
 
