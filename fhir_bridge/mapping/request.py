@@ -69,14 +69,13 @@ def look_through(
     seen = practitioner_to_see(case, profile, now)
     if seen:
         note_links(recorder, seen.party)
-    past = past_visits(case, profile, now, recorder)
+    past = look_through_visits(case, profile, now, recorder)
     if follow_up(case, profile) is None:
         service_of(case, profile)
     referral(case, profile, now, recorder)
     look_through_times(case, profile, now, recorder)
     specialties(case, profile, seen)
     look_through_context(Speaking(case, profile, callee, Unusable(), recorder))
-    look_through_visits(case, profile, now, recorder, past)
     patient_status(case, profile, recorder, past)
     has_referral(case, profile, recorder)
     if rescheduling:
@@ -88,13 +87,12 @@ def valid_until(look: Look) -> datetime:
     """When the call makes no sense any more, aware UTC (mapping, section 18): the end of the last window that
     is not past; where there is none, or one is open, when the trigger is too old (section 3, rows 18 and 19).
     The slot of a lost appointment is no window."""
-    zone = look.profile.source.zone
     is_lost = is_appointment(look.case.trigger.view) and look.status in look.profile.triggers.lost
     wanted = without_slot(look.windows) if is_lost else look.windows
-    windows = [window for window in wanted if not window.over(look.now, zone)]
-    ends = [window.closes.end_instant(zone) for window in windows if window.closes is not None]
-    if ends and len(ends) == len(windows):
-        return max(ends)
+    ends = [window.ends for window in wanted if not window.over(look.now)]
+    known = [end for end in ends if end is not None]
+    if known and len(known) == len(ends):
+        return max(known)
     return _too_late(look.case, look.profile, look.now) if is_lost else _too_old(look, wanted)
 
 

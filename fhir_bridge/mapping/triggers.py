@@ -167,7 +167,7 @@ def _window_passed(look: Look) -> Verdict | None:
     if look.status not in look.profile.triggers.waiting:
         return None
     windows = look.windows
-    if windows and all(window.over(look.now, look.profile.source.zone) for window in windows):
+    if windows and all(window.over(look.now) for window in windows):
         return Verdict("window-passed", tuple(window.element for window in windows))
     return None
 

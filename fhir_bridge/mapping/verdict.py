@@ -41,4 +41,4 @@ class Look(msgspec.Struct, frozen=True, dict=True):
     @once
     def windows(self) -> list[Window]:
         """Every time the trigger names that can be read."""
-        return named_windows(self.case)
+        return named_windows(self.case, self.profile.source.zone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from datetime import date, datetime
 from operator import itemgetter
 
@@ -53,17 +53,33 @@ _Began = tuple[datetime, Past]
 def past_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
     """Every finished visit before `now` (aware), newest first: Encounters, and fulfilled Appointments that no
     Encounter points to; laboratory and telephone ones left out."""
+    key = "past", *_past_of(case, profile)
+    return shared(case, profile, now, recorder, key, lambda own: _past(case, profile, now, own))
+
+
+def _past_of(case: Case, profile: Profile) -> tuple[Hashable, ...]:
+    """What the past visits of a case hang on: whose they are, and which of them are counted first, as those
+    of its chain."""
+    kept = [id(each) for each in case.chain_appointments if _is_fulfilled(each, profile)]
+    return case.patient_identity, *kept
+
+
+def _past(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
     key = "encounters", case.patient_identity
     finished, covered = shared(case, profile, now, recorder, key, lambda own: _encounters(case, profile, own))
     fulfilled = [
         _began(past, profile)
         for each in (*case.chain_appointments, *case.other_appointments)
-        if (each.view.status or "").casefold() in profile.visits.fulfilled
+        if _is_fulfilled(each, profile)
         and id(each) not in covered
         and (past := _appointment(each, recorder)) is not None
     ]
     began = sorted((*finished, *fulfilled), key=itemgetter(0), reverse=True) if fulfilled else finished
     return [past for instant, past in began if instant < now]
+
+
+def _is_fulfilled(appointment: Resource[Appointment], profile: Profile) -> bool:
+    return (appointment.view.status or "").casefold() in profile.visits.fulfilled
 
 
 def _encounters(case: Case, profile: Profile, recorder: Recorder) -> tuple[list[_Began], frozenset[int]]:
@@ -87,7 +103,7 @@ def previous_visits(
     case: Case, profile: Profile, now: datetime, recorder: Recorder, clock: Clock, past: list[Past]
 ) -> tuple[Visit, ...] | None:
     """The newest of them, each with its local date, purpose and outcome as far as they are known."""
-    key = "visits", clock.places, *[id(each.resource) for each in past]
+    key = "visits", clock.places, *_past_of(case, profile)
     visits = shared(case, profile, now, recorder, key, lambda own: _all_told(case, profile, own, clock, past))
     return visits or None
 
@@ -101,18 +117,19 @@ def _all_told(
     return tuple(Visit.model_validate(each) for each in told)
 
 
-def look_through_visits(
-    case: Case, profile: Profile, now: datetime, recorder: Recorder, past: list[Past]
-) -> None:
-    """Notes what `previous_visits` notes, and asks the maps of codes what it asks, without its words."""
-    key = "visits noted", *[id(each.resource) for each in past]
-    shared(case, profile, now, recorder, key, lambda own: _look_through(case, profile, own, past))
+def look_through_visits(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
+    """The past visits; noted is what `previous_visits` notes of them, and the maps of codes are asked what it
+    asks, without its words."""
+    key = "past noted", *_past_of(case, profile)
+    return shared(case, profile, now, recorder, key, lambda own: _look_through(case, profile, now, own))
 
 
-def _look_through(case: Case, profile: Profile, recorder: Recorder, past: list[Past]) -> None:
+def _look_through(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> list[Past]:
+    past = _past(case, profile, now, recorder)
     for each in _newest(past, profile, recorder):
         _purpose(case, each.resource, profile)
         _outcome(case, each.resource, profile)
+    return past
 
 
 def _newest(past: list[Past], profile: Profile, recorder: Recorder) -> list[Past]:
