@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
 
-from fhir_bridge.case.case import Case
+from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.once import once
 from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Instruction, ServiceRequest, View, is_appointment, is_order
+from fhir_bridge.fhir.views import Instruction, View, is_appointment, is_order
 from fhir_bridge.mapping.concepts import mapped_words, reference_words
 from fhir_bridge.mapping.language import interpreter_needed, language_spoken
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.places import place_name
 from fhir_bridge.mapping.profile import Profile
-from fhir_bridge.mapping.reasons_for import Reasons
+from fhir_bridge.mapping.reasons_for import Reason, Reasons
 from fhir_bridge.mapping.recorder import Element, Recorder
-from fhir_bridge.mapping.referral import Unusable
+from fhir_bridge.mapping.referring import Unusable
 from fhir_bridge.mapping.rescheduling import lost_appointment
 from fhir_bridge.mapping.templates import render
 from fhir_bridge.mapping.texts import as_sentence, cut, plain, said_once
@@ -48,11 +47,9 @@ class Speaking(msgspec.Struct, frozen=True, dict=True):
     recorder: Recorder
 
     @once
-    def sources(self) -> list[Resource[Appointment] | Resource[ServiceRequest]]:
-        """Where most sentences come from: the trigger, then its order."""
-        case = self.case
-        order = case.order.resource if case.order else None
-        return [case.trigger] if order is None or order is case.trigger else [case.trigger, order]
+    def sources(self) -> list[Trigger]:
+        """Where most sentences come from."""
+        return _sources(self.case)
 
 
 def additional_context(speaking: Speaking) -> str | None:
@@ -69,12 +66,20 @@ def additional_context(speaking: Speaking) -> str | None:
     return cut(" ".join(texts), rules.limit) or None
 
 
-def look_through_context(speaking: Speaking) -> None:
-    """Notes what the sentences note, and asks the maps of codes what they ask, without cutting them to one
-    text."""
-    for name in speaking.profile.context.said:
-        if name in NOTING:
-            deque(PARTS[name](speaking), maxlen=0)
+def look_through_context(case: Case, profile: Profile, recorder: Recorder) -> None:
+    """Notes what the sentences note, and asks the maps of codes what they ask, but for what is the same for
+    all triggers of the patient (`look_through_patient`)."""
+    said = profile.context.said
+    if "reason" in said:
+        _reasons(case, profile, recorder)
+    if "priority" in said:
+        _spoken_priority(_sources(case), profile)
+
+
+def _sources(case: Case) -> list[Trigger]:
+    """The trigger, then its order."""
+    order = case.order.resource if case.order else None
+    return [case.trigger] if order is None or order is case.trigger else [case.trigger, order]
 
 
 def _ask_for(speaking: Speaking) -> Iterator[Sentence]:
@@ -114,28 +119,37 @@ def _interpreter(speaking: Speaking) -> Iterator[Sentence]:
 
 def _reason(speaking: Speaking) -> Iterator[Sentence]:
     """The trigger's reasons, else its order's, else those of the appointment that was lost."""
-    reasons = Reasons(speaking.case, speaking.profile, speaking.recorder)
-    for resource in speaking.sources:
-        if resource is speaking.case.trigger and _tells_the_loss(speaking):
+    if found := _reasons(speaking.case, speaking.profile, speaking.recorder):
+        words = list(dict.fromkeys(words.text for words, _ in found))
+        text = render(speaking.profile.context.reason, {"reason": listed(words)})
+        yield Sentence(text, "context-reason", tuple((where, each.path) for each, where in found))
+
+
+def _reasons(case: Case, profile: Profile, recorder: Recorder) -> list[Reason]:
+    reasons = Reasons(case, profile, recorder)
+    for resource in _sources(case):
+        if resource is case.trigger and _tells_the_loss(case, profile):
             continue
         if found := list(reasons.all(resource)):
-            words = list(dict.fromkeys(words.text for words, _ in found))
-            text = render(speaking.profile.context.reason, {"reason": listed(words)})
-            elements = tuple((where, each.path) for each, where in found)
-            yield Sentence(text, "context-reason", elements)
-            return
+            return found
+    return []
 
 
-def _tells_the_loss(speaking: Speaking) -> bool:
+def _tells_the_loss(case: Case, profile: Profile) -> bool:
     """Whether `reason` is where this source writes why an appointment was lost."""
-    lost = lost_appointment(speaking.case, speaking.profile)
-    return lost is speaking.case.trigger and "reason" in speaking.profile.losses.reason_elements
+    return "reason" in profile.losses.reason_elements and lost_appointment(case, profile) is case.trigger
 
 
 def _priority(speaking: Speaking) -> Iterator[Sentence]:
     """Urgent, asap and stat; routine says nothing, and neither does R4's integer on an Appointment."""
-    profile = speaking.profile
-    for resource in speaking.sources:
+    if found := _spoken_priority(speaking.sources, speaking.profile):
+        word, resource = found
+        text = render(speaking.profile.context.priority, {"priority": word})
+        yield Sentence(text, "context-priority", ((resource, "priority"),))
+
+
+def _spoken_priority(sources: list[Trigger], profile: Profile) -> tuple[str, Trigger] | None:
+    for resource in sources:
         priority = resource.view.priority
         if isinstance(priority, CodeableConcept):
             mapped = mapped_words(priority, "priority", profile, "priority")
@@ -143,9 +157,8 @@ def _priority(speaking: Speaking) -> Iterator[Sentence]:
         else:
             word = profile.context.priorities.get(priority.casefold()) if isinstance(priority, str) else None
         if word:
-            text = render(profile.context.priority, {"priority": word})
-            yield Sentence(text, "context-priority", ((resource, "priority"),))
-            return
+            return word, resource
+    return None
 
 
 def _description(speaking: Speaking) -> Iterator[Sentence]:
@@ -248,6 +261,3 @@ PARTS: dict[str, Callable[[Speaking], Iterator[Sentence]]] = {
     "unusable": _unusable,
 }
 """What may be said, by its name in the section `context`."""
-
-NOTING = frozenset({"interpreter", "reason", "priority"})
-"""Those of them that note something, or ask a map of codes."""

@@ -126,7 +126,7 @@ def _due(subject: Subject, admitted: Admitted, look: Look) -> Due:
     case, profile, now, recorder = look.case, look.profile, look.now, look.recorder
     patient, callee = admitted.patient, admitted.callee
     _take_number(admitted, recorder)
-    look_through(case, profile, now, recorder, callee, is_rescheduling(look))
+    look_through(case, profile, now, recorder, is_rescheduling(look))
     shared(
         case,
         profile,

@@ -14,6 +14,7 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Patient
 from fhir_bridge.mapping.addresses import Addressed, complete_address, ordered_addresses
 from fhir_bridge.mapping.insurance import insurance
+from fhir_bridge.mapping.language import interpreter_needed
 from fhir_bridge.mapping.names import Named
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.periods import current
@@ -76,13 +77,15 @@ def best_address(
 def look_through_patient(
     case: Case, patient: Resource[Patient], named: Named, profile: Profile, now: datetime, recorder: Recorder
 ) -> None:
-    """Notes what `patient_draft` and `patient_id` note, and asks the maps of codes what they ask: for who
-    only counts."""
+    """Notes what `patient_draft`, `patient_id` and the sentences about the patient note, and asks the maps of
+    codes what they ask: for who only counts."""
     _note_name(patient, named, recorder)
     _address(patient, profile, now, recorder)
     _date_of_birth(patient, recorder)
     insurance(case, profile, now, recorder)
     patient_id(patient, profile, recorder)
+    if "interpreter" in profile.context.said:
+        interpreter_needed(patient, profile)
 
 
 def _note_name(patient: Resource[Patient], named: Named, recorder: Recorder) -> None:

@@ -16,7 +16,7 @@ from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
-from fhir_bridge.mapping.referral import Unusable, has_referral, referral
+from fhir_bridge.mapping.referral import has_referral, referral
 from fhir_bridge.mapping.rescheduling import existing_appointment, look_through_loss, reschedule_reason
 from fhir_bridge.mapping.sentence import sentence
 from fhir_bridge.mapping.service import follow_up, service_of
@@ -61,9 +61,7 @@ def task_draft(
     return TaskDraft.model_validate({"task": task, "phone_number": callee.phone.e164, "task_data": data})
 
 
-def look_through(
-    case: Case, profile: Profile, now: datetime, recorder: Recorder, callee: Callee, rescheduling: bool
-) -> None:
+def look_through(case: Case, profile: Profile, now: datetime, recorder: Recorder, rescheduling: bool) -> None:
     """Notes all that `task_draft` notes, and asks the maps of codes about all that it asks about, without
     its words: for who only counts. A part that is new there belongs here too, unless it does neither."""
     seen = practitioner_to_see(case, profile, now)
@@ -75,7 +73,7 @@ def look_through(
     referral(case, profile, now, recorder)
     look_through_times(case, profile, now, recorder)
     specialties(case, profile, seen)
-    look_through_context(Speaking(case, profile, callee, Unusable(), recorder))
+    look_through_context(case, profile, recorder)
     patient_status(case, profile, recorder, past)
     has_referral(case, profile, recorder)
     if rescheduling:
