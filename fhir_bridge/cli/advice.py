@@ -64,6 +64,8 @@ REASON = {
     "http-422": "the endpoint finds the request wrong; `show` has its answer",
     "unreadable-answer": "the endpoint's answer cannot be read: it may have been processed",
     "revoked-after-send": "it was called off after it was sent: tell the vendor, then `acknowledge`",
+    "also-sent": "the endpoint has it as one more task, whose id `show` has (alarm_reason): somebody may be "
+    "called twice, or although it was given up; tell the vendor, then `acknowledge`",
     "patient-changed-after-send": "it was sent, and its record names another patient now: tell the vendor, "
     "then `acknowledge`",
 }

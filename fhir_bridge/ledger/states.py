@@ -48,6 +48,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(None, State.READY, "Call"),
     Transition(None, State.SKIPPED, "Skip"),
     Transition(None, State.REJECTED, "Reject"),
+    Transition(State.READY, State.SENT, "an answer that comes late shows the task"),
     Transition(State.READY, State.SENDING, "due, checks passed, attempt committed"),
     Transition(State.SENDING, State.SENT, "2xx with an id"),
     Transition(State.SENDING, State.READY, "certainly not processed, or our key refused"),

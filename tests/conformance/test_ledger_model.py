@@ -200,8 +200,10 @@ class LedgerMachine(RuleBasedStateMachine):
         intent = self.model[self._number(claimed)]
         if intent.tries != number:
             return
-        if intent.state == "in_doubt" and outcome == "sent":
-            intent.state = "sent"
+        if intent.state in ("in_doubt", "ready") and outcome == "sent":
+            intent.state, intent.called_at = "sent", self.now
+            intent.due_at = intent.token = intent.lease_until = None
+            return
         if intent.state != "sending":
             return
         intent.state, intent.token, intent.lease_until = outcome, None, None

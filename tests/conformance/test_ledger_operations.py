@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,9 +58,11 @@ async def begin(ledger: SqlLedger, now: datetime) -> Claimed:
     return claimed
 
 
-async def settle(ledger: SqlLedger, claimed: Claimed, now: datetime, outcome: Outcome) -> None:
-    """What became of its first attempt."""
-    await ledger.write([SettleTask(claimed, 1, outcome, now, now, due_at=now, poll_at=now)])
+async def settle(
+    ledger: SqlLedger, claimed: Claimed, now: datetime, outcome: Outcome, number: int = 1
+) -> None:
+    """What became of its first attempt, or of another."""
+    await ledger.write([SettleTask(claimed, number, outcome, now, now, due_at=now, poll_at=now)])
 
 
 async def state(ledger: SqlLedger, named: str = "Appointment/0") -> str:
@@ -101,6 +104,8 @@ async def test_a_lost_lease_can_start_nothing(ledger: SqlLedger, arrivals: Any, 
     await ready(ledger, arrivals, monday)
     (mine,) = await claim(ledger, monday, "slow")
     later = monday + 2 * MINUTE
+    (too_late,) = await ledger.write([StartTask(mine, later, later + MINUTE, later)])
+    assert too_late.refusal is Refusal.LOST
     (theirs,) = await claim(ledger, later, "quick")
     (for_slow,) = await ledger.write([StartTask(mine, later, later + MINUTE, later)])
     (for_quick,) = await ledger.write([StartTask(theirs, later, later + MINUTE, later)])
@@ -156,6 +161,49 @@ async def test_an_answer_after_the_lease_shows_the_task(
     await settle(ledger, claimed, monday + 2 * MINUTE, SENT)
     shown = await ledger.show("Appointment/0")
     assert (shown["state"], shown["task_id"]) == ("sent", TASK)
+
+
+async def test_an_answer_after_the_lease_comes_before_it_is_sent_again(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Somebody had it sent again, and nobody has yet: the late answer shows the task, and nobody does."""
+    await ready(ledger, arrivals, monday)
+    claimed = await begin(ledger, monday)
+    later = monday + MINUTE
+    await ledger.rescue(later)
+    assert await ledger.resolve_resend(Selection(key="Appointment/0"), act(later)) == 1
+    (again,) = await claim(ledger, later, "another")
+    await settle(ledger, claimed, later, SENT)
+    (start,) = await ledger.write([StartTask(again, later, later + MINUTE, monday - MINUTE)])
+    assert start.refusal is Refusal.LOST
+    shown = await ledger.show("Appointment/0")
+    assert (shown["state"], shown["task_id"], shown["called_at"]) == ("sent", TASK, later)
+
+
+@pytest.mark.parametrize("meanwhile", ["sending again", "sent again", "cancelled", "sent as another"])
+async def test_an_answer_after_it_was_settled_otherwise_is_an_alarm(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, meanwhile: str
+) -> None:
+    """The endpoint has a task more than the ledger says: somebody must tell the vendor, and which."""
+    await ready(ledger, arrivals, monday)
+    claimed = await begin(ledger, monday)
+    later, key, other = monday + MINUTE, Selection(key="Appointment/0"), TASK[:-1] + "9"
+    await ledger.rescue(later)
+    if meanwhile == "cancelled":
+        await ledger.cancel(key, act(later))
+    elif meanwhile == "sent as another":
+        await ledger.resolve_sent("Appointment/0", other, act(later))
+    else:
+        await ledger.resolve_resend(key, act(later))
+        second = await begin(ledger, later)
+        if meanwhile == "sent again":
+            await settle(ledger, second, later, replace(SENT, id=other), number=2)
+    state_before = await state(ledger)
+    await settle(ledger, claimed, later, SENT)
+    assert await state(ledger) == state_before
+    (item,) = await ledger.worklist(Selection(reason="also-sent"))
+    assert item.key.endswith("Appointment/0")
+    assert (await ledger.show("Appointment/0"))["alarm_reason"] == TASK
 
 
 @pytest.mark.parametrize("outcome", [LOST, REFUSED, Outcome(OutcomeClass.NOT_PROCESSED, 429, "http-429")])

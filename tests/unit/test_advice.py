@@ -27,7 +27,10 @@ def test_the_manual_has_tables_of_reasons() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    sorted(reasons_of_the_manual() | {"lease-ran-out", "revoked-after-send", "patient-changed-after-send"}),
+    sorted(
+        reasons_of_the_manual()
+        | {"lease-ran-out", "revoked-after-send", "patient-changed-after-send", "also-sent"}
+    ),
 )
 def test_every_reason_of_delivery_is_put_in_words(reason: str) -> None:
     """`status` and `worklist` leave nobody alone with a code."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    or_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,6 +40,8 @@ from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 DONE = Written(done=True)
 KEY_REFUSED = "key-refused"
+ALSO_SENT = "also-sent"
+"""The alarm for a task that the endpoint has besides what the ledger says; its reason is the task's id."""
 
 STATE_AFTER = {
     OutcomeClass.ACCEPTED: State.SENT,
@@ -90,15 +93,37 @@ def _settle_task(dialect: str) -> Update:
     )
 
 
+_LATE = {
+    "id": BigInteger,
+    "number": BigInteger,
+    "task_id": String,
+    "poll_at": BigInteger,
+    "started_at": BigInteger,
+    "at": BigInteger,
+}
+
+
 @lru_cache
 def _settle_late(dialect: str) -> Update:
-    of = given(dialect, id=BigInteger, number=BigInteger, task_id=String, poll_at=BigInteger, at=BigInteger)
+    """In doubt, or to be sent again and not begun yet: whatever claim there is on it is void."""
+    of = given(dialect, **_LATE)
     return (
         update(intents)
         .where(intents.c.id == of["id"], intents.c.tries == of["number"])
-        .where(intents.c.state == State.IN_DOUBT)
-        .values(state=State.SENT, reason=None)
+        .where(or_(intents.c.state == State.IN_DOUBT, intents.c.state == State.READY))
+        .values(state=State.SENT, reason=None, due_at=None, called_at=of["started_at"], **_FREE)
         .values(task_id=of["task_id"], poll_at=of["poll_at"], changed_at=of["at"])
+    )
+
+
+@lru_cache
+def _alarm_also_sent(dialect: str) -> Update:
+    """Where it is sent as another task by now, or sent again, or given up."""
+    of = given(dialect, **_LATE)
+    return (
+        update(intents)
+        .where(intents.c.id == of["id"], func.coalesce(intents.c.task_id, "") != of["task_id"])
+        .values(alarm=ALSO_SENT, alarm_reason=of["task_id"], alarm_at=of["at"])
     )
 
 
@@ -175,7 +200,7 @@ _KEEP_PATIENT_ANSWER = {
     .where(patients.c.id == bindparam("of_id"), patients.c.tries == bindparam("of_number"))
     .where(_may_settle(state))
     .values(answer=bindparam("said"))
-    for state in (PatientState.CREATING, PatientState.IN_DOUBT)
+    for state in (PatientState.CREATING, PatientState.IN_DOUBT, PatientState.NEW)
 }
 """What the endpoint said in its own words may be encrypted, so it is no JSON; where all goes well it says
 nothing."""
@@ -185,7 +210,8 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     """Settle each intent if it is still sending under this attempt.
 
     One whose lease ran out is in doubt by now: the answer that came late shows the task, so an accepted one
-    is sent after all; any other answer is kept with the attempt and left to the operator.
+    is sent after all, also where somebody had it sent again and nobody has yet. Where it was settled
+    otherwise that is an alarm. Any other answer is kept with the attempt and left to the operator.
     """
     said = [
         {
@@ -207,7 +233,9 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     async def answers() -> list[Written]:
         late = [item for item in settled if STATE_AFTER[item.outcome.kind] is State.SENT]
         if written.rowcount < len(settled) and late:
-            await ask(connection, _settle_late(dialect), given=as_given(map(_late_row, late)))
+            rows_late = as_given(map(_late_row, late))
+            for statement in (_settle_late(dialect), _alarm_also_sent(dialect)):
+                await ask(connection, statement, given=rows_late)
         await _catch_up(connection, [i for i in settled if STATE_AFTER[i.outcome.kind] is State.READY])
         return [DONE] * len(settled)
 
@@ -251,7 +279,8 @@ def _task_row(item: SettleTask) -> tuple[Any, ...]:
 
 
 def _late_row(item: SettleTask) -> tuple[Any, ...]:
-    return item.claimed.id, item.number, item.outcome.id, microseconds(item.poll_at), microseconds(item.at)
+    moments = map(microseconds, (item.poll_at, item.started_at, item.at))
+    return item.claimed.id, item.number, item.outcome.id, *moments
 
 
 def _reason(outcome: Outcome) -> str | None:
@@ -264,7 +293,7 @@ async def settle_patients(connection: AsyncConnection, settled: Sequence[SettleP
     """Settle each patient if still being created under this attempt; intents behind one in doubt are parked.
 
     A creation whose lease ran out is in doubt by now: an accepted one that answers late settles it after all,
-    and brings back what was parked behind it.
+    and brings back what was parked behind it; also where they are to be created again and nobody has begun.
     """
     written = await _settle_patients_in(connection, settled, PatientState.CREATING)
     people = [(item.claimed.patient.id, item) for item in settled]
@@ -273,7 +302,8 @@ async def settle_patients(connection: AsyncConnection, settled: Sequence[SettleP
     async def answers() -> list[Written]:
         late = [item for item in settled if PATIENT_STATE_AFTER[item.outcome.kind] is PatientState.CREATED]
         if written.rowcount < len(settled) and late:
-            await _settle_patients_in(connection, late, PatientState.IN_DOUBT)
+            for state in (PatientState.IN_DOUBT, PatientState.NEW):
+                await _settle_patients_in(connection, late, state)
             for item in late:
                 await crosswalk.bring_back(connection, item.claimed.patient.id, item.at)
         if len(late) < len(settled):
