@@ -56,6 +56,7 @@ REASON = {
     "person-stopped": "a record says that nobody may call this person: `retry` once that is taken back",
     "patient-changed": "the record names somebody else than the patient at the endpoint: `cancel` what was "
     "meant for the former, then resolve the patient",
+    "overslept": "the worker stood still before it was sent, and did not send it",
     "lease-ran-out": "the worker ended or stood still while it was being sent: it may have been processed",
     "patient-in-doubt": "resolve the patient first: `worklist` lists them",
     "patient-refused": "the endpoint refused the patient: `worklist` lists them",

@@ -44,6 +44,11 @@ PATIENT_BUSY = "patient-being-created"
 _SOON = timedelta(seconds=1)
 _AGAIN = (OutcomeClass.NOT_PROCESSED, OutcomeClass.KEY_REFUSED)
 
+OVERSLEPT = Outcome(OutcomeClass.NOT_PROCESSED, error="overslept")
+"""This worker stood still from the commit of the attempt until its lease was over, suspended or waiting for
+the ledger: others take the request for lost by now, and somebody may have it sent again. So it is not sent.
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -88,13 +93,18 @@ class Sender:
         except ValidationError as error:
             await self._invalid(claimed, error)
             return
+        looked_at = self.clock()
         if not await self._may_go(claimed, draft.phone_number):
             return
         patient_id = claimed.patient.api_id
         if claimed.patient.state is not PatientState.CREATED:
             patient_id = await self._create_patient(claimed)
-        if patient_id is not None:
-            await self._create_task(claimed, draft, patient_id)
+        if patient_id is None:
+            return
+        # To ask the source, and to create a patient, takes its time: the evening may have come meanwhile.
+        if self.clock() - looked_at >= _SOON and await self._held_back(claimed, draft.phone_number):
+            return
+        await self._create_task(claimed, draft, patient_id)
 
     async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
         """Asked before a turn is waited for and after it: a pause or the evening may have come meanwhile."""
@@ -131,13 +141,16 @@ class Sender:
             await self._invalid(claimed, error)
             return None
         now = self.clock()
-        begun = await self.writes.put(StartPatient(claimed, now, now + self.rules.dispatch.lease))
+        start = StartPatient(claimed, now, now + self.rules.dispatch.lease)
+        begun = await self.writes.put(start)
         if not begun.done:
             await self._give_back(claimed, begun)
             return None
         key = _idempotency_key("patient", f"{claimed.source}|{claimed.patient.identity}")
         started_at = self.clock()
-        outcome = await self.endpoint.create_patient(request, idempotency_key=key)
+        outcome = OVERSLEPT
+        if started_at < start.lease_until:
+            outcome = await self.endpoint.create_patient(request, idempotency_key=key)
         now = self.clock()
         due_at = self._again_at(begun.number, outcome, now)
         # Not waited for: what is written next is committed with it or after it.
@@ -161,16 +174,16 @@ class Sender:
             await self.writes.put(Defer(claimed, now, closed, now))
             return
         interval = timedelta(seconds=1 / dispatch.pace) if dispatch.pace else None
-        begun = await self.writes.put(
-            StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap, interval)
-        )
+        start = StartTask(claimed, now, now + dispatch.lease, now - dispatch.min_gap, interval)
+        begun = await self.writes.put(start)
         if not begun.done:
             await self._give_back(claimed, begun)
             return
+        key = _idempotency_key("task", claimed.key)
         started_at = self.clock()
-        outcome = await self.endpoint.create_task(
-            request, idempotency_key=_idempotency_key("task", claimed.key)
-        )
+        outcome = OVERSLEPT
+        if started_at < start.lease_until:
+            outcome = await self.endpoint.create_task(request, idempotency_key=key)
         now = self.clock()
         settled = self.writes.put(
             SettleTask(
@@ -217,10 +230,11 @@ class Sender:
         """Obey what came back at once, before it is committed, and say it where it is no ordinary answer."""
         now, before = self.clock(), self.gate
         self.gate = after(before, outcome, now, self.breaker)
-        seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
         if outcome.kind is OutcomeClass.ACCEPTED:
-            self._log.info(f"{what}-created", **seen)
+            # With its id: where the ledger cannot keep it any more, the log still says which task it was.
+            self._log.info(f"{what}-created", intent=claimed.id, status=outcome.status, id=outcome.id)
         else:
+            seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
             self._log.warning(f"{what}-{outcome.kind}", **seen)
         if (closed := self.gate.closed_because(now)) and not before.closed_because(now):
             self._closing = settled

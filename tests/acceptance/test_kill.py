@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_bridge.ledger.records import Act, Selection
+from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.sandbox.faults import FaultScript
 from fhir_bridge.sandbox.server import running_sandbox
@@ -139,6 +143,29 @@ async def test_killed_between_attempt_and_send(tmp_path: Path, arrivals: Any) ->
         await place.work()
         assert await place.states() == {"in_doubt": 5}
         assert (await place.stats())["tasks"] == 0
+
+
+async def test_suspended_between_attempt_and_send_for_longer_than_its_lease(
+    tmp_path: Path, arrivals: Any
+) -> None:
+    """Proves: who sleeps over its lease with the request in hand does not send it on waking up: by then it
+    was in doubt, somebody asked the vendor, and another worker sent it."""
+    async with site(tmp_path) as place:
+        await place.accept(arrivals, 1)
+        worker = await place.worker("suspend")
+        await worker.has_said("committed", 1)
+        await asyncio.sleep(LEASE)
+        await place.work()
+        assert await place.states() == {"in_doubt": 1}
+        nobody = Act("tester", "the vendor has no such task", datetime.now(UTC))
+        assert await place.ledger.resolve_resend(Selection(state=State.IN_DOUBT), nobody) == 1
+        await place.work()
+        assert (await place.states(), (await place.stats())["tasks"]) == ({"sent": 1}, 1)
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGCONT)
+        await asyncio.to_thread(connection.wait, [worker.process.sentinel])
+        assert (await place.states(), (await place.stats())["tasks"]) == ({"sent": 1}, 1)
+        assert await place.ledger.worklist() == []
 
 
 async def test_killed_while_creating_a_patient(tmp_path: Path, arrivals: Any) -> None:
