@@ -13,7 +13,7 @@ from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found
 from fhir_bridge.intake.bulk.progress import Progress, Reading, Untold
 from fhir_bridge.intake.bulk.scanning import scan
-from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader
+from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader, Stream
 from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
 
@@ -88,7 +88,7 @@ class Partitioning:
 
     def _join(self) -> Together:
         together, files, buckets = Together(), self._files, range(self.count)
-        size = sum(file.size(stream, bucket) for file in files for stream in PAIRS for bucket in buckets)
+        size = sum(file.total(PAIRS) for file in files)
         processes = self.processes if size > _FEW_PAIRS else 1
         self.progress.begin("joining", self.count)
         for _, pairs in each(lambda n: joining.ties_in(files, n), buckets, processes, self.progress.tick):
@@ -117,7 +117,7 @@ class Partitioning:
         def work(number: int) -> bool:
             return bool(joining.move(files, number, self.count, together, paths[number]))
 
-        if together or any(file.has_slots for file in files):
+        if together or any(file.total({Stream.SLOTS}) for file in files):
             self.progress.begin("moving", self.count)
             for _ in each(work, range(self.count), self.processes, self.progress.tick):
                 self.progress.advance(1)

@@ -11,7 +11,7 @@ import os
 import struct
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -323,10 +323,14 @@ class Reader(Scratch):
         for stream, number, at, size in decoded.blocks:
             self._blocks.setdefault((stream, number), []).append((at, size))
 
-    @property
-    def has_slots(self) -> bool:
-        """Whether there are Slots in it."""
-        return any(stream == Stream.SLOTS for stream, _ in self._blocks)
+    def total(self, streams: Collection[Stream]) -> int:
+        """Bytes of all partitions of these streams."""
+        return sum(
+            length
+            for (stream, _), places in self._blocks.items()
+            if stream in streams
+            for _, length in places
+        )
 
     def size(self, stream: Stream, number: int) -> int:
         """See Scratch."""
