@@ -20,6 +20,9 @@ STDIN = "-"
 UNFINISHED = "export-state.json"
 """It lies where an export was begun and is not whole yet."""
 
+RESUMABLE = ".tmp.json"
+"""How the name of a file ends that says of another one what it takes to fetch the rest of it only."""
+
 BESIDE = frozenset({"manifest.json", UNFINISHED})
 """Files that an export leaves beside its data: no FHIR."""
 
@@ -117,7 +120,7 @@ def listing(folder: Path, endings: Sequence[str]) -> Listing:
             found.problems.append(
                 InputError(f"{link}: a link to a folder; not followed", code="link", hint=hint)
             )
-        for file in (Path(place, name) for name in names if name not in BESIDE):
+        for file in (Path(place, name) for name in names if not _is_beside(name)):
             suffix = file.suffix.lower()
             if suffix in endings and (file.is_file() or file.is_symlink()):
                 found.files.append(file)
@@ -130,6 +133,10 @@ def listing(folder: Path, endings: Sequence[str]) -> Listing:
         told = ", ".join(endings)
         found.problems.append(InputError(f"{folder}: no file in it ends in {told}", code="empty-folder"))
     return found
+
+
+def _is_beside(name: str) -> bool:
+    return name in BESIDE or name.endswith(RESUMABLE)
 
 
 def pipe(name: str) -> InputError:

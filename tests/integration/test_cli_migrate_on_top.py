@@ -53,7 +53,7 @@ def waiting(bridge: Bridge, hospital: Hospital, endpoint: Any) -> Any:
         return states
 
     meta = {"versionId": "2", "lastUpdated": EARLIER}
-    people = [hospital.patient(number) for number in (1, 2)]
+    people = [hospital.patient(number, meta=meta) for number in (1, 2)]
     wanted = [hospital.appointment(number, meta=meta) for number in (1, 2)]
     assert migrate("full", Patient=lines(*people), Appointment=lines(*wanted)) == {"ready": 2}
     return migrate
@@ -114,6 +114,17 @@ def test_newer_versions_count_and_older_do_not(waiting: Any, hospital: Hospital)
     )
     assert states == {"ready": 1, "skipped": 1}
     assert waiting("full") == states, "the full export again, now the older one"
+
+
+def test_a_number_that_changed_reaches_a_call_that_waits(
+    bridge: Bridge, waiting: Any, hospital: Hospital
+) -> None:
+    """Where both exports are named, though the appointment is the same as before."""
+    number = [{"system": "phone", "value": "(212) 555-0177"}]
+    later = hospital.patient(1, telecom=number, meta={"versionId": "3", "lastUpdated": LATER})
+    assert waiting("full", later=lines(later)) == {"ready": 2}
+    shown = [bridge("show", f"default|Patient/p{each}|Appointment/a{each}", "--json").json for each in (1, 2)]
+    assert [each["request"]["phone_number"] for each in shown] == ["+12125550177", "+12125550102"]
 
 
 def test_two_contents_under_one_id_take_the_call_back(waiting: Any, hospital: Hospital) -> None:

@@ -85,7 +85,9 @@ def test_an_unfinished_export_is_looked_at_and_never_sent(
         assert bridge("export", "ehr", "--to", "out", *TYPES).code == 1
         source = (bridge.folder / "bridge.toml").read_text()
     assert not Path(bridge.folder / "out" / "manifest.json").exists()
+    (bridge.folder / "out" / "Appointment.002.ndjson.tmp.json").write_text('{"synced":9}')
     assert len(decided(bridge, "out")) == 10
+    assert "unreadable" not in bridge("map", "out").err
     bridge.settings(emulated.url, source)
     for words in (
         ("migrate", "out", "--send", "--yes"),

@@ -14,13 +14,11 @@ import msgspec
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.intake.export.state import VERSION, State
-from fhir_bridge.intake.files import UNFINISHED
+from fhir_bridge.intake.files import RESUMABLE, UNFINISHED
 
 STATE = UNFINISHED
 MANIFEST = "manifest.json"
 PARTIAL = ".tmp"
-RESUMABLE = ".tmp.json"
-"""Beside a partial file: what it takes to fetch the rest of it only."""
 
 PATIENTS = "export-patients.txt"
 """The patients that a crawl searches for, an id a line: the same ones after a crash."""

@@ -19,11 +19,12 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.fhir_client.answers import refusal
 from fhir_bridge.fhir_client.politeness import retry_after
 from fhir_bridge.fhir_client.server import FhirServer
-from fhir_bridge.intake.export.folder import PARTIAL, RESUMABLE, ExportFolder, Resumable, sync_folder, told
+from fhir_bridge.intake.export.folder import PARTIAL, ExportFolder, Resumable, sync_folder, told
 from fhir_bridge.intake.export.lines import Lines, lines_of
 from fhir_bridge.intake.export.state import Part
 from fhir_bridge.intake.export.waiting import Pace, Waits
 from fhir_bridge.intake.export.watching import Watching
+from fhir_bridge.intake.files import RESUMABLE
 
 SYNC_EVERY = 1.0
 """Seconds of a download that a power cut may cost."""
