@@ -99,7 +99,11 @@ def tell_conformance(decisions: Sequence[Decision]) -> None:
 
 
 def tell_without_trigger(inputs: Inputs) -> None:
-    """Which FILEs hold nothing to decide on (mapping, section 3, row 1)."""
+    """Which FILEs hold nothing to decide on (mapping, section 3, row 1), and which were not unpacked."""
+    if inputs.packed:
+        files = counted(inputs.packed.total(), "file")
+        ends = ", ".join(inputs.packed)
+        click.echo(f"not read: {files} ending in {ends}; unpack them, or use `fhir-bridge migrate`", err=True)
     if inputs.without_trigger:
         names = ", ".join(inputs.without_trigger[:NAMES_SHOWN])
         more = len(inputs.without_trigger) - NAMES_SHOWN

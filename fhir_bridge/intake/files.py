@@ -20,6 +20,9 @@ STDIN = "-"
 UNFINISHED = "export-state.json"
 """It lies where an export was begun and is not whole yet."""
 
+PACKED = (".gz", ".zip")
+"""What is looked for besides where files may be packed."""
+
 RESUMABLE = ".tmp.json"
 """How the name of a file ends that says of another one what it takes to fetch the rest of it only."""
 
@@ -37,6 +40,7 @@ class Inputs:
     `unreadable` names the FILEs of which nothing could be read; `problems` has every error, theirs included;
     `without_trigger` names the FILEs that hold no trigger (mapping, section 3, row 1); `others` counts the
     resources of types that no view reads; `deleted` are those a history says are gone, and when.
+    `packed` counts the files in folders by endings that `migrate` would unpack and that are not read here.
     `whole_histories` are the patients (`Case.patient_identity`) of whom all visits are known to be here,
     `whole_chains` the triggers (labels) of which all of the chain is; `gaps` what could not be fetched;
     `unanswered` the triggers (labels) of which the source did not tell what may speak against a call, with
@@ -49,6 +53,7 @@ class Inputs:
     unreadable: list[str] = field(default_factory=list)
     without_trigger: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    packed: Counter[str] = field(default_factory=Counter)
     deleted: dict[str, str | None] = field(default_factory=dict)
     whole_histories: frozenset[str] = frozenset()
     whole_chains: frozenset[str] = frozenset()
@@ -152,6 +157,7 @@ def _expanded(name: str, inputs: Inputs) -> list[str]:
         return [name]
     found = listing(Path(name), ENDINGS)
     inputs.problems += found.problems
+    inputs.packed += Counter({ending: found.others[ending] for ending in PACKED})
     return [str(file) for file in found.files]
 
 

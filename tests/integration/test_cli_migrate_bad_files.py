@@ -283,6 +283,8 @@ def test_where_a_gzip_broke_is_told(bridge: Bridge, export: Path, hospital: Hosp
     assert errors(bridge) == [("export/m.ndjson.gz", 3, "compressed")]
     told = json.loads((bridge.folder / "migrate-errors.ndjson").read_text())
     assert told["offset"] == len(first)
+    said = "not read: 1 file ending in .gz; unpack them, or use `fhir-bridge migrate`"
+    assert said in bridge("map", "export").err
 
 
 def test_where_one_json_value_is_broken_is_told(bridge: Bridge, export: Path) -> None:

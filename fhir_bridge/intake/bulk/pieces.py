@@ -16,20 +16,21 @@ from fhir_bridge.errors import InputError, printable
 from fhir_bridge.intake.bulk import objects
 from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, opened, unzipped
 from fhir_bridge.intake.bulk.workers import alone
-from fhir_bridge.intake.files import BESIDE, listing
+from fhir_bridge.intake.files import BESIDE, PACKED, listing
+from fhir_bridge.intake.files import ENDINGS as PLAIN
 
 PIECE, SMALLEST = 64 * 1024 * 1024, 1024 * 1024
 FEW, MANY = 16, 512
 """Bytes that one process reads at once: an export is cut into FEW, into more of PIECE bytes where these would
 be longer, and into MANY, however long. Less than SMALLEST is not worth a process."""
 
-PACKED = 10
+UNPACKED = 10
 """How many times as large what is in a gzip is taken to be."""
 
 HEAD = 1024 * 1024
 """Bytes that show what a file holds."""
 
-ENDINGS = (".json", ".ndjson", ".jsonl", ".gz", ".zip")
+ENDINGS = (*PLAIN, *PACKED)
 """What is looked for in a folder; a file that is named is read whatever its name is."""
 
 
@@ -205,7 +206,7 @@ def _add(found: Found, piece: Piece, *, is_packed: bool = False) -> None:
     found.pieces.append(piece)
     found.files += 1
     found.size += piece.size
-    found.unpacked += piece.size * PACKED if is_packed else piece.size
+    found.unpacked += piece.size * UNPACKED if is_packed else piece.size
 
 
 def _cut(found: Found) -> Found:
