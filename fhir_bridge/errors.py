@@ -84,13 +84,17 @@ class MappingsError(BridgeError):
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A place that cannot be read and may have spoken against a call: `names` are the patients and triggers
-    that its text shows (`Type/id`); `is_unclear`: it does not show whom it is about."""
+    that its text shows (`Type/id`); `is_unclear`: it does not show whom it is about. `own` is the record's
+    own name, with its version as its `meta` has it, as far as the text shows them."""
 
     file: str
     line: int | None
     entry: int | None
     names: frozenset[str]
     is_unclear: bool
+    own: str | None = None
+    version_id: str | None = None
+    last_updated: str | None = None
 
 
 class InputError(BridgeError):

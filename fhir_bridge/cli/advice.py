@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fhir_bridge.ledger.records import Status
 from fhir_bridge.mapping.reasons import reason_of
 
@@ -89,6 +91,28 @@ MESSAGE_REASON = {
 """Why a message failed, in plain words; any other code says what in it cannot be read."""
 
 MESSAGE_STEP = "`retry --message ID` once that is mended"
+
+
+def holding(holds: Collection[str]) -> str | None:
+    """Whose calls a failed message keeps back (`?`: it does not show whose), and how they go on."""
+    named = [one for one in holds if one != "?"]
+    if named:
+        more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        return (
+            f"→ it may speak against calling {', '.join(named[:_SHOWN])}{more}, who wait for it: "
+            "have it sent again, or look at the chart, then `resolve --message ID`"
+        )
+    if holds:
+        return (
+            "→ it may speak against a call and does not show whose: nobody waits for it. Find out at "
+            "its sender whom it is about, and `block` or `cancel` where nobody is to be called; "
+            "then `resolve --message ID`"
+        )
+    return None
+
+
+_SHOWN = 5
+"""Of whom a message names, so many are told."""
 
 _REASONS_LIKE = (
     ("http-5", "the endpoint failed while it had the request: it may have been processed"),

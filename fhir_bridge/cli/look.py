@@ -23,6 +23,7 @@ from fhir_bridge.cli.advice import (
     PATIENT_STEP,
     REASON,
     exit_code,
+    holding,
     meaning,
     meaning_of_message,
 )
@@ -170,7 +171,8 @@ def _print_item(item: WorkItem, console: Console) -> None:
     elif item.kind == "message":
         about = f" about {item.trigger}" if item.trigger else ""
         told = [f"message {item.key} of {item.source}{about}",
-                f"→ {meaning_of_message(item.reason or '')}; then {MESSAGE_STEP}"]  # fmt: skip
+                f"→ {meaning_of_message(item.reason or '')}; then {MESSAGE_STEP}",
+                holding(item.holds)]  # fmt: skip
     else:
         told = [f"{item.trigger}  intent {item.key}", item.expression and f"look at {item.expression}",
                 item.reason and (said := meaning(item.reason)) and f"→ {said}"]  # fmt: skip

@@ -8,6 +8,7 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -144,6 +145,8 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
     type=click.UUID,
     help="With --patient: the endpoint has them as this id.",
 )
+@click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
+              help="Resolve a message that failed: what it may have said is seen to.")  # fmt: skip
 @click.option("--patients", "patients", is_flag=True,
               help="Resolve all patients of this --source or with this --reason, by --resend.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="By a filter: do not ask.")
@@ -157,6 +160,7 @@ def resolve(
     resend: bool,
     patient: str | None,
     patient_id: UUID | None,
+    message: int | None,
     patients: bool,
     yes: bool,
     because: str,
@@ -173,7 +177,15 @@ def resolve(
     fhir-bridge resolve --patients --source ehr --reason patient-refused --resend --because "wrong api.url"
 
     By a filter, --resend asks before anything is done; of patients it says how many fit.
+
+    A message that cannot be read, and will not be sent again, holds the calls of whom it may be about: look
+    at the patient's chart, then say --message ID. They go on by what else is known.
     """
+    if message is not None:
+        others = (intent, task_id, patient, patient_id, *astuple(selection))
+        if resend or patients or any(other is not None for other in others):
+            raise click.UsageError("--message ID goes with --because only")
+        return _resolve_message(config_file, message, because)
     if patients:
         if patient is not None or intent is not None or task_id or patient_id or not resend:
             raise click.UsageError("--patients goes with --resend and --source or --reason")
@@ -219,6 +231,16 @@ def acknowledge(config_file: str | None, intent: str | None, selection: Selectio
     if not count:
         click.echo("  → nothing changed; `fhir-bridge worklist` lists the alarms there are", err=True)
     return 0 if count else 1
+
+
+def _resolve_message(config_file: str | None, message: int, because: str) -> int:
+    chosen = MessageSelection(id=message)
+    count = on_ledger(config_file, lambda ledger: ledger.settle_failed(chosen, act(because)))
+    if not count:
+        click.echo(f"no message {message} failed: `fhir-bridge worklist` lists those that did", err=True)
+        return 1
+    click.echo(f"message {message} is settled, and holds nobody's calls any more")
+    return 0
 
 
 def _resolve_patient(

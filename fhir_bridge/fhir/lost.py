@@ -25,6 +25,9 @@ _REFERENCE = re.compile(rb'"reference"\s*:\s*"[^"]*' + _LABELS)
 """What is neither FHIR by its type nor refers to anybody may speak of `Patient/p1` for any reason: the lines
 that `map` prints do."""
 
+_VERSION_ID = re.compile(rb'"versionId"\s*:\s*"([^"\\]+)"')
+_LAST_UPDATED = re.compile(rb'"lastUpdated"\s*:\s*"([^"\\]+)"')
+
 _URL_TYPE = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9\-._]+(?:/_history/[^/]+)?/?$")
 
 _SPELT = {name.lower(): name for name in _DECIDING}
@@ -42,7 +45,21 @@ def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lo
     own = {f"{kind}/{id_.decode()}" for kind in types & _NAMED for id_ in _ID.findall(raw)}
     names = frozenset(named | own)
     is_clear = any(name.startswith("Patient/") for name in names)
-    return (Lost(origin.file, origin.line, origin.entry, names, not is_clear),)
+    place = (origin.file, origin.line, origin.entry)
+    return (Lost(*place, names, not is_clear, *_named(raw, types)),)
+
+
+def _named(raw: bytes, types: set[str]) -> tuple[str | None, str | None, str | None]:
+    """`Type/id`, versionId and lastUpdated of the record itself, each None unless the text shows one only:
+    what it contains may have an id of its own."""
+    id_, kind = _only(_ID, raw), next(iter(types), None)
+    own = f"{kind}/{id_}" if id_ and kind in _DECIDING and len(types) == 1 else None
+    return (own, _only(_VERSION_ID, raw), _only(_LAST_UPDATED, raw)) if own else (None, None, None)
+
+
+def _only(pattern: re.Pattern[bytes], raw: bytes) -> str | None:
+    found = {each.decode(errors="replace") for each in pattern.findall(raw)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _spelt(name: str) -> str:

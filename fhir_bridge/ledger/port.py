@@ -22,7 +22,7 @@ from fhir_bridge.ledger.records import (
 )
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.sending.gate import Gate
-from fhir_bridge.ledger.sources.messages import Held, MessageSelection
+from fhir_bridge.ledger.sources.messages import Held, MessageSelection, Unread
 
 
 class Intakes(Protocol):
@@ -37,13 +37,14 @@ class Intakes(Protocol):
         keep_skips: bool = ...,
         heard: Sequence[Heard] = ...,
         held: Held | None = ...,
+        missed: Unread = ...,
     ) -> list[Accepted]:
         """Take decisions in, in one transaction; doing it again changes nothing. Raises TakenOverError where
         the messages they come of are `held` no more.
 
         New calls are due after `hold`. Without `keep_skips` a Skip that touches nothing known leaves no row,
-        unless it is lasting.
-        What is `heard` of persons stops all their calls, and lets them go on when it is taken back.
+        unless it is lasting. What is `heard` of persons stops all their calls, and lets them go on when it is
+        taken back; so does what was `missed`, for nobody could read it.
         """
         ...
 
@@ -120,6 +121,10 @@ class Operations(Protocol):
 
     async def retry_messages(self, selection: MessageSelection, act: Act) -> int:
         """Have messages that failed processed again; gives how many."""
+        ...
+
+    async def settle_failed(self, selection: MessageSelection, act: Act) -> int:
+        """Messages that failed are settled, and hold nobody any more; gives how many."""
         ...
 
     async def cancel(self, selection: Selection, act: Act) -> int:

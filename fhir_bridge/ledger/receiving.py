@@ -9,7 +9,8 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.arrivals import decided
+from fhir_bridge.ledger.arrivals import decided, intake
+from fhir_bridge.ledger.arrivals.batch import Intake
 from fhir_bridge.ledger.database.collisions import done_again
 from fhir_bridge.ledger.database.direct import Answer, Body
 from fhir_bridge.ledger.records import Act
@@ -22,6 +23,7 @@ from fhir_bridge.ledger.sources.messages import (
     Received,
     Settled,
     Take,
+    Unread,
 )
 
 ROWS_AT_ONCE = 50
@@ -104,6 +106,16 @@ class Receiving:
         """Have failed messages processed again; gives how many."""
         async with self._acting(act, "retry-messages", _told(selection)) as connection:
             return await inbox.retry(connection, selection, act.at)
+
+    @done_again
+    async def settle_failed(self: Transactions, selection: MessageSelection, act: Act) -> int:
+        """Messages that failed are settled: somebody has seen to what they said. The calls that they held go
+        on by what else is known; gives how many."""
+        async with self._acting(act, "settle-messages", _told(selection)) as connection:
+            settled = await inbox.settle_failed(connection, selection, act.at)
+            taken = Intake(act.at, act.at)
+            await intake.accept(connection, (), taken, self._salt, missed=Unread(anew=settled))
+            return len(settled)
 
     async def decided(self: Transactions, source: str, names: Collection[str]) -> dict[str, Decided]:
         """What was last decided on each of these triggers that is known."""

@@ -328,8 +328,9 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One thing that needs a person: an intent, a patient or a message (`kind`), and since when (aware
-    UTC)."""
+    """One thing that needs a person: an intent, a patient or a message (`kind`), and since when (aware UTC).
+    `holds`: whose calls wait for a message, by identity; `?` where it does not show whom it may be about.
+    """
 
     kind: str
     key: str
@@ -341,3 +342,4 @@ class WorkItem:
     expression: str | None = None
     task_id: str | None = None
     answer: str | None = field(default=None, repr=False)
+    holds: tuple[str, ...] = ()

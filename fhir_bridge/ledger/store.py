@@ -56,7 +56,7 @@ from fhir_bridge.ledger.records import (
 from fhir_bridge.ledger.sending import claims, destination, exchanges, polling
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate
-from fhir_bridge.ledger.sources.messages import Held
+from fhir_bridge.ledger.sources.messages import NOTHING_UNREAD, Held, Unread
 from fhir_bridge.ledger.watching import Watching
 
 NO_HOLD = timedelta(0)
@@ -172,12 +172,13 @@ class SqlLedger(Receiving, Protection, Watching):
         keep_skips: bool = True,
         heard: Sequence[Heard] = (),
         held: Held | None = None,
+        missed: Unread = NOTHING_UNREAD,
     ) -> list[Accepted]:
         """See port.Intakes."""
         taken = Intake(now, now + hold, keep_skips)
 
         async def accept(connection: AsyncConnection) -> list[Accepted]:
-            return await intake.accept(connection, arrivals, taken, self._salt, heard, held)
+            return await intake.accept(connection, arrivals, taken, self._salt, heard, held, missed)
 
         return await self._in_line(accept)
 

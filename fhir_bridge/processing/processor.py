@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Protocol
@@ -22,9 +22,17 @@ import structlog
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.faults import location
 from fhir_bridge.ledger.port import Intakes
-from fhir_bridge.ledger.sources.messages import Held, Message, MessageState, Settled, Take, TakenOverError
+from fhir_bridge.ledger.sources.messages import (
+    Held,
+    Message,
+    MessageState,
+    Settled,
+    Take,
+    TakenOverError,
+    Unread,
+)
 from fhir_bridge.mapping.gates import Blocked
-from fhir_bridge.processing import reasons
+from fhir_bridge.processing import reasons, unread
 from fhir_bridge.processing.source import ProcessedSource
 from fhir_bridge.processing.understanding import Understood, understand
 
@@ -155,17 +163,24 @@ class Processor:
         itself: one of them may be what ended it, and only the first has been at it every time."""
         source = self.sources.get(name)
         if source is None:
-            failed = [Settled(each.id, MessageState.FAILED, reasons.NO_SUCH_SOURCE) for each in messages]
-            await self._settle(name, failed)
+            await self._fail(name, messages, reasons.NO_SUCH_SOURCE)
         elif any(map(_was_dropped, messages)):
             if messages[0].tries > MOST_TRIES and _was_dropped(messages[0]):
-                await self._settle(name, [Settled(messages[0].id, MessageState.FAILED, reasons.GIVEN_UP)])
+                await self._fail(name, messages[:1], reasons.GIVEN_UP)
                 messages = messages[1:]
             for message in messages:
                 if self.clock() < self._until:
                     await self._process_together(source, [message])
         else:
             await self._process_together(source, messages)
+
+    async def _fail(self, name: str, messages: Sequence[Message], reason: str) -> None:
+        """Nothing of these could be used: whoever they may be about is not called before somebody looks."""
+        held = Held(self.token, [each.id for each in messages])
+        missed = Unread([one for each in messages for one in unread.whole(each)])
+        if missed:
+            await self.ledger.accept((), now=self.clock(), missed=missed, held=held)
+        await self._settle(name, [Settled(each.id, MessageState.FAILED, reason) for each in messages])
 
     async def _process_together(self, source: ProcessedSource, messages: Sequence[Message]) -> None:
         """All understood, then taken in in one transaction, then settled; what the ledger refuses of one
@@ -178,7 +193,7 @@ class Processor:
             understood.append(await self._understood(each, source, blocked))
         messages = messages[: len(understood)]
         try:
-            await self._take_in(source, understood, Held(self.token, [each.id for each in messages]))
+            await self._take_in(source, messages, understood)
         except LedgerError as error:
             if error.code != "ledger-refused":
                 raise
@@ -186,7 +201,8 @@ class Processor:
                 for message in messages:
                     await self._process_together(source, [message])
                 return
-            understood = [replace(understood[0], failure=error.code, again=False)]
+            await self._fail(source.name, messages, error.code)
+            return
         await _note(source, messages, understood)
         pairs = zip(messages, understood, strict=True)
         await self._settle(source.name, [self._settled(message, told) for message, told in pairs])
@@ -198,17 +214,30 @@ class Processor:
         except LedgerError:
             raise
         except TimeoutError:
-            return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True)
+            return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True, unread=unread.whole(message))
         except Exception as error:
             logger.error("message-fault", message=message.id, source=message.source, fault=location(error))
-            return Understood(failure=reasons.FAULT)
+            return Understood(failure=reasons.FAULT, unread=unread.whole(message))
 
-    async def _take_in(self, source: ProcessedSource, understood: Sequence[Understood], held: Held) -> None:
+    async def _take_in(
+        self, source: ProcessedSource, messages: Sequence[Message], understood: Sequence[Understood]
+    ) -> None:
+        held = Held(self.token, [each.id for each in messages])
+        pairs = zip(messages, understood, strict=True)
+        failed = [
+            told for message, told in pairs if self._settled(message, told).state is MessageState.FAILED
+        ]
+        missed = Unread(
+            [one for each in failed for one in each.unread],
+            [(each.source, each.id) for each in messages if each.is_late],
+        )
         arrivals = [arrival for each in understood for arrival in each.arrivals]
         heard = [statement for each in understood for statement in each.heard]
-        if arrivals or heard:
+        if arrivals or heard or missed:
             now = self.clock()
-            await self.ledger.accept(arrivals, now=now, hold=source.hold, heard=heard, held=held)
+            await self.ledger.accept(
+                arrivals, now=now, hold=source.hold, heard=heard, held=held, missed=missed
+            )
 
     def _settled(self, message: Message, understood: Understood) -> Settled:
         now = self.clock()

@@ -15,10 +15,10 @@ from fhir_bridge.fhir_client.answers import is_of_one
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.intake.notifications import Notification, Route, parse
 from fhir_bridge.ledger.records import Arrival, Heard
-from fhir_bridge.ledger.sources.messages import FETCHED, Message
+from fhir_bridge.ledger.sources.messages import FETCHED, Message, Unreadable
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping_run import MappingRun, superseded_in
-from fhir_bridge.processing import reasons
+from fhir_bridge.processing import reasons, unread
 from fhir_bridge.processing.reading import add_document, inputs_of, to_fetch
 from fhir_bridge.processing.source import ProcessedSource, SourceServer
 
@@ -28,17 +28,23 @@ AT_ONCE = 8
 """Resources of one message that are fetched at a time; the client's own limits hold besides."""
 
 
+Missing = dict[str, str]
+"""What a message names and could not be had, by its reference: the code that says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a message comes to. `failure`: why something of it could not be used, None where all was;
-    `again`: whether that may pass by itself, and nothing of it is to be taken in before. `notification`: what
-    was said of the source's subscriptions, None where its source did not send it or it cannot be read."""
+    """What a message comes to. `failure`: why something of it could not be used, None where all was; `again`:
+    whether that may pass by itself, and nothing of it is to be taken in before. `notification`: what was said
+    of the source's subscriptions, None where its source did not send it or it cannot be read. `unread`: what
+    may speak against calls and could not be had, where it failed."""
 
     arrivals: Sequence[Arrival] = ()
     heard: Sequence[Heard] = ()
     failure: str | None = None
     again: bool = False
     notification: Notification | None = None
+    unread: Sequence[Unreadable] = ()
 
 
 async def understand(
@@ -55,7 +61,7 @@ async def understand(
     try:
         notification = parse(message.body, route_of(message), name)
     except InputError as error:
-        return Understood(failure=error.code)
+        return Understood(failure=error.code, unread=unread.whole(message))
     sent = notification if message.method != FETCHED else None
     if not notification.is_about_events:
         return Understood(notification=sent)
@@ -71,38 +77,41 @@ async def _understood(
     inputs = inputs_of(notification, name, message.received_at)
     run = source.run(now)
     try:
-        inputs, failure = await _gathered(notification, inputs, source, run, blocked)
+        inputs, missing = await _gathered(notification, inputs, source, run, blocked)
     except FhirServerError as error:
         logger.warning("source-not-read", message=message.id, source=source.name, error=error.code)
-        return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True)
-    return await _decided(run, inputs, blocked, message, failure)
+        return Understood(failure=reasons.SOURCE_UNREACHABLE, again=True, unread=unread.whole(message))
+    return await _decided(run, inputs, blocked, message, missing)
 
 
 async def _gathered(
     notification: Notification, inputs: Inputs, source: ProcessedSource, run: MappingRun, blocked: Blocked
-) -> tuple[Inputs, str | None]:
-    """The inputs with what the message names and what its cases need; and the code of what could not be had.
+) -> tuple[Inputs, Missing]:
+    """The inputs with what the message names and what its cases need; and what could not be had, with the
+    code that says why.
 
     Raises FhirServerError where the source does not answer: it may know why nobody is to be called.
     """
     missing = to_fetch(notification, inputs)
     says_nothing = not (notification.parts or notification.named or notification.deletions)
-    failure = None
-    if (missing and source.server is None) or (says_nothing and not source.can_search):
-        failure = reasons.NOTHING_TO_READ_FROM
-    if missing and source.server is not None:
-        failure = await _fetch(missing, inputs, source.server)
+    failed: Missing = {}
+    if says_nothing and not source.can_search:
+        failed[""] = reasons.NOTHING_TO_READ_FROM
+    if source.server is None:
+        failed |= dict.fromkeys(missing, reasons.NOTHING_TO_READ_FROM)
+    elif missing:
+        failed |= await _fetch(missing, inputs, source.server)
     if source.completes is not None and inputs.resources:
         inputs = await source.completes.complete(run, inputs, (), blocked)
         if inputs.gaps:
             logger.info("fetched-with-gaps", source=source.name, gaps=inputs.gaps)
-    return inputs, failure
+    return inputs, failed
 
 
-async def _fetch(missing: Sequence[str], inputs: Inputs, server: SourceServer) -> str | None:
-    """Reads what is missing; gives the code of the first that cannot be had. Raises FhirServerError where it
-    is the server that does not answer."""
-    failures: list[str] = []
+async def _fetch(missing: Sequence[str], inputs: Inputs, server: SourceServer) -> Missing:
+    """Reads what is missing; gives what of it cannot be had. Raises FhirServerError where it is the server
+    that does not answer."""
+    failures: Missing = {}
     places = asyncio.Semaphore(AT_ONCE)
 
     async def fetch(reference: str) -> None:
@@ -121,31 +130,34 @@ async def _fetch(missing: Sequence[str], inputs: Inputs, server: SourceServer) -
     for error in ended:
         if error is not None:
             raise error
-    return failures[0] if failures else None
+    return failures
 
 
-def _note(code: str, reference: str, inputs: Inputs, failures: list[str]) -> None:
+def _note(code: str, reference: str, inputs: Inputs, failures: Missing) -> None:
     """What is gone is deleted; anything else somebody must look at."""
     target = references.parse(reference)
     if code == "gone" and target is not None and target.label is not None:
         inputs.deleted[target.label] = None
     elif code in ("foreign-link", "bad-reference"):
-        failures.append(reasons.FOREIGN_REFERENCE)
+        failures[reference] = reasons.FOREIGN_REFERENCE
     else:
-        failures.append(code)
+        failures[reference] = code
 
 
 async def _decided(
-    run: MappingRun, inputs: Inputs, blocked: Blocked, message: Message, failure: str | None
+    run: MappingRun, inputs: Inputs, blocked: Blocked, message: Message, missing: Missing
 ) -> Understood:
     arrivals, heard = await asyncio.to_thread(run.taken, inputs, blocked)
     if older := superseded_in(inputs):
         logger.info(
             "older-versions-left-aside", message=message.id, source=message.source, counts=dict(older)
         )
-    if failure is None and inputs.problems:
-        failure = inputs.problems[0].code
-    return Understood(*_as_said(message, inputs, arrivals, heard), failure)
+    failures = [*missing.values(), *(problem.code for problem in inputs.problems)]
+    return Understood(
+        *_as_said(message, inputs, arrivals, heard),
+        failure=failures[0] if failures else None,
+        unread=[*unread.references(message, missing), *unread.records(message, inputs.problems)],
+    )
 
 
 def _as_said(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
+from fhir_bridge.ledger.sources.messages import Received
+from fhir_bridge.ledger.store import open_ledger
 
 VENDOR_ID = "7c1e0000-0000-4000-8000-000000000001"
 BECAUSE = ("--because", "the vendor says so")
@@ -350,3 +355,38 @@ def test_the_audit_knows_who_did_what_and_why(bridge: Any, refused: Any) -> None
         rows = database.execute("select * from audit").fetchall()
     database.close()
     assert any("number corrected at the endpoint" in map(str, row) for row in rows)
+
+
+async def unreadable(bridge: Any) -> None:
+    """Whom an intent is about may have died, or not: their record came in pieces."""
+    at = datetime.now(UTC)
+    broken = b'{"resourceType": "Patient", "id": "p1", "deceasedBoolean": "\xe9"}'
+    body = b'{"resourceType": "Bundle", "type": "history", "entry": [{"resource": %b}]}'
+    clear = body % b'{"resourceType": "Consent", "id": "\xe9"}'
+    async with await open_ledger(bridge.folder / "fhir-bridge.db", api_url=None, project_id=None) as ledger:
+        await ledger.receive([Received("default", body % broken, at), Received("default", clear, at)])
+
+
+def test_a_message_nobody_can_read_is_shown_and_settled(bridge: Any, hospital: Any, endpoint: Any) -> None:
+    """Whose calls wait for it, or that nobody's do; settled, they go on."""
+    running = endpoint()
+    bridge.settings(running.url)
+    bridge("pause", *BECAUSE)
+    bridge("submit", hospital.proposed(1), "--wait", "0s")
+    asyncio.run(unreadable(bridge))
+    bridge("worker", "--drain")
+    bridge("resume", *BECAUSE)
+    bridge("worker", "--drain")
+    assert running.stats["tasks"] == 0
+    told = bridge("worklist").out
+    assert "may speak against calling Patient/p1, who wait for it" in told
+    assert "does not show whose: nobody waits for it" in told
+    first = next(
+        item["key"] for item in bridge("worklist", "--json").json if item.get("holds") == ["Patient/p1"]
+    )
+    assert bridge("resolve", "--message", first, "--resend", *BECAUSE).code == 2
+    assert bridge("resolve", "--message", first, *BECAUSE).code == 0
+    assert bridge("resolve", "--message", first, *BECAUSE).code == 1
+    bridge("worker", "--drain")
+    assert running.stats["tasks"] == 1
+    assert bridge("audit", "verify").code == 0

@@ -358,7 +358,10 @@ async def test_one_unreadable_resource_takes_no_other_along(site: Open) -> None:
         await here.told(bundle(WANTED, PERSON, consent).replace(b'"pX"', b'"p\xe9"'))
         assert await here.intents() == held
         await here.told(bundle(WANTED, PERSON))
-        assert await here.intents() == READY
+        assert await here.intents() == held, "the consent is not read by that"
+        act = Act("op", "the consent denies nothing", here.clock[0])
+        assert await here.ledger.settle_failed(MessageSelection(id=2), act) == 1
+        assert await here.intents() == {"ready": 1}
 
 
 async def test_one_bad_message_takes_no_other_along(site: Open) -> None:

@@ -9,7 +9,14 @@ from fhir_bridge.ledger import states
 from fhir_bridge.ledger.arrivals.batch import Intake, KnownIntent
 from fhir_bridge.ledger.arrivals.belonging import was_called
 from fhir_bridge.ledger.arrivals.content import read_content
-from fhir_bridge.ledger.arrivals.precedence import STOPS, VERSIONS_DISAGREE, Standing, chosen, revokes
+from fhir_bridge.ledger.arrivals.precedence import (
+    STOPS,
+    UNREADABLE,
+    VERSIONS_DISAGREE,
+    Standing,
+    chosen,
+    revokes,
+)
 from fhir_bridge.ledger.states import State
 
 HOLD = "hold"
@@ -39,7 +46,7 @@ def decide(intent: KnownIntent, intake: Intake) -> bool:
     if is_same and intent.reason not in (SUPERSEDED, MERGED) and stop == _stopped_by(intent, winner):
         return False
     before = intent.state
-    intent.state = State.SKIPPED if stop else State.PARKED if winner.is_doubted else _KIND[winner.decision]
+    intent.state = _state_for(winner, stop)
     if intent.state is State.READY:
         intent.due_at = _due(intent, before, intake)
         intent.reason = intent.reason if before is State.READY and intent.reason == RETRY else None
@@ -54,9 +61,19 @@ def decide(intent: KnownIntent, intake: Intake) -> bool:
     return True
 
 
+def _state_for(winner: Standing, stop: str | None) -> State:
+    """What nobody can read may or may not speak against a call: somebody must look."""
+    if stop:
+        return State.REJECTED if stop == UNREADABLE else State.SKIPPED
+    return State.PARKED if winner.is_doubted else _KIND[winner.decision]
+
+
 def _stopped_by(intent: KnownIntent, winner: Standing) -> str | None:
     """The stop that keeps an intent back whose decision is another."""
-    is_stopped = intent.state is State.SKIPPED and winner.decision != "skip" and intent.reason in STOPS
+    is_stopped = winner.decision != "skip" and (
+        (intent.state is State.SKIPPED and intent.reason in STOPS)
+        or (intent.state is State.REJECTED and intent.reason == UNREADABLE != winner.reason)
+    )
     return intent.reason if is_stopped else None
 
 
@@ -67,7 +84,7 @@ def heed(intent: KnownIntent, intake: Intake) -> None:
     stop = intake.stops.get((intent.source, intent.identity or ""))
     if intent.undecided and intent.standings:
         decide(intent, intake)
-    elif stop and intent.state in states.OUT_OF_HAND:
+    elif stop and stop != UNREADABLE and intent.state in states.OUT_OF_HAND:
         raise_alarm(intent, REVOKED_AFTER_SEND, stop)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.arrivals import aliases, alone, deciding, folding, outdated, stopping
+from fhir_bridge.ledger.arrivals import aliases, alone, deciding, folding, outdated, stopping, unread
 from fhir_bridge.ledger.arrivals.batch import Intake, Known, KnownIntent
 from fhir_bridge.ledger.arrivals.content import lane_of, standing_of
 from fhir_bridge.ledger.arrivals.known import known_of, with_standings
@@ -24,7 +24,7 @@ from fhir_bridge.ledger.database.tables import inbox, intents, members, triggers
 from fhir_bridge.ledger.people import blocking, crosswalk
 from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard
 from fhir_bridge.ledger.sources import inbox as messages
-from fhir_bridge.ledger.sources.messages import Held
+from fhir_bridge.ledger.sources.messages import NOTHING_UNREAD, Held, Unread
 from fhir_bridge.ledger.states import DECIDED_AGAIN, UNDECIDED, State
 
 MAY_BE_DECIDED = UNDECIDED | {State.CANCELLED}
@@ -40,12 +40,14 @@ async def accept(
     salt: bytes,
     heard: Sequence[Heard] = (),
     held: Held | None = None,
+    missed: Unread = NOTHING_UNREAD,
 ) -> list[Accepted]:
     """Fold every arrival in, in order, and write what changed; one answer an arrival. What was `heard` of
-    persons counts first, for their other intents too. Raises TakenOverError where the messages that all this
-    comes of are `held` no more.
+    persons, and what was `missed` that may speak of them, counts first, for their other intents too. Raises
+    TakenOverError where the messages that all this comes of are `held` no more.
     """
-    for source in sorted({arrival.source for arrival in arrivals} | {each.source for each in heard}):
+    sources = {arrival.source for arrival in arrivals} | {each.source for each in heard} | missed.sources
+    for source in sorted(sources):
         await hold(connection, Lock.INTAKE, source)
     if held is not None:
         await messages.demand_held(connection, held)
@@ -53,7 +55,7 @@ async def accept(
     said = await stopping.take_in(connection, heard, intake.now)
     await outdated.note_records(connection, said.older, intake.now)
     parted, freed = await stopping.part(connection, said.alone)
-    turned = said.turned | freed
+    turned = said.turned | freed | await unread.take_in(connection, missed, arrivals, heard, intake.now)
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
     apart = await alone.told_apart(connection, arrivals)

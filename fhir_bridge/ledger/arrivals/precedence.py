@@ -55,6 +55,10 @@ STOPS = PERSON_SKIPS - {"do-not-call", "consent-missing"}
 asked by itself, and that no consent is seen says nothing of one that another message brought.
 """
 
+UNREADABLE = "record-unreadable"
+"""What a message says and nobody can read may be any of these: it stops the person's calls, on the work
+list."""
+
 NO_REVOCATION = frozenset(
     {
         "already-booked",

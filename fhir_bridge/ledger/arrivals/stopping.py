@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.arrivals import aliases
-from fhir_bridge.ledger.arrivals.precedence import Age, Version, age
+from fhir_bridge.ledger.arrivals.precedence import UNREADABLE, Age, Version, age
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given
 from fhir_bridge.ledger.database.many import run
 from fhir_bridge.ledger.database.tables import intents, patients, statements
@@ -44,7 +44,7 @@ class _Said(NamedTuple):
     changed_at: datetime
 
 
-OF_THE_PERSON = frozenset({"patient-deceased", "consent-denied", "restricted-record"})
+OF_THE_PERSON = frozenset({"patient-deceased", "consent-denied", "restricted-record", UNREADABLE})
 """Stops that hold whatever record somebody stands under. A record may be inactive, or a test, for there is
 another one.
 """
@@ -206,7 +206,8 @@ async def _rows_of(connection: AsyncConnection, records: Collection[Place]) -> d
 
 
 async def standing(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, str]:
-    """Why nobody may call these persons; those are left out whom anybody may."""
+    """Why nobody may call these persons, what is known for sure first; those are left out whom anybody
+    may."""
     found: dict[Place, str] = {}
     if places:
         rows = await run(connection, _stops(connection.dialect.name), given=as_given(places))
@@ -222,7 +223,7 @@ def _stops(dialect: str) -> Select[Any]:
         select(statements.c.source, statements.c.identity, statements.c.stop)
         .where(statements.c.source == of["source"], statements.c.identity == of["identity"])
         .where(statements.c.stop.is_not(None))
-        .order_by(statements.c.record)
+        .order_by(statements.c.stop == UNREADABLE, statements.c.record)
     )
 
 

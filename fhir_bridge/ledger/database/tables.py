@@ -38,7 +38,7 @@ from fhir_bridge.ledger.database.encryption import cipher_of
 from fhir_bridge.ledger.sources.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -411,7 +411,16 @@ statements = Table(
     Column("version_id", String),
     Column("last_updated", Instant),
     Column("changed_at", Instant, nullable=False),
+    # Of what a message says that nobody can read: which message, and the record it was, where that shows.
+    Column("message", RowId, ForeignKey("inbox.id")),
+    Column("about", String),
     Index("ix_statements_source_identity", "source", "identity"),
+    Index(
+        "ix_statements_message",
+        "message",
+        sqlite_where=text("message IS NOT NULL"),
+        postgresql_where=text("message IS NOT NULL"),
+    ),
 )
 
 # Identities that a record once said are one person: whom not to call is asked for all of them.

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Select, String, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.arrivals import outdated
+from fhir_bridge.ledger.arrivals import outdated, unread
 from fhir_bridge.ledger.arrivals.content import Content, read_content
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given_values
 from fhir_bridge.ledger.database.tables import (
@@ -120,8 +120,9 @@ async def _failed_messages(
         failed = failed.where(inbox.c.source == selection.source)
     if selection.reason is not None:
         failed = failed.where(inbox.c.error == selection.reason)
-    rows = await connection.execute(failed.order_by(inbox.c.id).limit(limit))
-    return [_message_item(row) for row in rows]
+    rows = (await connection.execute(failed.order_by(inbox.c.id).limit(limit))).all()
+    holds = await unread.held_by(connection, [row.id for row in rows]) if rows else {}
+    return [_message_item(row, holds.get(row.id, ())) for row in rows]
 
 
 def _intent_item(row: Any) -> WorkItem:
@@ -155,7 +156,7 @@ _OF_MESSAGE = ("id", "source", "state", "error", "path", "received_at", "changed
 """Columns of a message without its body."""
 
 
-def _message_item(row: Any) -> WorkItem:
+def _message_item(row: Any, holds: tuple[str, ...]) -> WorkItem:
     return WorkItem(
         kind="message",
         key=str(row.id),
@@ -164,6 +165,7 @@ def _message_item(row: Any) -> WorkItem:
         reason=row.error,
         since=row.changed_at or row.received_at,
         trigger=row.path,
+        holds=holds,
     )
 
 

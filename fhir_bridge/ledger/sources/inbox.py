@@ -266,6 +266,19 @@ async def retry(connection: AsyncConnection, selection: MessageSelection, now: d
     return (await connection.execute(statement)).rowcount
 
 
+async def settle_failed(
+    connection: AsyncConnection, selection: MessageSelection, now: datetime
+) -> list[tuple[str, int]]:
+    """Take failed messages off the work list, each with its reason still; gives sources and ids."""
+    statement = (
+        update(inbox)
+        .where(*_matching(selection), in_state(inbox, MessageState.FAILED))
+        .values(state=MessageState.PROCESSED, changed_at=now, **_FREE)
+        .returning(inbox.c.source, inbox.c.id)
+    )
+    return [(row.source, row.id) for row in await connection.execute(statement)]
+
+
 async def read(
     connection: AsyncConnection, selection: MessageSelection, after: int, limit: int
 ) -> list[Message]:

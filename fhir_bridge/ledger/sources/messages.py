@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.arrivals.precedence import Version
+
+NO_VERSION = Version(None, None)
 
 FETCHED = "FETCHED"
 """The method of a message that no request brought: we fetched it, so it is no sign that its source lives."""
@@ -72,6 +74,39 @@ class Held:
 
     token: str
     ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a message says and nobody can read, and may speak against calls: the patients and triggers that it
+    names (`Type/id`), and which record it is in which version (`about`), as far as that shows."""
+
+    source: str
+    message: int
+    names: frozenset[str]
+    said_at: datetime
+    about: str | None = None
+    version: Version = NO_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What could not be read of messages. `anew`: sources and ids of messages that were processed again, or
+    are settled: what could not be read of them before counts no more."""
+
+    found: Sequence[Unreadable] = ()
+    anew: Collection[tuple[str, int]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.found or self.anew)
+
+    @property
+    def sources(self) -> set[str]:
+        """Whose messages they are."""
+        return {each.source for each in self.found} | {source for source, _ in self.anew}
+
+
+NOTHING_UNREAD = Unread()
 
 
 class TakenOverError(LedgerError):

@@ -1,0 +1,161 @@
+"""What messages say and nobody can read: it stops the calls that it may speak against (mapping, section 16).
+
+Each is kept as a statement of the message's, until the record that it was is read, or the message is
+processed again, or somebody says that it is settled.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, String, bindparam, delete, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fhir_bridge.ledger.arrivals.precedence import UNREADABLE, Age, Version, age
+from fhir_bridge.ledger.database.given import GIVEN, as_given, given, given_values
+from fhir_bridge.ledger.database.tables import intents, members, statements, triggers
+from fhir_bridge.ledger.database.upserts import upsert
+from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.ledger.sources.messages import Unread, Unreadable
+
+Place = tuple[str, str]
+"""A source, and an identity or a record of it."""
+
+SOMEBODY = "?"
+"""Stands for whom a record is about that does not show it."""
+
+
+class _Said(NamedTuple):
+    """A version of a record that was read, when it was said (aware UTC; None: now), and whether that was
+    late."""
+
+    version: Version
+    said_at: datetime | None
+    is_late: bool
+
+
+async def take_in(
+    connection: AsyncConnection,
+    unread: Unread,
+    arrivals: Sequence[Arrival],
+    heard: Sequence[Heard],
+    now: datetime,
+) -> set[Place]:
+    """Keep what could not be read, and let go of what was read since; gives for whom either may turn whether
+    anybody may call them."""
+    turned = set[Place]()
+    if unread.anew:
+        turned |= await _let_go(connection, statements.c.message.in_([id_ for _, id_ in unread.anew]))
+    for each in unread.found:
+        turned |= await _keep(connection, each)
+    if (arrivals or heard) and (await connection.execute(_ANY)).first() is not None:
+        turned |= await _answered(connection, _said(arrivals, heard), now)
+    return turned
+
+
+_ANY = select(statements.c.message).where(statements.c.message.is_not(None)).limit(1)
+
+
+async def _keep(connection: AsyncConnection, each: Unreadable) -> set[Place]:
+    people = {name for name in each.names if name.startswith("Patient/")}
+    people |= await _people_of(connection, each.source, each.names - people)
+    row = {
+        "source": each.source,
+        "record": f"message {each.message} {each.about or ''}".strip(),
+        "stop": UNREADABLE,
+        "version_id": each.version.version_id,
+        "last_updated": each.version.last_updated,
+        "changed_at": each.said_at,
+        "message": each.message,
+        "about": each.about,
+    }
+    rows = [{**row, "identity": identity} for identity in sorted(people or {SOMEBODY})]
+    await connection.execute(upsert(connection, statements), rows)
+    return {(each.source, identity) for identity in people}
+
+
+async def _people_of(connection: AsyncConnection, source: str, names: Collection[str]) -> set[str]:
+    """The identities of whom these triggers are about, as far as the ledger knows them."""
+    if not names:
+        return set()
+    named = {"source": source, GIVEN: as_given((name,) for name in names)}
+    return set((await connection.execute(_identities(connection.dialect.name), named)).scalars())
+
+
+@lru_cache
+def _identities(dialect: str) -> Select[Any]:
+    source, names = bindparam("source", type_=String), given_values(dialect, String)
+    standing = exists().where(
+        triggers.c.intent_id == intents.c.id, triggers.c.source == source, triggers.c.trigger.in_(names)
+    )
+    member = exists().where(
+        members.c.intent_id == intents.c.id, members.c.source == source, members.c.member.in_(names)
+    )
+    return select(intents.c.identity).where(intents.c.identity.is_not(None), or_(standing, member)).distinct()
+
+
+def _said(arrivals: Iterable[Arrival], heard: Iterable[Heard]) -> Mapping[Place, list[_Said]]:
+    """Every version of a record that these bring."""
+    found: dict[Place, list[_Said]] = defaultdict(list)
+    for arrival in arrivals:
+        subject = arrival.decision.subject
+        version = Version(subject.version_id, subject.last_updated)
+        found[arrival.source, subject.trigger].append(_Said(version, arrival.said_at, arrival.is_late))
+    for each in heard:
+        version = Version(each.statement.version_id, each.statement.last_updated)
+        found[each.source, each.statement.record].append(_Said(version, each.said_at, each.is_late))
+    return found
+
+
+async def _answered(
+    connection: AsyncConnection, said: Mapping[Place, list[_Said]], now: datetime
+) -> set[Place]:
+    """Let go of records of which these are a later version, or the same one."""
+    rows = await connection.execute(_about(connection.dialect.name), {GIVEN: as_given(said)})
+    answered = {
+        row.record for row in rows if any(_is_answer(row, each, now) for each in said[row.source, row.about])
+    }
+    return await _let_go(connection, statements.c.record.in_(answered)) if answered else set()
+
+
+@lru_cache
+def _about(dialect: str) -> Select[Any]:
+    of = given(dialect, source=String, about=String)
+    return select(statements).where(
+        statements.c.message.is_not(None),
+        statements.c.source == of["source"],
+        statements.c.about == of["about"],
+    )
+
+
+def _is_answer(row: Any, said: _Said, now: datetime) -> bool:
+    """Whether what was read is no older than what could not be. Where no version tells, it must have been
+    said later, and not have been there already when the message came."""
+    known, told = Version(row.version_id, row.last_updated), said.version
+    how = age(told, known)
+    if how is not Age.SAME:
+        return how is Age.NEWER
+    if said.is_late or (said.said_at or now) <= row.changed_at:
+        return False
+    is_told = known.last_updated is not None or known.version_id is not None
+    return is_told or told.last_updated is None or told.last_updated >= row.changed_at
+
+
+async def _let_go(connection: AsyncConnection, which: Any) -> set[Place]:
+    """Of whom these rows spoke; the rows are gone."""
+    gone = delete(statements).where(statements.c.message.is_not(None), which)
+    rows = await connection.execute(gone.returning(statements.c.source, statements.c.identity))
+    return {(row.source, row.identity) for row in rows}
+
+
+async def held_by(connection: AsyncConnection, ids: Collection[int]) -> dict[int, tuple[str, ...]]:
+    """By message, whose calls wait since it could not be read; SOMEBODY where that does not show."""
+    statement = select(statements.c.message, statements.c.identity).where(statements.c.message.in_(ids))
+    found: dict[int, set[str]] = defaultdict(set)
+    for row in await connection.execute(statement):
+        found[row.message].add(row.identity)
+    return {id_: tuple(sorted(identities)) for id_, identities in found.items()}
