@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from fhir_bridge.app.rules import pacing_of
 from fhir_bridge.cli.screen import counted, superseded_text
+from fhir_bridge.fhir.resource_types import RESOURCE_TYPES
 from fhir_bridge.mapping.noted import meaning_of
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.mapping.reasons import reason_of
@@ -46,13 +48,14 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
     return {
         "files": report.files,
         "resources": report.resources,
-        "passed_over": dict(report.others.most_common()),
-        "files_passed_over": dict(report.files_passed_over.most_common()),
+        "passed_over": dict(_by_count(report.others)),
+        "no_fhir_types": sorted(name for name in report.others if name not in RESOURCE_TYPES),
+        "files_passed_over": dict(_by_count(report.files_passed_over)),
         "errors": len(report.errors),
         "errors_by_code": _errors_by_code(report),
         "errors_about_nobody_knows_whom": report.about_nobody_knows_whom,
         "triggers": tally.triggers,
-        "decisions": dict(sorted(tally.decisions.items(), key=lambda each: (-each[1], each[0]))),
+        "decisions": dict(_by_count(tally.decisions)),
         "calls": tally.decisions.get("call", 0) - tally.same_call,
         "same_call": tally.same_call,
         "deleted": len(report.gone),
@@ -64,12 +67,12 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "ends_at": instant(found.ends_at.astimezone(UTC)) if found.ends_at else None,
         "overdue": found.overdue,
         "by_day": by_day(found.days),
-        "by_clinic": dict(clinics.most_common()),
+        "by_clinic": dict(_by_count(clinics)),
         "by_clinic_and_day": {
             clinic: {
                 day.isoformat(): each[clinic] for day, each in sorted(found.days.items()) if each[clinic]
             }
-            for clinic, _ in clinics.most_common(ROWS)
+            for clinic, _ in _by_count(clinics)[:ROWS]
         },
         "by_hour": {f"{hour:02d}": count for hour, count in sorted(found.hours.items())},
         "notes": {
@@ -97,6 +100,11 @@ def _errors_by_code(report: Report) -> dict[str, Any]:
                 f"{error['file']}:{error['line']}" if error["line"] else error["file"]
             )
     return dict(sorted(found.items(), key=lambda pair: (-pair[1]["count"], pair[0])))
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The most first, and of as many by name: every run says it in the same order."""
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
 
 
 def _stops(report: Report) -> Counter[str]:
@@ -178,6 +186,9 @@ def _print_left_aside(data: dict[str, Any], console: Console) -> None:
         total = f"{sum(data['passed_over'].values()):,}"
         told = f"besides, {total} of types that say nothing here: {', '.join(names[:MOST_TYPES])}{more}"
         console.print(Text(told, "dim"))
+    if data["no_fhir_types"]:
+        shown = ", ".join(data["no_fhir_types"][:MOST_TYPES])
+        console.print(Text(f"some of these are no types of FHIR's: {shown}", "yellow"))
     if data["older_versions"]:
         console.print(Text(f"older versions left aside: {superseded_text(data['older_versions'])}", "dim"))
     if data["deleted"]:

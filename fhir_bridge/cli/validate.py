@@ -12,6 +12,7 @@ from fhir_bridge.cli import screen
 from fhir_bridge.cli.options import files_argument, json_option
 from fhir_bridge.errors import InputError
 from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.resource_types import RESOURCE_TYPES
 from fhir_bridge.fhir.validation import Issue
 from fhir_bridge.fhir.validation import validate as check
 from fhir_bridge.fhir.views import View
@@ -44,7 +45,10 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     wrong = len({id(resource) for resource, _ in findings})
     click.echo(f"checked {len(inputs.resources)} resources: {wrong} do not conform", err=True)
     if inputs.others:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(inputs.others.items()))
+        kinds = ", ".join(
+            f"{kind} {count}{'' if kind in RESOURCE_TYPES else ' (no type of FHIR)'}"
+            for kind, count in sorted(inputs.others.items())
+        )
         click.echo(f"not checked, for the bridge does not read them: {kinds}", err=True)
     if inputs.nothing_readable:
         return 4

@@ -179,6 +179,7 @@ def _read_line(line: bytes, document: Document, number: int) -> None:
         _collect(line, document, number)
     else:
         envelopes.skim(line)
+        reading.demand_spelt(name, line, Origin(document.name, number))
         document.others[name] += 1
 
 
@@ -195,10 +196,11 @@ def _collect(data: bytes, document: Document, line: int | None) -> None:
 
 def _keep(part: envelopes.Part, origin: Origin, document: Document) -> None:
     """Read one part; count the types that no view reads."""
-    if part.resource_type is not None and part.resource_type not in VIEWS:
-        document.others[part.resource_type] += 1
-        return
     try:
+        if part.resource_type is not None and part.resource_type not in VIEWS:
+            reading.demand_spelt(part.resource_type, part.raw, origin, part.full_url)
+            document.others[part.resource_type] += 1
+            return
         document.resources.append(reading.read(part.raw, origin, part.full_url))
     except InputError as error:
         document.problems.append(error)

@@ -9,6 +9,7 @@ import re
 
 from fhir_bridge.errors import Lost
 from fhir_bridge.fhir.resource import Origin
+from fhir_bridge.fhir.resource_types import meant_type
 from fhir_bridge.fhir.views import TRIGGER_TYPES
 
 _NAMED = frozenset({"Patient", *TRIGGER_TYPES})
@@ -17,7 +18,7 @@ _DECIDING = _NAMED | {"Consent"}
 
 _ENVELOPES = frozenset({"Bundle", "Parameters"})
 
-_TYPE = re.compile(rb'"resourceType"\s*:\s*"([a-z]+)', re.IGNORECASE)
+_TYPE = re.compile(rb'"resourceType"\s*:\s*"([^"\\]+)', re.IGNORECASE)
 _ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9\-._]+)"', re.IGNORECASE)
 _LABELS = rb"\b(%b)\\?/([A-Za-z0-9\-._]+)" % "|".join(sorted(_NAMED)).encode()
 _LABEL = re.compile(_LABELS)
@@ -36,7 +37,9 @@ _SPELT = {name.lower(): name for name in _DECIDING}
 def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lost, ...]:
     """What an unreadable text may have spoken of; empty where it shows that it decides nothing."""
     url_type = _URL_TYPE.search(full_url or "")
-    types = {_spelt(found.decode()) for found in _TYPE.findall(raw)} | ({url_type[1]} if url_type else set())
+    types = {_spelt(found.decode(errors="replace")) for found in _TYPE.findall(raw)} | (
+        {url_type[1]} if url_type else set()
+    )
     if types and not types & (_DECIDING | _ENVELOPES):
         return ()
     url = (full_url or "").encode()
@@ -63,4 +66,4 @@ def _only(pattern: re.Pattern[bytes], raw: bytes) -> str | None:
 
 
 def _spelt(name: str) -> str:
-    return _SPELT.get(name.lower(), name)
+    return _SPELT.get(name.lower()) or meant_type(name) or name

@@ -13,6 +13,7 @@ from fhir_bridge.fhir.lost import lost_in
 from fhir_bridge.fhir.mending import mended
 from fhir_bridge.fhir.misspelt import meant
 from fhir_bridge.fhir.resource import Origin, Resource
+from fhir_bridge.fhir.resource_types import meant_type
 from fhir_bridge.fhir.suspect import READ_AS, SUSPECT
 from fhir_bridge.fhir.unreadable import unreadable
 from fhir_bridge.fhir.views import VIEWS, Other, View
@@ -56,7 +57,8 @@ _decode: Callable[[bytes], Any] = msgspec.json.Decoder(Union[(*READ_AS, *_passed
 
 
 def resource_type(raw: bytes) -> str | None:
-    """The resourceType of an object, in FHIR's case where the bridge knows the type; None without one.
+    """The resourceType of an object, in FHIR's case where the bridge knows the type, a misspelt one as it is
+    spelt; None without one.
 
     Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError` for what is no JSON object.
     """
@@ -66,9 +68,22 @@ def resource_type(raw: bytes) -> str | None:
         name: str | None = head[3].decode()
     else:
         name = _peek(raw).resource_type or _misspelt_type(raw)
-    if not name or not name.isalpha():
+    if not name or not (name.isalpha() or meant_type(name)):
         return None
     return name if name in VIEWS else _TYPES.get(name.lower(), name)
+
+
+def demand_spelt(name: str, raw: bytes, origin: Origin, full_url: str | None = None) -> None:
+    """Raise InputError where a type that no view reads was probably meant for one that a view does: what it
+    holds may speak against a call."""
+    meant_for = meant_type(name)
+    if meant_for is not None:
+        raise InputError(
+            f"{origin}: resourceType {name} is no type of FHIR's: {meant_for} was probably meant",
+            code="type-misspelt",
+            hint="have the sender correct it; nobody is called whom it may be about",
+            lost=lost_in(raw, origin, full_url),
+        )
 
 
 def _misspelt_type(raw: bytes) -> str | None:

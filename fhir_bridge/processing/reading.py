@@ -41,11 +41,13 @@ def add_document(inputs: Inputs, body: bytes, name: str) -> None:
 
 
 def _read_part(part: Part, name: str, inputs: Inputs) -> None:
-    if part.resource_type is not None and part.resource_type not in VIEWS:
-        inputs.others[part.resource_type] += 1
-        return
+    origin = Origin(name, None, part.number)
     try:
-        inputs.resources.append(reading.read(part.raw, Origin(name, None, part.number), part.full_url))
+        if part.resource_type is not None and part.resource_type not in VIEWS:
+            reading.demand_spelt(part.resource_type, part.raw, origin, part.full_url)
+            inputs.others[part.resource_type] += 1
+            return
+        inputs.resources.append(reading.read(part.raw, origin, part.full_url))
     except InputError as error:
         inputs.problems.append(error)
 

@@ -68,6 +68,8 @@ def test_a_preview_says_what_would_happen_and_keeps_nothing(bridge: Any, export:
     assert told["triggers"] == 40 * 5
     assert sum(told["decisions"].values()) == 40 * 5
     assert told["calls"] == sum(told["by_day"].values()) == sum(told["by_clinic"].values()) > 20
+    most = list(told["by_clinic"].items())
+    assert most == sorted(most, key=lambda each: (-each[1], each[0])), "the same order every time"
     assert len(told["samples"]) == 2
     assert all(sample["request"] for sample in told["samples"])
     assert all(sample["lineage"] for sample in told["samples"])

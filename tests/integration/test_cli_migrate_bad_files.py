@@ -354,3 +354,18 @@ def test_a_place_that_cannot_be_written_is_said(
     ran = bridge("migrate", "export", "--processes", "1", *arguments)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_a_misspelt_type_is_told_and_holds_whom_it_names(
+    bridge: Bridge, hospital: Hospital, export: Path
+) -> None:
+    """With file and line; types that are none of FHIR's are told apart from those that nobody reads."""
+    gone = {"resourceType": "Pateint", "id": "p1", "deceasedBoolean": True}
+    noise = [{"resourceType": kind, "id": "n"} for kind in ("Observation", "PaymentNotice", "SiteThing")]
+    (export / "m.ndjson").write_bytes(lines(gone, *noise))
+    ran = migrate(bridge, str(export))
+    assert ran.code == 1
+    assert errors(bridge) == [(str(export / "m.ndjson"), 1, "type-misspelt")]
+    assert ran.json["decisions"] == {"call": 1, "reject record-unreadable": 1}
+    assert list(ran.json["passed_over"]) == ["Observation", "PaymentNotice", "SiteThing"]
+    assert ran.json["no_fhir_types"] == ["SiteThing"]

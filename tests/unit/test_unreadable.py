@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fhir_bridge.fhir.resource_types import RESOURCE_TYPES, meant_type
 from fhir_bridge.intake.files import read_inputs
 from fhir_bridge.intake.notifications import parse
 from fhir_bridge.mapping.profile import Profile
@@ -161,3 +162,44 @@ def test_the_decision_says_where_it_stands(
     file.write_text(lines(proposed, marigold, CUT["a death"], nameless))
     (decision,) = run.decide(read_inputs([str(file)]))
     assert getattr(decision, "detail", None) == f"{file}:3, {file}:4 entry 0"
+
+
+@pytest.mark.parametrize("spelt", ["Pateint", "PATEINT", "Patients", "Pat ient"])
+def test_a_misspelt_type_is_a_problem_and_holds_the_calls_it_may_speak_against(
+    spelt: str,
+    run: MappingRun,
+    now: datetime,
+    tmp_path: Path,
+    proposed: Json,
+    marigold: Json,
+    other: list[Json],
+) -> None:
+    """By file and line, with what was probably meant; in a line, a Bundle and a message alike."""
+    dead = {"resourceType": spelt, "id": "marigold", "deceasedBoolean": True}
+    file = tmp_path / "a.ndjson"
+    file.write_text(lines(proposed, marigold, *other, dead))
+    (problem,) = read_inputs([str(file)]).problems
+    assert (problem.code, f"{file}:5" in str(problem)) == ("type-misspelt", True)
+    assert f"resourceType {spelt} is no type of FHIR's: Patient was probably meant" in str(problem)
+    assert reasons(run, file) == [HELD, None]
+    file.write_text(json.dumps(bundle(dead, proposed, marigold, *other)))
+    assert reasons(run, file) == [HELD, None]
+    message = inputs_of(parse(file.read_bytes()), "message", now)
+    assert [getattr(each, "reason", None) for each in run.decide(message)] == [HELD, None]
+
+
+@pytest.mark.parametrize("kind", ["PaymentNotice", "Obervation", "SiteThing", "RiskEvidenceSynthesis"])
+def test_a_type_that_nobody_reads_is_passed_over_however_spelt(
+    kind: str, run: MappingRun, tmp_path: Path, proposed: Json, marigold: Json
+) -> None:
+    """It can say nothing against a call."""
+    file = tmp_path / "a.ndjson"
+    file.write_text(lines(proposed, marigold, {"resourceType": kind, "id": "x"}))
+    found = read_inputs([str(file)])
+    assert (found.problems, dict(found.others)) == ([], {kind: 1})
+    assert reasons(run, file) == [None]
+
+
+def test_no_type_of_fhir_is_taken_for_another() -> None:
+    """Of whatever release."""
+    assert {kind: meant for kind in RESOURCE_TYPES if (meant := meant_type(kind))} == {}
