@@ -37,6 +37,8 @@ def groups(tmp_path: Path, kind: str, **elements: Any) -> tuple[int | None, int]
         ("Encounter", {"subject": {"reference": "Patient/p"}}),
         ("Appointment", {"participant": [{"actor": {"reference": "Patient/p"}}]}),
         ("Coverage", {"beneficiary": {"reference": "Patient/p"}, "payor": [{"reference": "Patient/q"}]}),
+        ("Encounter", {"subject": {"reference": "https://ehr.example/fhir/Patient/p"}}),
+        ("Encounter", {"subject": {"reference": "http://ehr.example:8080/Patient/p/_history/3"}}),
     ],
 )
 def test_bytes_and_view_tell_the_same_group(tmp_path: Path, kind: str, elements: dict[str, Any]) -> None:
@@ -51,7 +53,9 @@ def test_bytes_and_view_tell_the_same_group(tmp_path: Path, kind: str, elements:
         {},
         {"subject": "Patient/p"},
         {"subject": {"Reference": "Patient/p"}},
-        {"subject": {"reference": "https://ehr.example/fhir/Patient/p"}},
+        {"subject": {"reference": "https://ehr.example/fhir/Patient/p"}, "performer": ["Patient/q"]},
+        {"subject": {"reference": "https://ehr.example/fhir/Patient/p", "x": "Patient/q"}},
+        {"subject": {"reference": "https://ehr.example/fhir/Patient?identifier=s|v"}},
         {"subject": {"reference": "Patient\\/p"}},
         {"subject": {"identifier": {"system": "s", "value": "v"}}},
         {"subject": {"reference": "#p"}, "contained": [{"resourceType": "Patient", "id": "p"}]},

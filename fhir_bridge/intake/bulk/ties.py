@@ -46,7 +46,10 @@ _TEXTS = re.compile(
 """What references say, but those to what every partition has at hand."""
 
 _ID = re.compile(rb"[A-Za-z0-9\-._]+").fullmatch
-_LITERAL = re.compile(rb"[A-Z][A-Za-z]+/[A-Za-z0-9\-._]+").fullmatch
+_LITERAL = re.compile(
+    rb"(?:https?://[A-Za-z0-9\-._:/]+/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-._]+)(?:/_history/[A-Za-z0-9\-.]+)?"
+).fullmatch
+"""A reference of a usual form: on whichever server, whichever version, it names the same."""
 _NUMBER, _NUMBERS = b'"identifier"', b'"identifier":['
 _LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
 """An identifier that is no list: a reference's, for the resources that have views have lists of them."""
@@ -102,26 +105,27 @@ def key_of(name: bytes) -> int:
 
 
 def _named(texts: Sequence[bytes], group: int) -> tuple[int, Sequence[tuple[int, bytes]], int, int] | None:
-    """Of what a resource names: its group, the others, how many are patients, how many of kinds that bare
-    texts are looked for; None where that cannot be told."""
+    """Of what a resource names: its group, the others, how many texts begin with `Patient/`, how many with a
+    type that bare texts are looked for; None where that cannot be told."""
     named: list[tuple[int, bytes]] = []
     patients = told = 0
     for text in texts:
         kind, _, id_ = text.partition(b"/")
         what = _KINDS.get(kind)
-        if what is None:
-            if text[:1] != b"#" and not _LITERAL(text):
-                return None
+        if what is not None and (id_.isalnum() or _ID(id_)):
+            told += kind in _BARE_TYPES
+            patients += what == _PATIENT
+        elif text[:1] == b"#":
             continue
-        if not (id_.isalnum() or _ID(id_)):
+        elif (literal := _LITERAL(text)) is not None:
+            text = literal[1]
+            what = _KINDS.get(text.partition(b"/")[0])
+        else:
             return None
-        told += kind in _BARE_TYPES
-        if what == _PATIENT:
-            patients += 1
-            if not group:
-                group = key_of(text)
-                continue
-        named.append((what, text))
+        if what == _PATIENT and not group:
+            group = key_of(text)
+        elif what is not None:
+            named.append((what, text))
     return (group, named, patients, told) if group else None
 
 
