@@ -25,7 +25,7 @@ PATIENT_STEP = {
 }
 """The same for a patient's creation, on which the patient's intents wait."""
 
-REASON = {
+WAITS = {
     "hold": "it waits whether its source calls it off (the source's hold); a worker sends it then",
     "patient-being-created": "another intent is creating its patient; a worker sends it then",
     "retry": "the endpoint did not take it (unreachable, busy or failing): check that api.url is right; "
@@ -44,12 +44,16 @@ REASON = {
     "or `serve` run?",
     "source-older": "its source showed an older version before the call, which calls nobody: a copy that "
     "lags behind, or a server that numbers anew; a worker asks on",
-    "versions-disagree": "its versionId and lastUpdated say opposite things, and it would call: look "
-    "at the source, then `retry` if it is right, or `cancel`",
-    "payloads-cleared": "it was old and nobody settled it: what it said was cleared (retention.payloads)",
     "not-in-pilot": "the number is none of dispatch.pilot",
     "source-unknown": "its source is not in bridge.toml: add it, or name the right settings with --config",
     "paused": "somebody paused it",
+}
+"""Why something that is ready is not sent yet, in plain words."""
+
+REASON = WAITS | {
+    "versions-disagree": "its versionId and lastUpdated say opposite things, and it would call: look "
+    "at the source, then `retry` if it is right, or `cancel`",
+    "payloads-cleared": "it was old and nobody settled it: what it said was cleared (retention.payloads)",
     "no-longer-valid": "the last day on which the call made sense is over: call yourself, or `cancel`",
     "retries-used-up": "the endpoint took it at none of its attempts (dispatch.retry.deadline): `retry` "
     "once it is well",

@@ -21,7 +21,7 @@ from fhir_bridge.cli.advice import (
     MESSAGE_STEP,
     NEXT_STEP,
     PATIENT_STEP,
-    REASON,
+    WAITS,
     exit_code,
     holding,
     meaning,
@@ -105,7 +105,7 @@ def print_states(found: Status, console: Console) -> None:
 
 def print_waiting(found: Status, console: Console) -> None:
     """Why some of what is ready is not sent yet."""
-    waiting = [(code, count, REASON[code]) for code, count in found.reasons.items() if code in REASON]
+    waiting = [(code, count, WAITS[code]) for code, count in found.reasons.items() if code in WAITS]
     _print_counts("waiting", waiting, console)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.database.engine import direct_engine, ledger_url, open_engine
 from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import destination, pauses
 from fhir_bridge.ledger.records import Written
@@ -82,6 +83,23 @@ async def test_both_kinds_of_transaction_at_once_lose_no_update(tmp_path: Path, 
         both = [work for _ in range(100) for work in (ledger._at_once(one_more), through_the_loop(ledger))]
         await asyncio.gather(*both)
         assert (await ledger.gate()).failures == 200
+
+
+async def test_a_server_that_is_gone_without_a_word_is_not_waited_for_long(
+    postgres_database: Callable[[], str],
+) -> None:
+    """Every connection is told when to give up, in the event loop and in threads; what the URL says wins."""
+    engine = open_engine(ledger_url(f"{postgres_database()}&keepalives_idle=20"))
+    beside = direct_engine(engine)
+    assert beside is not None
+    async with engine.connect() as connection:
+        of_loop = (await connection.get_raw_connection()).driver_connection
+        with beside.connect() as other:
+            for driver in (of_loop, other.connection.driver_connection):
+                asked = cast(psycopg.Connection, driver).info.get_parameters()
+                assert (asked["keepalives_idle"], asked["tcp_user_timeout"]) == ("20", "30000")
+    await engine.dispose()
+    beside.dispose()
 
 
 async def test_a_connection_that_was_cut_while_it_rested_is_replaced(

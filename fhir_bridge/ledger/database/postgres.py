@@ -28,7 +28,15 @@ _SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-_CONNECT_TIMEOUT = 10
+_CLIENT: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A server that is gone without a word, its plug pulled or its address taken over, is given up within
+    # half a minute (in seconds, then milliseconds): by itself the system waits for a quarter of an hour.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 _PINGED_AFTER = 1.0
 """Seconds in which a connection is taken to stand as it stood."""
@@ -41,8 +49,7 @@ def arguments(url: URL) -> dict[str, Any]:
     own = url.query.get("options", "")
     options = [f"-c {name}={value}" for name, value in _SESSION.items()]
     connect: dict[str, Any] = {"options": " ".join([*options, own if isinstance(own, str) else ""])}
-    if "connect_timeout" not in url.query:
-        connect["connect_timeout"] = _CONNECT_TIMEOUT
+    connect |= {name: value for name, value in _CLIENT.items() if name not in url.query}
     return {
         "connect_args": connect,
         "hide_parameters": True,
