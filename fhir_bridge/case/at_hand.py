@@ -76,7 +76,8 @@ class AtHand:
 
     def places_of(self, resource: Resource[View]) -> tuple[str, ...]:
         """Where the contents stand that share a resource's name and that no version orders; empty for one."""
-        return tuple(str(one.origin) for one in self.index.contents(resource))
+        found = self.index.contents(resource)
+        return tuple(str(one.origin) for one in found) if found else ()
 
     def places_named(self, link: Link[View]) -> tuple[str, ...]:
         """The same for what a link leads to, or would lead to if it were not several."""

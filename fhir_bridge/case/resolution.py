@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from fhir_bridge.case.index import Found, Index, base
 from fhir_bridge.case.links import Link
@@ -32,6 +32,10 @@ _IN_CHAINS = (Appointment, ServiceRequest)
 are not: the record must be the one that is meant."""
 
 
+_LedTo = tuple[Any, tuple[str, ...]]
+"""What a reference leads to, a resource of the kind asked for or None; and notes."""
+
+
 class Resolver:
     """Follows references over an index. Each answer is a Link; none raises. `wanted` is told of what is
     missing."""
@@ -39,7 +43,7 @@ class Resolver:
     def __init__(self, index: Index, wanted: Wanted | None = None) -> None:
         self.index = index
         self.rules = index.rules
-        self._known: dict[tuple[str, type[View]], tuple[Resource[View] | None, tuple[str, ...]]] = {}
+        self._known: dict[tuple[str, type[View]], _LedTo] = {}
         self._wanted = wanted
         self._quiet = False
 
@@ -69,7 +73,7 @@ class Resolver:
             found, notes = self._led_to(holder, reference, kind)
             if self.leads_alike(reference):
                 self._known[text, kind] = found, notes
-        return Link(holder, path, reference, cast("Resource[V] | None", found), notes)
+        return Link(holder, path, reference, found, notes)
 
     def leads_alike(self, reference: Reference) -> bool:
         """Whether a reference leads to the same from wherever it stands: `Type/id` alone, of which nothing or
@@ -92,9 +96,7 @@ class Resolver:
         nothing at hand says what that is, for a source is one hospital."""
         return target.base is None or not self.index.bases or target.base in self.index.bases
 
-    def _led_to(
-        self, holder: Resource[View], reference: Reference, kind: type[View]
-    ) -> tuple[Resource[View] | None, tuple[str, ...]]:
+    def _led_to(self, holder: Resource[View], reference: Reference, kind: type[View]) -> _LedTo:
         found, note = self._find(holder, reference, kind)
         if found is not None and not isinstance(found.view, kind):
             return None, (OTHER_TYPE,)

@@ -25,14 +25,14 @@ class Subjects:
     def named(self, resource: Resource[View]) -> list[Link[View]]:
         """The references that name a patient, the surest first."""
         if is_appointment(resource.view):
-            return self._of_appointment(cast("Resource[Appointment]", resource))
+            return self._of_appointment(resource, resource.view)
         element, reference = element_of(resource.view)
         if reference is None:
             return []
         link = self.link(resource, f"{resource.view.resource_type}.{element}", reference)
         return [link] if may_be_patient(link) else []
 
-    def _of_appointment(self, appointment: Resource[Appointment]) -> list[Link[View]]:
+    def _of_appointment(self, appointment: Resource[View], view: Appointment) -> list[Link[View]]:
         """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
 
         Where a group has several, the one that SBJ or `subject` singles out comes first. Where nobody is a
@@ -42,10 +42,11 @@ class Subjects:
         sure: list[Link[View]] = []
         subjects: list[Link[View]] = []
         unknown: list[Link[View]] = []
-        for number, participant in enumerate(appointment.view.participant):
-            if participant.actor is None or _is_somebody_else(participant.actor):
+        for number, participant in enumerate(view.participant):
+            actor = participant.actor
+            if actor is None or _is_somebody_else(actor):
                 continue
-            link = self.link(appointment, f"Appointment.participant[{number}].actor", participant.actor)
+            link = self.link(appointment, f"Appointment.participant[{number}].actor", actor)
             is_subject = bool(participant.type) and any(
                 code.code == "SBJ" for concept in participant.type for code in concept.coding
             )
@@ -53,17 +54,17 @@ class Subjects:
                 sure.insert(0 if is_subject else len(sure), link)
             elif is_subject and may_be_patient(link):
                 subjects.append(link)
-            elif participant.actor.reference and may_be_patient(link):
+            elif actor.reference and may_be_patient(link):
                 unknown.append(link)
-        if appointment.view.subject is not None:
-            link = self.link(appointment, "Appointment.subject", appointment.view.subject)
+        if view.subject is not None:
+            link = self.link(appointment, "Appointment.subject", view.subject)
             if may_be_patient(link):
                 sure = _first(sure, link)
         return sure or subjects or unknown[:1]
 
     def link(self, holder: Resource[View], path: str, reference: Reference) -> Link[View]:
         """Where a reference leads, if to a patient."""
-        return cast("Link[View]", self._resolver.follow(holder, path, reference, Patient))
+        return self._resolver.follow(holder, path, reference, Patient)
 
     def _is_patient(self, link: Link[View]) -> bool:
         """Whether the reference is to a patient: by what it leads to, its own words, or the identifier's
