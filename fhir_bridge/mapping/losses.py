@@ -74,12 +74,12 @@ def _loss_class(reasons: tuple[ReasonOfLoss, ...], profile: Profile) -> LossClas
     return None
 
 
-def lost_at(case: Case, appointment: Resource[Appointment], profile: Profile) -> tuple[datetime, str] | None:
-    """When the appointment was cancelled (aware UTC) and by what we know it: R5's cancellationDate (in R4 the
-    extension for it), the first cancelled version seen, the notification, or `created`, which it cannot
-    precede. None where nothing tells.
+def lost_at(case: Case, view: Appointment, profile: Profile) -> tuple[datetime, str] | None:
+    """When the case's Appointment was cancelled (aware UTC) and by what we know it: R5's cancellationDate (in
+    R4 the extension for it), the first cancelled version seen, the notification, or `created`, which it
+    cannot precede. None where nothing tells.
     """
-    view, zone = appointment.view, profile.source.zone
+    zone = profile.source.zone
     if moment := parse(view.cancellation_date):
         return moment.end_instant(zone), "cancellationDate"
     for extension in view.extension:
@@ -94,16 +94,14 @@ def lost_at(case: Case, appointment: Resource[Appointment], profile: Profile) ->
 
 
 def replacement(
-    case: Case, lost: Resource[Appointment], profile: Profile, now: datetime
+    case: Case, lost: Resource[Appointment], since: datetime | None, profile: Profile, now: datetime
 ) -> Resource[Appointment] | None:
     """The live appointment that took the lost one's place (mapping, section 3, row 17), else None.
 
     In the chain: created after the loss, or starting after `now`. Outside of it: of the same service type,
     specialty or practitioner, starting later than the lost start; one that belongs to another order than the
-    lost one is no replacement.
+    lost one is no replacement. `since`: when it was lost (aware), as far as that is known.
     """
-    loss = lost_at(case, lost, profile)
-    since = loss[0] if loss else None
     for other in case.chain_appointments:
         if other.label != lost.label and _live(other, profile) and _came_later(other, since, profile, now):
             return other

@@ -10,7 +10,6 @@ from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import View, is_appointment
 from fhir_bridge.mapping.availability import look_through_times, timeframe_availability
 from fhir_bridge.mapping.context import Speaking, additional_context, look_through_context
-from fhir_bridge.mapping.losses import lost_at
 from fhir_bridge.mapping.patient_status import patient_status
 from fhir_bridge.mapping.people import Callee
 from fhir_bridge.mapping.practitioner import note_links, practitioner_to_see
@@ -91,7 +90,7 @@ def valid_until(look: Look) -> datetime:
     known = [end for end in ends if end is not None]
     if known and len(known) == len(ends):
         return max(known)
-    return _too_late(look.case, look.profile, look.now) if is_lost else _too_old(look, wanted)
+    return _too_late(look) if is_lost else _too_old(look, wanted)
 
 
 def _too_old(look: Look, wanted: list[Window]) -> datetime:
@@ -103,15 +102,14 @@ def _too_old(look: Look, wanted: list[Window]) -> datetime:
     return max(known, default=look.now) + timedelta(days=look.profile.triggers.max_age_days)
 
 
-def _too_late(case: Case, profile: Profile, now: datetime) -> datetime:
+def _too_late(look: Look) -> datetime:
     """Row 18: `reschedule_within` after the newer of the lost start and the loss."""
-    trigger = case.trigger
-    assert is_appointment(trigger.view)
-    start = parse(trigger.view.start)
-    loss = lost_at(case, trigger, profile)
+    profile, view = look.profile, look.case.trigger.view
+    assert is_appointment(view)
+    start = parse(view.start)
     known = [start.end_instant(profile.source.zone)] if start else []
-    known += [loss[0]] if loss else []
-    return max(known, default=now) + timedelta(days=profile.triggers.reschedule_within_days)
+    known += [look.loss[0]] if look.loss else []
+    return max(known, default=look.now) + timedelta(days=profile.triggers.reschedule_within_days)
 
 
 def _note_language(recorder: Recorder, trigger: Resource[View]) -> None:

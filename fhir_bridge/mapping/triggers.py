@@ -14,7 +14,7 @@ from fhir_bridge.case.case import Trigger
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Appointment, ServiceRequest, is_appointment, is_order
-from fhir_bridge.mapping.losses import loss_class, lost_at, replacement
+from fhir_bridge.mapping.losses import loss_class, replacement
 from fhir_bridge.mapping.marks import marked
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
@@ -185,7 +185,8 @@ def _already_rebooked(look: Look) -> Verdict | None:
     if look.status not in look.profile.triggers.lost:
         return None
     lost = _appointment(look)
-    if other := replacement(look.case, lost, look.profile, look.now):
+    since = look.loss[0] if look.loss else None
+    if other := replacement(look.case, lost, since, look.profile, look.now):
         return Verdict("already-rebooked", ((other, "status"),))
     element = superseding(look.case, lost, look.profile)
     return Verdict("already-rebooked", (element,)) if element else None
@@ -198,8 +199,8 @@ def _lost_too_long_ago(look: Look) -> Verdict | None:
     known: list[tuple[datetime, str]] = []
     if start := parse(lost.view.start):
         known.append((start.end_instant(look.profile.source.zone), "start"))
-    if loss := lost_at(look.case, lost, look.profile):
-        known.append(loss)
+    if look.loss:
+        known.append(look.loss)
     if not known:
         return None
     newest, path = max(known)
@@ -286,12 +287,15 @@ def _newest(look: Look) -> tuple[datetime, Element] | None:
     exists, for a server's load stamps everything today."""
     trigger, zone = look.case.trigger, look.profile.source.zone
     view = trigger.view
-    if is_order(view):
-        texts = {"authoredOn": view.authored_on, "date": view.date}
-    else:
-        texts = {"created": view.created}
+    dated = (
+        (("authoredOn", view.authored_on), ("date", view.date))
+        if is_order(view)
+        else (("created", view.created),)
+    )
     known: list[tuple[datetime, Element]] = []
-    for path, text in texts.items():
+    for path, text in dated:
+        if text is None:
+            continue
         if moment := parse(text):
             known.append((moment.end_instant(zone), (trigger, path)))
         elif said(text):

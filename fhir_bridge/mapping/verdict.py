@@ -9,6 +9,8 @@ import msgspec
 
 from fhir_bridge.case.case import Case
 from fhir_bridge.case.once import once
+from fhir_bridge.fhir.views import is_appointment
+from fhir_bridge.mapping.losses import lost_at
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Element, Recorder
 from fhir_bridge.mapping.windows import Window, named_windows
@@ -42,3 +44,9 @@ class Look(msgspec.Struct, frozen=True, dict=True):
     def windows(self) -> list[Window]:
         """Every time the trigger names that can be read."""
         return named_windows(self.case, self.profile.source.zone)
+
+    @once
+    def loss(self) -> tuple[datetime, str] | None:
+        """When the trigger, an Appointment, was lost, and by what we know it (`losses.lost_at`)."""
+        view = self.case.trigger.view
+        return lost_at(self.case, view, self.profile) if is_appointment(view) else None

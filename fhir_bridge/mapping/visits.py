@@ -152,10 +152,12 @@ def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recor
     if not _is_visit(view.status, _CLASS.bytes_in(view), _TYPE.bytes_in(view), profile):
         return None
     period, (start, end) = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
-    for path, text in ((start, period.start), (end, period.end)) if period else ():
-        if moment := moment_at(encounter, path, text, recorder):
-            return Past(encounter, moment, (encounter, path))
-    return None
+    if period is None:
+        return None
+    if moment := moment_at(encounter, start, period.start, recorder):
+        return Past(encounter, moment, (encounter, start))
+    moment = moment_at(encounter, end, period.end, recorder)
+    return Past(encounter, moment, (encounter, end)) if moment else None
 
 
 def _appointment(appointment: Resource[Appointment], recorder: Recorder) -> Past | None:
