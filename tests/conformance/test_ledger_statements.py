@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Integer, String, select
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.database import many
-from fhir_bridge.ledger.database.given import as_given, given, given_values
+from fhir_bridge.ledger.database.given import GIVEN, as_given, as_listed, found_in, given, given_values
 from fhir_bridge.ledger.database.many import insert_many, new_ids, run, upsert_many
 from fhir_bridge.ledger.database.tables import inbox, subscriptions
 from fhir_bridge.ledger.store import SqlLedger
@@ -59,6 +59,33 @@ async def test_rows_that_are_too_much_for_one_statement_are_all_written(
         await insert_many(connection, inbox, rows)
         kept = await connection.execute(select(inbox.c.body).order_by(inbox.c.id))
         assert list(kept.scalars()) == bodies
+
+
+async def test_more_rows_than_one_step_takes_are_all_written(ledger: SqlLedger) -> None:
+    """Those that are there already are replaced, the last of them in what no whole step was left for."""
+    names = [f"s{number:03}" for number in range(2 * many.ROWS_A_STEP + 3)]
+    rows = [{"source": "ehr", "subscription": name, "state": "active", "topic": name} for name in names]
+    async with ledger._writing() as connection:
+        await insert_many(connection, subscriptions, rows[1::2])
+        await upsert_many(
+            connection, subscriptions, [{**row, "topic": f"new {row['topic']}"} for row in rows]
+        )
+        columns = (subscriptions.c.subscription, subscriptions.c.topic)
+        kept = (await connection.execute(select(*columns).order_by(subscriptions.c.subscription))).all()
+    assert [tuple(row) for row in kept] == [(name, f"new {name}") for name in names]
+
+
+async def test_texts_are_found_in_a_column_whatever_they_hold(ledger: SqlLedger) -> None:
+    """One that is listed twice, or is not there, or looks like JSON, finds no more than itself."""
+    there = ['["a"]', 'O\'Neill "x" \\ Ж 漢\n', "", "1"]
+    rows = [{"source": source, "delivery_id": text, "received_at": NOON, "state": "processed"}
+            for source, text in [*(("ehr", text) for text in there), ("lab", "a")]]  # fmt: skip
+    async with ledger._writing() as connection:
+        await insert_many(connection, inbox, rows)
+        statement = found_in(connection.dialect.name, inbox.c.delivery_id, inbox.c.source == "ehr")
+        asked = as_listed([*there, there[0], "a", "2"])
+        found = {text for (text,) in await connection.execute(statement, {GIVEN: asked})}
+    assert found == set(there)
 
 
 async def test_a_row_that_names_fewer_columns_clears_the_others(ledger: SqlLedger) -> None:

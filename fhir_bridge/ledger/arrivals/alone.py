@@ -15,12 +15,12 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Select, String, bindparam, select
+from sqlalchemy import Column, Select, bindparam
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.arrivals.batch import Intake, KnownIntent, key_alone, key_of, labels
 from fhir_bridge.ledger.arrivals.content import skip_told
-from fhir_bridge.ledger.database.given import as_given, given_values
+from fhir_bridge.ledger.database.given import as_listed, found_in
 from fhir_bridge.ledger.database.many import insert_rows, run
 from fhir_bridge.ledger.database.tables import intents, members, triggers
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
@@ -44,7 +44,7 @@ def place_of(key: str) -> Place:
 
 def own_key(key: str, source: str, identity: str | None, trigger: str) -> str | None:
     """What has to be kept of a key: None where the rest tells it, and it tells its place."""
-    is_told = key == key_alone(source, identity, trigger) and place_of(key) == (source, trigger)
+    is_told = key == key_alone(source, identity, trigger) and "|" not in source and "|" not in trigger
     return None if is_told else key
 
 
@@ -70,22 +70,28 @@ class Arriving:
 async def told_apart(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Arriving:
     """A Skip stands alone of whose chain the ledger knows nothing, and which no other arrival names."""
     alone: dict[int, str | None] = {}
-    named: dict[Name, list[int]] = defaultdict(list)
+    named: list[list[Name]] = []
+    first: dict[Name, int] = {}
+    several: set[int] = set()
     for position, arrival in enumerate(arrivals):
-        subject, source = arrival.decision.subject, arrival.source
-        key: str | None = key_of(arrival)
-        for label in {*labels(arrival)}:
-            named[source, label].append(position)
-        if _arrives_alone(arrival):
-            key = alone[position] = own_key(key_of(arrival), source, subject.patient, subject.trigger)
-        if key:
-            named[key].append(position)
-    known = await _known(connection, named)
-    touching = {position for name in known for position in named[name]}
-    several = (positions for positions in named.values() if len(positions) > 1)
-    for position in chain(touching, *several):
+        source, key = arrival.source, key_of(arrival)
+        names: list[Name] = [(source, label) for label in labels(arrival)]
+        if not _arrives_alone(arrival):
+            names.append(key)
+        else:
+            subject = arrival.decision.subject
+            alone[position] = own = own_key(key, source, subject.patient, subject.trigger)
+            if own:
+                names.append(own)
+        for name in names:
+            if (other := first.setdefault(name, position)) != position:
+                several |= {other, position}
+        named.append(names)
+    known = await _known(connection, first)
+    touching = [at for at, names in enumerate(named) if not known.isdisjoint(names)] if known else []
+    for position in chain(touching, several):
         alone.pop(position, None)
-    return Arriving(alone, [arrivals[position] for position in sorted(touching)])
+    return Arriving(alone, [arrivals[position] for position in touching])
 
 
 def _arrives_alone(arrival: Arrival) -> bool:
@@ -97,31 +103,34 @@ def _arrives_alone(arrival: Arrival) -> bool:
 
 async def _known(connection: AsyncConnection, names: Collection[Name]) -> set[Name]:
     """Those of the names that the ledger knows."""
-    by_source: dict[str, list[tuple[str]]] = defaultdict(list)
+    by_source: dict[str, list[str]] = defaultdict(list)
+    keys: list[str] = []
     for name in names:
-        if not isinstance(name, str):
-            by_source[name[0]].append((name[1],))
+        if isinstance(name, str):
+            keys.append(name)
+        else:
+            by_source[name[0]].append(name[1])
     found: set[Name] = set()
-    for source, given in by_source.items():
+    for source, listed in by_source.items():
         for column in (triggers.c.trigger, members.c.member):
             statement = _of_source(column, connection.dialect.name)
-            rows = await run(connection, statement, source=source, given=as_given(given))
+            rows = await run(connection, statement, source=source, given=as_listed(listed))
             found.update((source, label) for (label,) in rows)
-    if keys := [(name,) for name in names if isinstance(name, str)]:
+    if keys:
         for column in (intents.c.key, triggers.c.key):
-            statement = _values_of(column, connection.dialect.name)
-            found.update(key for (key,) in await run(connection, statement, given=as_given(keys)))
+            statement = _anywhere(column, connection.dialect.name)
+            found.update(key for (key,) in await run(connection, statement, given=as_listed(keys)))
     return found
 
 
 @lru_cache
-def _of_source(column: Column[str], dialect: str) -> Select[Any]:
-    return _values_of(column, dialect).where(column.table.c.source == bindparam("source"))
+def _of_source(column: Column[str], dialect: str) -> Select[tuple[str]]:
+    return found_in(dialect, column, column.table.c.source == bindparam("source"))
 
 
 @lru_cache
-def _values_of(column: Column[str], dialect: str) -> Select[Any]:
-    return select(column).where(column.in_(given_values(dialect, String)))
+def _anywhere(column: Column[str], dialect: str) -> Select[tuple[str]]:
+    return found_in(dialect, column)
 
 
 async def take_in(

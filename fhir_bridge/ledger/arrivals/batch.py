@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -103,10 +103,11 @@ class Intake:
     stops: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-def labels(arrival: Arrival) -> Iterable[str]:
+def labels(arrival: Arrival) -> tuple[str, ...]:
     """The trigger and every member of its chain."""
     subject = arrival.decision.subject
-    return (subject.trigger, *subject.members)
+    trigger, members = subject.trigger, subject.members
+    return members if members == (trigger,) else (trigger, *members)
 
 
 def key_of(arrival: Arrival) -> str:

@@ -36,6 +36,23 @@ def as_given(rows: Iterable[Sequence[Any]]) -> str:
     return _encoder.encode(list(rows)).decode()
 
 
+def as_listed(values: Iterable[str]) -> str:
+    """Texts as the parameter of `found_in` takes them."""
+    return _encoder.encode(list(values)).decode()
+
+
+def found_in(dialect: str, column: ColumnElement[str], *also: ColumnElement[bool]) -> Select[tuple[str]]:
+    """Those of the texts listed that a column holds in a row where all else holds.
+
+    SQLite looks each up as it reads the list; for an IN it would make a table of them first.
+    """
+    listed = bindparam(GIVEN, type_=String())
+    is_sqlite = dialect == "sqlite"
+    each = func.json_each(listed) if is_sqlite else func.jsonb_array_elements_text(cast(listed, JSONB))
+    value = each.table_valued("value", name=GIVEN).c.value
+    return select(value).where(select(column).where(column == value, *also).exists())
+
+
 def given(dialect: str, **columns: type[TypeEngine[Any]]) -> dict[str, ColumnElement[Any]]:
     """The columns of the rows, by name and type, in the order of each row's values."""
     rows = bindparam(GIVEN, type_=String())
