@@ -14,6 +14,7 @@ from fhir_bridge.settings import Loaded, Settings
 if TYPE_CHECKING:
     # `map` and `explain` start without SQLAlchemy and httpx (performance).
     from fhir_bridge.ledger.operation.checking import Condition
+    from fhir_bridge.ledger.records import AuditHead
     from fhir_bridge.ledger.sending.gate import Breaker
     from fhir_bridge.ledger.store import SqlLedger
 
@@ -53,8 +54,9 @@ def ledger_url_of(chosen: Loaded) -> str:
     return chosen.settings.ledger_url()
 
 
-async def checked_ledger(chosen: Loaded) -> Condition:
-    """What is to be said of the ledger, which stays as it is. Raises as `ledger_of` does."""
+async def checked_ledger(chosen: Loaded, head: AuditHead | None = None) -> Condition:
+    """What is to be said of the ledger, which stays as it is; `head`: a logged one of its audit. Raises as
+    `ledger_of` does."""
     from fhir_bridge.ledger.operation.checking import check_ledger
     from fhir_bridge.logs import silence_values
 
@@ -62,7 +64,7 @@ async def checked_ledger(chosen: Loaded) -> Condition:
     api, audit_key = chosen.settings.api, chosen.settings.ledger.audit_key
     key = audit_key.get_secret_value().encode() if audit_key else None
     return await check_ledger(
-        ledger_url_of(chosen), api_url=api.url, project_id=api.project_id, audit_key=key
+        ledger_url_of(chosen), api_url=api.url, project_id=api.project_id, audit_key=key, head=head
     )
 
 

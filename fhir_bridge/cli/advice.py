@@ -54,6 +54,8 @@ REASON = WAITS | {
     "versions-disagree": "its versionId and lastUpdated say opposite things, and it would call: look "
     "at the source, then `retry` if it is right, or `cancel`",
     "payloads-cleared": "it was old and nobody settled it: what it said was cleared (retention.payloads)",
+    "restored": "it waited in a backup that was restored, and may have been called since: ask the vendor; "
+    "then `resolve INTENT --sent TASK_ID`, or `--resend` where there is no task",
     "no-longer-valid": "the last day on which the call made sense is over: call yourself, or `cancel`",
     "retries-used-up": "the endpoint took it at none of its attempts (dispatch.retry.deadline): `retry` "
     "once it is well",

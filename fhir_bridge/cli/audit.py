@@ -11,12 +11,12 @@ import click
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
-from fhir_bridge.cli.options import Instant, json_option
+from fhir_bridge.cli.options import Head, Instant, json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because
 from fhir_bridge.cli.whole_file import whole_file
 from fhir_bridge.ledger.people.disclosures import Period
-from fhir_bridge.ledger.records import AuditCheck
+from fhir_bridge.ledger.records import AuditCheck, AuditHead
 from fhir_bridge.ledger.store import SqlLedger
 
 
@@ -27,11 +27,14 @@ def audit() -> None:
 
 @audit.command()
 @click.option(
-    "--head", metavar="NUMBER:CHAIN", help="A head that was logged earlier: it must still be there."
+    "--head",
+    type=Head(),
+    metavar="NUMBER:CHAIN",
+    help="A head that was logged earlier: it must still be there.",
 )
 @json_option
 @click.pass_obj
-def verify(config_file: str | None, head: str | None, as_json: bool) -> int:
+def verify(config_file: str | None, head: AuditHead | None, as_json: bool) -> int:
     """Check that no row of the audit was changed, removed or put in.
 
     A worker logs the head of the audit each day (audit-head): with --head one that is kept elsewhere is
@@ -40,21 +43,18 @@ def verify(config_file: str | None, head: str | None, as_json: bool) -> int:
     Exit code 1 where it does not hold.
     """
     loaded = loaded_settings(config_file, secrets=False)
-    number, _, chain = (head or "").partition(":")
-    if head is not None and not (number.isdigit() and chain):
-        raise click.UsageError("--head is NUMBER:CHAIN, as the log has it")
 
     async def check() -> tuple[AuditCheck, str | None]:
         async with ledger_of(loaded) as ledger:
-            there = await ledger.audit_chain_at(int(number)) if head else None
+            there = await ledger.audit_chain_at(head.number) if head else None
             return await ledger.check_audit(), there
 
     found, there = asyncio.run(check())
-    gone = head is not None and there != chain.lower()
+    gone = head is not None and there != head.chain
     if as_json:
         click.echo(json.dumps(_as_data(found, gone)))
     else:
-        _print(found, number if gone else None)
+        _print(found, head.number if head and gone else None)
     return 1 if found.broken_at is not None or gone else 0
 
 
@@ -69,7 +69,7 @@ def _as_data(found: AuditCheck, gone: bool) -> dict[str, object]:
     }
 
 
-def _print(found: AuditCheck, gone: str | None) -> None:
+def _print(found: AuditCheck, gone: int | None) -> None:
     if found.broken_at is not None:
         click.echo(f"the audit does not hold: row {found.broken_at} was changed, removed or put in")
     elif found.head is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from rich.table import Table
 
 from fhir_bridge.app.ledgers import checked_ledger, ledger_of, ledger_url_of
 from fhir_bridge.app.rules import loaded_settings
-from fhir_bridge.cli.options import json_option
+from fhir_bridge.cli.options import Head, Instant, json_option
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.cli.settle import act, because
+from fhir_bridge.cli.settle import act, because, on_ledger
 from fhir_bridge.errors import Category
 
 if TYPE_CHECKING:
     from fhir_bridge.ledger.operation.checking import Condition
+    from fhir_bridge.ledger.records import AuditHead
 
 
 @click.group()
@@ -47,15 +49,22 @@ def upgrade(config_file: str | None) -> None:
 
 
 @ledger.command()
+@click.option(
+    "--head",
+    type=Head(),
+    metavar="NUMBER:CHAIN",
+    help="A head of the audit that was logged: the ledger is no older.",
+)
 @json_option
 @click.pass_obj
-def check(config_file: str | None, as_json: bool) -> int:
+def check(config_file: str | None, head: AuditHead | None, as_json: bool) -> int:
     """Say whether the ledger is whole. Changes nothing.
 
     Its version, the endpoint it belongs to, tables and constraints, rows that belong to nothing, and the
-    chain of the audit. Exit code 6 where something is wrong.
+    chain of the audit. With --head, the last `audit-head` of a worker's log, also whether it is older than
+    that: a backup that was restored without `ledger restored`. Exit code 6 where something is wrong.
     """
-    found = asyncio.run(checked_ledger(loaded_settings(config_file, secrets=False)))
+    found = asyncio.run(checked_ledger(loaded_settings(config_file, secrets=False), head))
     if as_json:
         click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2).decode())
     else:
@@ -101,6 +110,34 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
         click.echo(orjson.dumps({"accepted": accepted}).decode())
     else:
         click.echo(f"accepted {counted(accepted, 'decision')}")
+
+
+@ledger.command()
+@click.option("--as-of", "as_of", required=True, type=Instant(), metavar="INSTANT",
+              help="When the backup was made, with its zone.")  # fmt: skip
+@because
+@click.confirmation_option(
+    "--yes", prompt="All is paused, and who waits is called only after somebody says so. Go on?"
+)
+@click.pass_obj
+def restored(config_file: str | None, as_of: datetime, because: str) -> None:
+    """Say that this ledger was restored from a backup: it calls nobody again.
+
+    It has forgotten the calls that were made since. So everything is paused, and all that waits becomes
+    in doubt, until somebody compared it with the vendor's tasks. Run it first of all, then start the
+    services, let come in again what came since the backup, and run it once more; docs/operating.md has all
+    steps. PostgreSQL after a failover that lost commits: the same.
+
+    \b
+    fhir-bridge ledger restored --as-of 2026-11-20T02:00:00Z --because "disk of the server broken"
+    """
+    count = on_ledger(config_file, lambda opened: opened.restored(as_of.astimezone(UTC), act(because)))
+    click.echo(f"everything is paused; {counted(count, 'intent')} that waited now in doubt")
+    click.echo(
+        f"  → ask the vendor for the tasks created since {as_of.isoformat()}; then `resolve INTENT --sent "
+        "TASK_ID`, and\n    for those without a task `resolve --reason restored --resend`; `resume` last",
+        err=True,
+    )
 
 
 @ledger.command()

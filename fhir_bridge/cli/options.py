@@ -6,9 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+if TYPE_CHECKING:
+    from fhir_bridge.ledger.records import AuditHead
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +32,21 @@ class Instant(click.ParamType[datetime]):
         if moment.tzinfo is None:
             self.fail(f"{value!r} has no zone; end it with Z or an offset such as -05:00", param, ctx)
         return moment.astimezone(UTC)
+
+
+class Head(click.ParamType["AuditHead"]):
+    """A head of the audit as a worker logs it, `NUMBER:CHAIN`."""
+
+    name = "NUMBER:CHAIN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AuditHead:
+        """Raises click's usage error for what is none."""
+        from fhir_bridge.ledger.records import AuditHead
+
+        number, _, chain = str(value).partition(":")
+        if not (number.isdigit() and chain):
+            self.fail("it is NUMBER:CHAIN, as the log has it", param, ctx)
+        return AuditHead(int(number), chain.lower())
 
 
 class Setting(click.ParamType[tuple[str, str]]):

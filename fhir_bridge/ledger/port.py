@@ -163,6 +163,11 @@ class Operations(Protocol):
         """Let it go on; False where it was not paused."""
         ...
 
+    async def restored(self, as_of: datetime, act: Act) -> int:
+        """The ledger is a backup of `as_of` (aware UTC): all is paused, and what waits is in doubt. Raises
+        UsageError where it cannot be one."""
+        ...
+
     async def block(self, kind: str, value: str, act: Act) -> int:
         """Never call this number (E.164) or patient (source and identity, with a bar between); gives how many
         intents are skipped for it.

@@ -59,6 +59,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         State.PARKED,
         "retries, deadline or valid_until used up, or its patient in doubt or refused",
     ),
+    Transition(State.READY, State.IN_DOUBT, "operator: a backup was restored"),
     Transition(State.READY, State.CANCELLED, "operator"),
     Transition(State.REJECTED, State.CANCELLED, "operator"),
     Transition(State.REFUSED, State.CANCELLED, "operator"),

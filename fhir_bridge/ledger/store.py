@@ -35,7 +35,7 @@ from fhir_bridge.ledger.database.engine import (
     open_engine,
 )
 from fhir_bridge.ledger.database.upgrade import upgrade_sqlite
-from fhir_bridge.ledger.operation import looking, operations
+from fhir_bridge.ledger.operation import looking, operations, restoring
 from fhir_bridge.ledger.people import audit
 from fhir_bridge.ledger.protection import Protection
 from fhir_bridge.ledger.receiving import Receiving
@@ -326,6 +326,12 @@ class SqlLedger(Receiving, Protection, Watching):
         """See port.Operations."""
         async with self._acting(act, "resume", source or "everything") as connection:
             return await destination.resume(connection, source)
+
+    @done_again
+    async def restored(self, as_of: datetime, act: Act) -> int:
+        """See port.Operations."""
+        async with self._acting(act, "restored", f"as of {as_of.isoformat()}") as connection:
+            return await restoring.restored(connection, as_of, act)
 
     async def verify_audit(self) -> int | None:
         """See port.Operations."""

@@ -32,8 +32,14 @@ from fhir_bridge.ledger.database.engine import READS, ledger_url, open_engine, o
 from fhir_bridge.ledger.database.migrate import revision
 from fhir_bridge.ledger.database.tables import REVISION, attempts, destination, intents, metadata, triggers
 from fhir_bridge.ledger.people import audit
+from fhir_bridge.ledger.records import AuditHead
 from fhir_bridge.ledger.sending import destination as belonging
 from fhir_bridge.ledger.states import State
+
+_OLDER = (
+    "it has not row {} of the audit as it was logged: it is older, a restored backup, or was changed; before "
+    "anything is sent: `fhir-bridge ledger restored`"
+)
 
 _CALLING = (State.READY, State.SENDING, State.SENT, State.IN_DOUBT, State.REFUSED, State.PARKED, State.DONE)
 
@@ -52,9 +58,15 @@ class Condition:
 
 
 async def check_ledger(
-    location: str | Path, *, api_url: str | None, project_id: str | None, audit_key: bytes | None = None
+    location: str | Path,
+    *,
+    api_url: str | None,
+    project_id: str | None,
+    audit_key: bytes | None = None,
+    head: AuditHead | None = None,
 ) -> Condition:
-    """Look at a ledger from all sides, in one transaction that cannot write.
+    """Look at a ledger from all sides, in one transaction that cannot write. `head`: one of its audit that
+    was logged, which must be there.
 
     Raises LedgerError where there is none, or none that can be read, SettingsError for an unusable location.
     """
@@ -63,6 +75,8 @@ async def check_ledger(
         found = await connection.run_sync(_look, api_url, project_id)
         if found.api_url is not None:
             await _check_audit(connection, audit_key, found)
+            if head is not None and await audit.chain_at(connection, head.number) != head.chain:
+                found.problems.append(_OLDER.format(head.number))
         return found
 
 
