@@ -54,17 +54,23 @@ def ledger_url_of(chosen: Loaded) -> str:
     return chosen.settings.ledger_url()
 
 
-async def checked_ledger(chosen: Loaded, head: AuditHead | None = None) -> Condition:
-    """What is to be said of the ledger, which stays as it is; `head`: a logged one of its audit. Raises as
-    `ledger_of` does."""
-    from fhir_bridge.ledger.operation.checking import check_ledger
+async def checked_ledger(
+    chosen: Loaded, head: AuditHead | None = None, attempt: int | None = None
+) -> Condition:
+    """What is to be said of the ledger, which stays as it is; `head` of its audit and last `attempt` as they
+    were logged. Raises as `ledger_of` does."""
+    from fhir_bridge.ledger.operation.checking import Logged, check_ledger
     from fhir_bridge.logs import silence_values
 
     silence_values()
     api, audit_key = chosen.settings.api, chosen.settings.ledger.audit_key
     key = audit_key.get_secret_value().encode() if audit_key else None
     return await check_ledger(
-        ledger_url_of(chosen), api_url=api.url, project_id=api.project_id, audit_key=key, head=head
+        ledger_url_of(chosen),
+        api_url=api.url,
+        project_id=api.project_id,
+        audit_key=key,
+        logged=Logged(head, attempt),
     )
 
 

@@ -49,22 +49,20 @@ def upgrade(config_file: str | None) -> None:
 
 
 @ledger.command()
-@click.option(
-    "--head",
-    type=Head(),
-    metavar="NUMBER:CHAIN",
-    help="A head of the audit that was logged: the ledger is no older.",
-)
+@click.option("--head", type=Head(), metavar="NUMBER:CHAIN",
+              help="The last audit-head of a worker's log: the ledger must know it.")  # fmt: skip
+@click.option("--attempt", type=click.IntRange(min=1), metavar="NUMBER",
+              help="The last last-attempt of a worker's log: the same.")  # fmt: skip
 @json_option
 @click.pass_obj
-def check(config_file: str | None, head: AuditHead | None, as_json: bool) -> int:
+def check(config_file: str | None, head: AuditHead | None, attempt: int | None, as_json: bool) -> int:
     """Say whether the ledger is whole. Changes nothing.
 
     Its version, the endpoint it belongs to, tables and constraints, rows that belong to nothing, and the
-    chain of the audit. With --head, the last `audit-head` of a worker's log, also whether it is older than
-    that: a backup that was restored without `ledger restored`. Exit code 6 where something is wrong.
+    chain of the audit. With --head and --attempt, from the workers' logs, also whether it is older than
+    these: a backup that was restored. Exit code 6 where something is wrong.
     """
-    found = asyncio.run(checked_ledger(loaded_settings(config_file, secrets=False), head))
+    found = asyncio.run(checked_ledger(loaded_settings(config_file, secrets=False), head, attempt))
     if as_json:
         click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -1,5 +1,5 @@
-"""What a worker does beside sending: payloads are cleared each hour, the head of the audit is logged each day
-(delivery, "Operating it").
+"""What a worker does beside sending: each hour it clears payloads and logs the last attempt, by which a
+restored backup is told, each day the head of the audit (delivery, "Operating it").
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class Kept(Protocol):
         """The newest row of the audit."""
         ...
 
+    async def last_attempt(self) -> int:
+        """The number of the newest attempt."""
+        ...
+
 
 @dataclass(slots=True)
 class Housekeeper:
@@ -45,8 +49,11 @@ class Housekeeper:
     _head_at: datetime | None = None
 
     async def tidy(self) -> Cleared:
-        """Once: clear, and log the head of the audit where that is a day ago. Raises LedgerError."""
+        """Once: clear, log the last attempt, and the head of the audit where that is a day ago. Raises
+        LedgerError."""
         now = self.clock()
+        if last := await self.ledger.last_attempt():
+            log.info("last-attempt", number=last)
         if self._head_at is None or now - self._head_at >= HEAD_EVERY:
             if head := await self.ledger.audit_head():
                 log.info("audit-head", number=head.number, chain=head.chain)

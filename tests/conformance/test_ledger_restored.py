@@ -38,7 +38,7 @@ async def test_what_waits_is_in_doubt_and_nothing_goes(
     assert (status.states, status.reasons["restored"]) == ({"in_doubt": 2, "skipped": 1}, 2)
     assert status.destination["held_back_because"] == "paused"
     assert (await check_ledger(location, **DESTINATION)).problems == []
-    await ledger.accept([arrivals.call("Appointment/a", version="9", **KNOWN)], now=monday + MINUTE)
+    await ledger.accept([arrivals.call("Appointment/a", version_id="9", **KNOWN)], now=monday + MINUTE)
     assert (await ledger.status(monday)).states == {"in_doubt": 2, "skipped": 1}, "a new version calls nobody"
     assert await ledger.restored(monday, act) == 0
     await ledger.resume("", act)

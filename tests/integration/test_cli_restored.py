@@ -84,9 +84,10 @@ def test_a_ledger_in_use_is_not_taken_for_a_restored_one(bridge: Any, restored: 
 
 
 def test_a_check_tells_a_ledger_that_is_older_than_the_log(bridge: Any, restored: Any) -> None:
-    """By the audit's head that a worker logged before the disk broke."""
+    """By what a worker logged before the disk broke."""
     head = bridge("audit", "verify").out.split()[-1]
     assert bridge("ledger", "check", "--head", head).code == 0
     ran = bridge("ledger", "check", "--head", f"3:{head.partition(':')[2]}")
     assert (ran.code, "it has not row 3 of the audit as it was logged" in ran.err) == (6, True)
     assert bridge("ledger", "check", "--head", "3").code == 2
+    assert bridge("ledger", "check", "--attempt", "1").code == 6, "nobody was called yet in the backup"

@@ -241,6 +241,7 @@ async def test_a_worker_tidies_beside_its_work(
     async with delivery(clock=later) as running:
         await running.ledger.accept([arrivals.reject("Appointment/a")], now=monday)
         await running.ledger.block("number", phone(9), Act("tester", "because", monday))
+        assert await running.ledger.last_attempt() == 0
         head = await running.ledger.audit_head()
         async with keeping_house(Housekeeper(running.ledger, timedelta(days=30), later)):
             await running.drain(0.5)

@@ -36,12 +36,20 @@ from fhir_bridge.ledger.records import AuditHead
 from fhir_bridge.ledger.sending import destination as belonging
 from fhir_bridge.ledger.states import State
 
-_OLDER = (
-    "it has not row {} of the audit as it was logged: it is older, a restored backup, or was changed; before "
-    "anything is sent: `fhir-bridge ledger restored`"
-)
+_OLDER = "it is a restored backup, or was changed; before anything is sent: `fhir-bridge ledger restored`"
 
 _CALLING = (State.READY, State.SENDING, State.SENT, State.IN_DOUBT, State.REFUSED, State.PARKED, State.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What workers logged of a ledger: a head of its audit, the number of its newest attempt."""
+
+    head: AuditHead | None = None
+    attempt: int | None = None
+
+
+NOTHING_LOGGED = Logged()
 
 
 @dataclass(slots=True)
@@ -63,10 +71,10 @@ async def check_ledger(
     api_url: str | None,
     project_id: str | None,
     audit_key: bytes | None = None,
-    head: AuditHead | None = None,
+    logged: Logged = NOTHING_LOGGED,
 ) -> Condition:
-    """Look at a ledger from all sides, in one transaction that cannot write. `head`: one of its audit that
-    was logged, which must be there.
+    """Look at a ledger from all sides, in one transaction that cannot write. `logged`: what workers said
+    of it, which must still hold.
 
     Raises LedgerError where there is none, or none that can be read, SettingsError for an unusable location.
     """
@@ -75,8 +83,7 @@ async def check_ledger(
         found = await connection.run_sync(_look, api_url, project_id)
         if found.api_url is not None:
             await _check_audit(connection, audit_key, found)
-            if head is not None and await audit.chain_at(connection, head.number) != head.chain:
-                found.problems.append(_OLDER.format(head.number))
+            found.problems += [told async for told in _forgotten(connection, logged)]
         return found
 
 
@@ -201,6 +208,16 @@ def _orphaned(key: ForeignKeyConstraint) -> ColumnElement[bool]:
     pairs = [(element.parent, parent.c[element.column.name]) for element in key.elements]
     there = exists().where(*(own == theirs for own, theirs in pairs))
     return and_(*(own.is_not(None) for own, _ in pairs), ~there)
+
+
+async def _forgotten(connection: AsyncConnection, logged: Logged) -> AsyncIterator[str]:
+    """What workers logged of the ledger and it knows no more."""
+    head = logged.head
+    if head is not None and await audit.chain_at(connection, head.number) != head.chain:
+        yield f"it has not row {head.number} of the audit as it was logged: {_OLDER}"
+    last = (await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0
+    if logged.attempt is not None and last < logged.attempt:
+        yield f"its last attempt is {last}, and {logged.attempt} was logged: {_OLDER}"
 
 
 async def _check_audit(connection: AsyncConnection, given: bytes | None, found: Condition) -> None:
