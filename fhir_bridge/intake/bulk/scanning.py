@@ -164,7 +164,7 @@ class _Scanner:
 
     def _keep(self, document: Document, offset: int) -> None:
         """What a document held, each resource by its view; URNs count within it."""
-        self._others += document.others
+        self._others.update(document.others)
         for label, at in document.deleted.items():
             self.about.deleted[label] = at
         for error in document.problems:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from zlib import crc32
 
 import msgspec
+from msgspec import inspect
 from stringzilla import count, find
 
 from fhir_bridge.errors import InputError
@@ -335,7 +337,24 @@ def _references(value: Any) -> Iterator[tuple[str | None, Identifier | None]]:
         is_named = isinstance(identifier, Identifier) and hasattr(value, "reference")
         if isinstance(text, str) or is_named:
             yield (text if isinstance(text, str) else None, identifier if is_named else None)
-        for name in value.__struct_fields__:
-            inner = getattr(value, name)
-            if inner.__class__ is tuple or isinstance(inner, msgspec.Struct):
+        for name in _leading(type(value)):
+            if inner := getattr(value, name):
                 yield from _references(inner)
+
+
+@cache
+def _leading(view: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The elements of a view, or of what it is made of, below which references may lie: most have none."""
+    fields = cast("inspect.StructType", inspect.type_info(view)).fields
+    return tuple(field.name for field in fields if _leads(field.type, ()))
+
+
+def _leads(element: inspect.Type, within: tuple[type, ...]) -> bool:
+    if isinstance(element, inspect.VarTupleType):
+        return _leads(element.item_type, within)
+    if isinstance(element, inspect.UnionType):
+        return any(_leads(each, within) for each in element.types)
+    if not isinstance(element, inspect.StructType) or element.cls in within:
+        return isinstance(element, inspect.AnyType)
+    names = {field.name for field in element.fields}
+    return "reference" in names or any(_leads(each.type, (*within, element.cls)) for each in element.fields)
