@@ -19,12 +19,12 @@ from fhir_bridge.cluster.partitioning import Batches, Spread, in_stage, spread
 from fhir_bridge.cluster.rows import MOVED, by_number, rows_of
 from fhir_bridge.errors import UsageError
 from fhir_bridge.intake.bulk.joining import Together
+from fhir_bridge.intake.bulk.names import System
 from fhir_bridge.intake.bulk.partitioning import PARTITION, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About, Held, Stream
-from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decider

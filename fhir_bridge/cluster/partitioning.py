@@ -17,10 +17,10 @@ import msgspec
 from fhir_bridge.cluster.rows import ABOUT, COLUMNS, MOVED, Row, arrow_of, by_number, rows_of
 from fhir_bridge.intake.bulk import joining
 from fhir_bridge.intake.bulk.joining import Together
+from fhir_bridge.intake.bulk.names import System
 from fhir_bridge.intake.bulk.pieces import Piece
 from fhir_bridge.intake.bulk.scanning import scan
 from fhir_bridge.intake.bulk.spill import About, Held, Reader, Stream
-from fhir_bridge.intake.bulk.ties import System
 
 if TYPE_CHECKING:
     import pyarrow as pa

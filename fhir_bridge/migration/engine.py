@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from fhir_bridge.intake.bulk import scratch
+from fhir_bridge.intake.bulk.names import System
 from fhir_bridge.intake.bulk.partitioning import Partitioning, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found
 from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About
-from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
 from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decider

@@ -15,8 +15,9 @@ from fhir_bridge.fhir import reading
 from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.intake.bulk.glance import KINDS, glance
 from fhir_bridge.intake.bulk.joining import Together
+from fhir_bridge.intake.bulk.names import key_of
 from fhir_bridge.intake.bulk.spill import About, Reader, Stream, Writer
-from fhir_bridge.intake.bulk.ties import Ties, key_of
+from fhir_bridge.intake.bulk.ties import Ties
 
 
 def groups(tmp_path: Path, kind: str, **elements: Any) -> tuple[int | None, int]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from fhir_bridge.intake.bulk.names import key_of
 from fhir_bridge.intake.bulk.spill import Record, Scratch, Stream, Writer
-from fhir_bridge.intake.bulk.ties import key_of
 
 
 class Together:

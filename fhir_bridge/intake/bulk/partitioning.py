@@ -9,12 +9,12 @@ from pathlib import Path
 
 from fhir_bridge.intake.bulk import joining, objects
 from fhir_bridge.intake.bulk.joining import Together
+from fhir_bridge.intake.bulk.names import System
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found
 from fhir_bridge.intake.bulk.progress import Progress, Reading, Untold
 from fhir_bridge.intake.bulk.scanning import scan
 from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader, Stream
-from fhir_bridge.intake.bulk.ties import System
 from fhir_bridge.intake.bulk.workers import each
 
 PARTITION = 12 * 1024 * 1024

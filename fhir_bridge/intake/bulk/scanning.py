@@ -17,9 +17,10 @@ from fhir_bridge.fhir.views import TRIGGER_TYPES, View
 from fhir_bridge.intake.bulk import lines
 from fhir_bridge.intake.bulk.glance import DIRECTORY, KINDS, UNSEEN, Seen, glance
 from fhir_bridge.intake.bulk.lines import Block
+from fhir_bridge.intake.bulk.names import Message, System, key_of, own_name
 from fhir_bridge.intake.bulk.pieces import HEAD, Piece
 from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Stream, Writer
-from fhir_bridge.intake.bulk.ties import Message, System, Ties, key_of, own_name
+from fhir_bridge.intake.bulk.ties import Ties
 
 MOST_PROBLEMS = 100_000
 """Of one piece: more, which its lines must be short for, are counted as one."""

@@ -1,4 +1,4 @@
-"""Who belongs together: what each resource is called, and whom it names, as 64-bit keys.
+"""Who belongs together: the group of each resource, and what ties it to others.
 
 Two resources that a decision may look at together must meet in one partition. Nearly all are told by the
 patient they name, whose key is their group; what else they name ties their group to others. Two names with
@@ -8,32 +8,28 @@ one key tie strangers, which costs a little memory and changes no decision.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, cast
-from zlib import crc32
+from collections.abc import Sequence
 
-import msgspec
-from msgspec import inspect
 from stringzilla import count, find
 
-from fhir_bridge.errors import InputError
-from fhir_bridge.fhir import reading, references
+from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Identifier
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import TRIGGER_TYPES, VIEWS, View
+from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.glance import DIRECTORY, Kind, SeenOfOurs
+from fhir_bridge.intake.bulk.named import Named
+from fhir_bridge.intake.bulk.names import (
+    KINDS,
+    PATIENT,
+    SLOT,
+    TRIGGER,
+    Message,
+    System,
+    has_id,
+    key_of,
+    own_name,
+)
 from fhir_bridge.intake.bulk.spill import Stream, Writer
-
-_ORDINARY = frozenset(VIEWS) - DIRECTORY - TRIGGER_TYPES - {"Patient", "Slot"}
-
-_PATIENT, _TRIGGER, _SLOT, _OTHER = range(4)
-_KINDS: Mapping[bytes, int] = {
-    b"Patient": _PATIENT,
-    b"Slot": _SLOT,
-    **{name.encode(): _TRIGGER for name in TRIGGER_TYPES},
-    **{name.encode(): _OTHER for name in _ORDINARY},
-}
 
 _SHARED = tuple(
     b'"reference":"%b/' % name
@@ -52,6 +48,7 @@ _LITERAL = re.compile(
     rb"(?:https?://[A-Za-z0-9\-._:/]+/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-._]+)(?:/_history/[A-Za-z0-9\-.]+)?"
 ).fullmatch
 """A reference of a usual form: on whichever server, whichever version, it names the same."""
+
 _NUMBER, _NUMBERS = b'"identifier"', b'"identifier":['
 _LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
 """An identifier that is no list: a reference's, for the resources that have views have lists of them."""
@@ -60,10 +57,6 @@ _URN = re.compile(rb'"urn:[^"\s]+"', re.IGNORECASE)
 _BARE_TYPES = frozenset({b"Patient", b"Appointment", b"ServiceRequest", b"Encounter"})
 _BARE = tuple(b'"%b/' % name for name in sorted(_BARE_TYPES))
 """How a text begins that stands where a Reference should."""
-
-System = Callable[[str | None], str | None]
-Message = Mapping[str, tuple[str, str]]
-"""The URNs of one Bundle, in small letters → the type and name of what each stands for there."""
 
 
 def _is_broken(raw: bytes) -> bool:
@@ -101,11 +94,6 @@ def _texts(raw: bytes) -> Sequence[bytes]:
     return _TEXTS(raw, at) if at >= 0 else ()
 
 
-def key_of(name: bytes) -> int:
-    """A name's key: its checksum read forwards and backwards, for one of 32 bits has too few values."""
-    return crc32(name) << 32 | crc32(name[::-1])
-
-
 def _named(texts: Sequence[bytes], group: int) -> tuple[int, Sequence[tuple[int, bytes]], int, int] | None:
     """Of what a resource names: its group, the others, how many texts begin with `Patient/`, how many with a
     type that bare texts are looked for; None where that cannot be told."""
@@ -113,18 +101,18 @@ def _named(texts: Sequence[bytes], group: int) -> tuple[int, Sequence[tuple[int,
     patients = told = 0
     for text in texts:
         kind, _, id_ = text.partition(b"/")
-        what = _KINDS.get(kind)
+        what = KINDS.get(kind)
         if what is not None and (id_.isalnum() or _ID(id_)):
             told += kind in _BARE_TYPES
-            patients += what == _PATIENT
+            patients += what == PATIENT
         elif text[:1] == b"#":
             continue
         elif (literal := _LITERAL(text)) is not None:
             text = literal[1]
-            what = _KINDS.get(text.partition(b"/")[0])
+            what = KINDS.get(text.partition(b"/")[0])
         else:
             return None
-        if what == _PATIENT and not group:
+        if what == PATIENT and not group:
             group = key_of(text)
         elif what is not None:
             named.append((what, text))
@@ -190,18 +178,18 @@ class Ties:
         return key_of(f"identifier|{self._system(one.system) or ''}|{one.value}".encode())
 
     def _tie(self, what: int, key: int, group: int) -> None:
-        if what == _PATIENT:
+        if what == PATIENT:
             if key != group:
                 self._writer.pair(Stream.UNIONS, group, key)
-        elif what == _SLOT:
+        elif what == SLOT:
             self._writer.pair(Stream.SLOT_WANTS, key, group)
         else:
             # Appointments that name one order meet even where nobody has it: they are one chain.
-            self._writer.pair(Stream.NAMES if what == _TRIGGER else Stream.WANTS, key, group)
+            self._writer.pair(Stream.NAMES if what == TRIGGER else Stream.WANTS, key, group)
 
     def of(self, resource: Resource[View], message: Message) -> int:
         """The group of any resource, by its view; `message` is its own Bundle."""
-        found = _Found(self._identifier, message)
+        found = Named(self._identifier, message)
         found.read(resource)
         name = own_name(resource)
         own = key_of(name.encode())
@@ -212,7 +200,7 @@ class Ties:
         self._also_called(resource, name, group)
         return group
 
-    def _write(self, found: _Found, group: int) -> None:
+    def _write(self, found: Named, group: int) -> None:
         for what, name in found.named:
             self._tie(what, key_of(name), group)
         for key in found.carried:
@@ -235,126 +223,5 @@ class Ties:
                 key = key_of(str(target.label).encode())
                 self._writer.pair(Stream.NAMES, key, group)
                 self._writer.pair(Stream.UNIONS, group, key)
-        if not _has_id(resource.view):
+        if not has_id(resource.view):
             self._writer.pair(Stream.NAMES, key_of(b"~" + _URN.sub(b"", resource.raw)), group)
-
-
-def own_name(resource: Resource[View]) -> str:
-    """What a resource is called here: `Type/id`, else its fullUrl, else its contents."""
-    if resource.view.id:
-        return f"{resource.view.resource_type}/{resource.view.id}"
-    url = resource.full_url
-    return (url.lower() if url[:4].lower() == "urn:" else url) if url else f"~{resource.raw.hex()}"
-
-
-def _has_id(view: View) -> bool:
-    """Whether it has an id that is no template nobody filled."""
-    return bool(view.id) and not set("${}<>") & set(view.id or "")
-
-
-class _Found:
-    """Whom one resource names, and by what it can be asked for."""
-
-    def __init__(self, identifier: Callable[[Identifier], int], message: Message) -> None:
-        self._identifier = identifier
-        self._message = message
-        self.named: list[tuple[int, bytes]] = []
-        self.carried: list[int] = []
-        self.asked: list[int] = []
-        self.bare: list[int] = []
-        self.copies: list[int] = []
-
-    def read(self, resource: Resource[View]) -> None:
-        """All references of a resource and of those it contains. What has no id of its own, or is contained,
-        is known by its identifiers, so that whoever has the same one must be at hand."""
-        view = resource.view
-        is_inner = resource.container is not None
-        is_known_by = is_inner or not _has_id(view) or view.resource_type in TRIGGER_TYPES
-        numbers = [self._identifier(one) for one in view.identifiers if one.system and one.value]
-        self.carried += numbers
-        if is_known_by:
-            self.asked += numbers
-        if is_inner and view.resource_type == "Patient" and not numbers:
-            self.copies.append(key_of(f"Patient/{view.id}".encode()))  # `SamePerson.copies`
-        for text, identifier in _references(view):
-            if text:
-                self._text(text)
-            if identifier is not None and identifier.value:
-                self.asked.append(self._identifier(identifier))
-        for raw in view.contained:
-            try:
-                inner = reading.read(bytes(raw), resource.origin, container=resource)
-            except InputError:
-                continue
-            self.read(inner)
-
-    def group(self) -> int:
-        """The key of the first patient named, else of whatever is; 0 where nothing is."""
-        for what, name in self.named:
-            if what == _PATIENT:
-                return key_of(name)
-        for keys in (self.asked, self.bare):
-            if keys:
-                return keys[0]
-        return next((key_of(name) for what, name in self.named if what != _SLOT), 0)
-
-    def _text(self, text: str) -> None:
-        target = references.parse(text)
-        if target is None or target.fragment is not None:
-            return
-        if target.system and target.value:
-            self.asked.append(self._identifier(Identifier(system=target.system, value=target.value)))
-        elif target.label:
-            self._name(target.type or "", target.label)
-        elif target.url is not None:
-            self._urn(target.url.lower())
-        elif target.id is not None:
-            self.bare.append(key_of(f"id|{target.id}".encode()))
-
-    def _name(self, kind: str, name: str) -> None:
-        what = _KINDS.get(kind.encode())
-        if what is not None:
-            self.named.append((what, name.encode()))
-
-    def _urn(self, urn: str) -> None:
-        """A URN counts within its Bundle; one that leads nowhere there may be another's, or an id."""
-        there = self._message.get(urn)
-        if there is not None:
-            self._name(*there)
-            return
-        self.asked.append(key_of(urn.encode()))
-        self.bare.append(key_of(f"id|{urn.rpartition(':')[2]}".encode()))
-
-
-def _references(value: Any) -> Iterator[tuple[str | None, Identifier | None]]:
-    """Every reference in a view: its text and its identifier."""
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _references(item)
-    elif isinstance(value, msgspec.Struct):
-        text = getattr(value, "reference", None)
-        identifier = getattr(value, "identifier", None)
-        is_named = isinstance(identifier, Identifier) and hasattr(value, "reference")
-        if isinstance(text, str) or is_named:
-            yield (text if isinstance(text, str) else None, identifier if is_named else None)
-        for name in _leading(type(value)):
-            if inner := getattr(value, name):
-                yield from _references(inner)
-
-
-@cache
-def _leading(view: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The elements of a view, or of what it is made of, below which references may lie: most have none."""
-    fields = cast("inspect.StructType", inspect.type_info(view)).fields
-    return tuple(field.name for field in fields if _leads(field.type, ()))
-
-
-def _leads(element: inspect.Type, within: tuple[type, ...]) -> bool:
-    if isinstance(element, inspect.VarTupleType):
-        return _leads(element.item_type, within)
-    if isinstance(element, inspect.UnionType):
-        return any(_leads(each, within) for each in element.types)
-    if not isinstance(element, inspect.StructType) or element.cls in within:
-        return isinstance(element, inspect.AnyType)
-    names = {field.name for field in element.fields}
-    return "reference" in names or any(_leads(each.type, (*within, element.cls)) for each in element.fields)
