@@ -53,6 +53,14 @@ def test_stories_and_an_export_are_decided_alike(bridge: Any) -> None:
 
 
 @pytest.mark.usefixtures("java")
+def test_third_party_files_are_decided_alike(bridge: Any, corpora: Path) -> None:
+    """Many sources in one: Bundles, NDJSON and broken files, ids and URNs that mean different things in each."""
+    here, _ = both(bridge, [str(corpora)])
+    assert here.json["triggers"] > 100
+    assert here.json["errors"] > 0
+
+
+@pytest.mark.usefixtures("java")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_crosses_patients_meets(bridge: Any, seed: int) -> None:
     """Merged records, chains over several patients, bare ids, Slots, URNs: ties are followed over tasks."""
