@@ -23,6 +23,7 @@ from fhir_bridge.app.rules import loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option, mapping_options, now_option
+from fhir_bridge.cli.stopping import stop_signals
 from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.mapping.reasons import REASONS
 from fhir_bridge.mapping_run import MappingRun
@@ -360,14 +361,14 @@ def _exit_code(report: Report) -> int:
 
 @contextmanager
 def _stopped_at_once() -> Iterator[None]:
-    """SIGTERM ends a migration as Ctrl-C does: at once, with its processes, exit code 130. What to do next is
-    said."""
+    """SIGTERM, and SIGHUP of a terminal that is closed, end a migration as Ctrl-C does: at once, with its
+    processes, exit code 130. What to do next is said."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     # Also of Ctrl-C: asyncio's own handler only cancels, and one that comes at a task's end would be lost.
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in stop_signals()}
     try:
         yield
     except KeyboardInterrupt:

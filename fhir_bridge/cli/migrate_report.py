@@ -115,12 +115,12 @@ def print_report(data: dict[str, Any]) -> None:
     """For people: what would happen, when, and what is wrong with the data."""
     console = Console(highlight=False)
     head = (
-        f"{data['triggers']:,} appointments and orders among {data['resources']:,} resources in "
-        f"{data['files']:,} files"
+        f"{data['triggers']:,} appointments and orders among {counted(data['resources'], 'resource')} in "
+        f"{counted(data['files'], 'file')}"
     )
     console.print(Text(head, "bold"))
     _print_left_aside(data, console)
-    errors = ((Text(code, "yellow"), f"{each['reason']} At {each['for_instance'][0]}", each["count"])
+    errors = ((Text(code, "yellow"), f"{each['reason']}. At {each['for_instance'][0]}", each["count"])
               for code, each in data["errors_by_code"].items())  # fmt: skip
     _table(console, "what could not be read, and so is in no decision", errors)
     decided = sorted(data["decisions"].items(), key=lambda each: _KINDS.index(each[0].partition(" ")[0]))

@@ -1,4 +1,4 @@
-"""A graceful end: the first SIGINT or SIGTERM stops the claiming, what is in flight is finished."""
+"""A graceful end: the first SIGINT, SIGTERM or SIGHUP stops the claiming, what is in flight is finished."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 INTERRUPTED = 130
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Those that ask for an end; SIGHUP, of a terminal that is closed, unless `nohup` has it ignored."""
+    hangup = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()
+    return (signal.SIGINT, signal.SIGTERM, *hangup)
+
+
 @dataclass(slots=True)
 class Stop:
-    """Set by a signal. `exit_code`: 130 after SIGINT, 0 after SIGTERM (a service stopped), else None."""
+    """Set by a signal. `exit_code`: 130 after SIGINT, 0 after another (a service stopped), else None."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     exit_code: int | None = None
@@ -23,28 +29,32 @@ class Stop:
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Within the running event loop. A second signal ends at once: what is in flight is then in doubt."""
-    stop, loop = Stop(), asyncio.get_running_loop()
+    stop, loop, signals = Stop(), asyncio.get_running_loop(), stop_signals()
 
     def on_signal(number: signal.Signals) -> None:
         stop.event.set()
         stop.exit_code = INTERRUPTED if number is signal.SIGINT else 0
         loop.remove_signal_handler(number)
         # Not by click, which would write past a bar that is shown meanwhile, into its line.
-        print("stopping: what is in flight is finished, nothing more is sent", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that is closed
+            print(
+                "stopping: what is in flight is finished, nothing more is sent", file=sys.stderr, flush=True
+            )
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield stop
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.remove_signal_handler(number)
 
 
 @contextmanager
 def cancelled_by_signals() -> Iterator[Stop]:
-    """Within the running event loop: SIGINT or SIGTERM cancels this task, for work that may stop anywhere."""
+    """Within the running event loop: a signal to stop cancels this task, for work that may stop anywhere."""
     stop, loop, task = Stop(), asyncio.get_running_loop(), asyncio.current_task()
+    signals = stop_signals()
     assert task is not None
 
     def on_signal() -> None:
@@ -52,10 +62,10 @@ def cancelled_by_signals() -> Iterator[Stop]:
         stop.exit_code = INTERRUPTED
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         loop.add_signal_handler(number, on_signal)
     try:
         yield stop
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.remove_signal_handler(number)

@@ -54,7 +54,7 @@ def test_stories_and_an_export_are_decided_alike(bridge: Any) -> None:
 
 @pytest.mark.usefixtures("java")
 def test_third_party_files_are_decided_alike(bridge: Any, corpora: Path) -> None:
-    """Many sources in one: Bundles, NDJSON and broken files, ids and URNs that mean different things in each."""
+    """Many sources in one: Bundles and NDJSON, some broken; ids and URNs that mean something else in each."""
     here, _ = both(bridge, [str(corpora)])
     assert here.json["triggers"] > 100
     assert here.json["errors"] > 0

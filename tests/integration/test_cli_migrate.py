@@ -94,7 +94,7 @@ def test_what_could_not_be_read_stands_in_the_preview(bridge: Any, people: str) 
     assert told["errors_about_nobody_knows_whom"] == 1
     said = migrate(bridge, people)
     shown = " ".join(said.out.split())
-    assert "not-json 4 not JSON: it ends too early At people/bad.ndjson:2" in shown
+    assert "not-json 4 not JSON: it ends too early. At people/bad.ndjson:2" in shown
     last = said.err.splitlines()
     [mend] = [line for line in last if line.startswith("  mend first")]
     assert "1 of what could not be read" in mend
@@ -400,7 +400,7 @@ def test_records_of_which_lines_are_missing_are_refused_before_any_is_taken_in(
     assert bridge("ledger", "load", "part-0", "part-1").out == "accepted 8 decisions\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_it_stops_at_once(bridge: Any, number: signal.Signals) -> None:
     """Exit code 130; no process and no scratch file stays."""
     Export(250).write(bridge.folder / "export")

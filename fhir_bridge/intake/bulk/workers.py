@@ -100,12 +100,13 @@ def _done(
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
-    """Of a process: what it inherited is not looked at again by the collector; Ctrl-C is its parent's, and
-    it does not outlive that."""
+    """Of a process: what it inherited is not looked at again by the collector; Ctrl-C and the
+    end of a terminal are its parent's, and it does not outlive that."""
     global _work
     _work = work
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
 
