@@ -20,7 +20,7 @@ from fhir_bridge.processing.processor import Processor
 from fhir_bridge.processing.source import ProcessedSource
 from fhir_bridge.settings import Loaded, Settings
 from fhir_bridge.subscriptions.hearing import Hearing
-from fhir_bridge.webhook.app import webhook_app
+from fhir_bridge.webhook.app import watched_app, webhook_app
 from fhir_bridge.webhook.bodies import Bodies
 from fhir_bridge.webhook.connection import patient_protocol
 from fhir_bridge.webhook.credentials import Credentials
@@ -51,6 +51,19 @@ async def webhook_of(
         app = webhook_app(door, ledger, metrics, utc_now, alarms_of(loaded, ledger))
         async with serving(app, at, patient_protocol(seconds)) as url:
             yield url
+
+
+@asynccontextmanager
+async def watched(loaded: Loaded, ledger: SqlLedger, at: Listening | None) -> AsyncIterator[str | None]:
+    """`/metrics`, `/healthz` and `/readyz` at an address, its URL given; without an address nothing. Raises
+    as `serving` does."""
+    if at is None:
+        yield None
+        return
+    app = watched_app(ledger, Metrics(), utc_now, alarms_of(loaded, ledger))
+    seconds = loaded.settings.serve.body_timeout.total_seconds()
+    async with serving(app, at, patient_protocol(seconds), cuts=True) as url:
+        yield url
 
 
 def alarms_of(loaded: Loaded, ledger: SqlLedger) -> Callable[[], Awaitable[Alarms]]:

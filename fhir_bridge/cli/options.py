@@ -49,6 +49,23 @@ class Head(click.ParamType["AuditHead"]):
         return AuditHead(int(number), chain.lower())
 
 
+class Address(click.ParamType[tuple[str, int]]):
+    """`ADDRESS:PORT`, or a port of this machine alone, as a pair. An IPv6 address stands in brackets."""
+
+    name = "ADDRESS:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Raises click's usage error for what is none."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = value.rpartition(":")
+        if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+            self.fail(f"{value!r} is no ADDRESS:PORT, such as 127.0.0.1:9464", param, ctx)
+        return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
 class Setting(click.ParamType[tuple[str, str]]):
     """`key=value`, as a pair."""
 

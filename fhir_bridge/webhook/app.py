@@ -52,22 +52,41 @@ def webhook_app(
     alarms: Callable[[], Awaitable[Alarms]] | None = None,
 ) -> Starlette:
     """The routes of `serve` (intake, section 1). `alarms`: what is to be said of the sources themselves."""
-    receiving, watching = _Receiving(door, metrics), _Watching(ledger, metrics, clock, alarms)
+    receiving = _Receiving(door, metrics)
     app = Starlette(
         routes=[
             Route("/fhir/{source}", receiving.answer, methods=["POST"]),
             Route("/fhir/{source}/", receiving.answer, methods=["POST"]),
             Route("/fhir/{source}/{type}", receiving.answer, methods=["POST"]),
             Route("/fhir/{source}/{type}/{id}", receiving.answer, methods=["POST", "PUT", "DELETE"]),
-            Route("/healthz", watching.healthz, methods=["GET"]),
-            Route("/readyz", watching.readyz, methods=["GET"]),
-            Route("/metrics", watching.metrics, methods=["GET"]),
+            *_watched(ledger, metrics, clock, alarms),
         ],
         exception_handlers={HTTPException: _no_route},
     )
     # A redirect would have the sender repeat patient data to another address.
     app.router.redirect_slashes = False
     return app
+
+
+def watched_app(
+    ledger: Watched,
+    metrics: Metrics,
+    clock: Callable[[], datetime],
+    alarms: Callable[[], Awaitable[Alarms]] | None = None,
+) -> Starlette:
+    """What a worker alone shows of itself: the same three pages, and no door."""
+    return Starlette(routes=_watched(ledger, metrics, clock, alarms))
+
+
+def _watched(
+    ledger: Watched,
+    metrics: Metrics,
+    clock: Callable[[], datetime],
+    alarms: Callable[[], Awaitable[Alarms]] | None,
+) -> list[Route]:
+    watching = _Watching(ledger, metrics, clock, alarms)
+    pages = {"healthz": watching.healthz, "readyz": watching.readyz, "metrics": watching.metrics}
+    return [Route(f"/{name}", page, methods=["GET"]) for name, page in pages.items()]
 
 
 class _Receiving:

@@ -7,6 +7,7 @@ import socket
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 
@@ -77,3 +78,32 @@ def test_it_does_not_start_without_endpoint_or_with_no_hands(bridge: Any) -> Non
     assert ran.code == 3
     assert "api.key (FHIR_BRIDGE_API_KEY)" in ran.err
     assert bridge("worker", "--concurrency", "0").code == 2
+
+
+def test_a_worker_alone_may_be_watched(bridge: Any, waiting: Any) -> None:
+    """The pages that `serve` has, where it is told to; nothing about anybody, and no door for webhooks."""
+    process = bridge.process("worker", "--metrics", "0")
+    line = process.stdout.readline()
+    url = line.split()[1].removesuffix("/healthz,")
+    assert url.startswith("http://127.0.0.1:")
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"{url}/healthz").json() == {"status": "ok"}
+        assert client.get(f"{url}/readyz").status_code == 200
+        told = client.get(f"{url}/metrics").text
+        assert client.post(f"{url}/fhir/default", json={}).status_code == 404
+    assert 'fhir_bridge_inbox_messages{state="failed"} 0.0' in told
+    assert "default" not in told and "Sample" not in told
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=90)
+    assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_ends_a_worker(bridge: Any, waiting: Any) -> None:
+    """Before anything is sent; and what is no address is a usage error."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ran = bridge("worker", "--drain", "--metrics", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert (ran.code, "cannot listen on 127.0.0.1" in ran.err) == (3, True)
+    assert waiting.stats["tasks"] == 0
+    assert bridge("worker", "--metrics", "here").code == 2
