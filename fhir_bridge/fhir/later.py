@@ -53,12 +53,8 @@ class Later(Generic[T]):
         raw = getattr(view, self._kept)
         return self._absent if raw is _NOTHING else self._remembered(bytes(raw))
 
-    def bytes_in(self, view: msgspec.Struct) -> bytes:
-        """What is kept of it; empty where it is not there."""
-        return bytes(getattr(view, self._kept))
-
     def read(self, raw: bytes) -> T:
-        """What these bytes of it say."""
+        """What these bytes of it say; none, that it is not there."""
         return self._remembered(raw) if raw else self._absent
 
     def _read(self, raw: bytes) -> T:

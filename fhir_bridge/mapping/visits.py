@@ -36,8 +36,6 @@ Told = dict[str, str | date | None]
 Part = tuple[Words, Resource[View]] | None
 Classes = tuple[EncounterClass, ...] | EncounterClass
 
-_CLASS, _TYPE = Encounter.class_, Encounter.type
-
 
 class Past(msgspec.Struct, frozen=True):
     """A visit that took place: its resource, when it began, and the element that says so."""
@@ -149,7 +147,7 @@ def _is_restricted(past: Past, profile: Profile, recorder: Recorder) -> bool:
 
 def _encounter(encounter: Resource[Encounter], profile: Profile, recorder: Recorder) -> Past | None:
     view = encounter.view
-    if not _is_visit(view.status, _CLASS.bytes_in(view), _TYPE.bytes_in(view), profile):
+    if not _is_visit(view.status, bytes(view.kept_class_), bytes(view.kept_type), profile):
         return None
     period, (start, end) = (view.period, PERIOD) if view.period else (view.actual_period, ACTUAL_PERIOD)
     if period is None:
@@ -171,7 +169,10 @@ def _is_visit(status: str | None, class_: bytes, types: bytes, profile: Profile)
     and types come in the bytes they stood in: those of most visits are the same, and need no reading."""
     if (status or "").casefold() not in profile.visits.finished:
         return False
-    concepts = (*[each.concept for each in _listed(_CLASS.read(class_))], *_TYPE.read(types))
+    concepts = (
+        *[each.concept for each in _listed(Encounter.class_.read(class_))],
+        *Encounter.type.read(types),
+    )
     kinds = (profile.terms.kind(VISIT_EXCLUSION, coding) for each in concepts for coding in each.coding)
     return not any(kinds)
 
