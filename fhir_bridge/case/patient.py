@@ -156,7 +156,8 @@ class Patients:
         named = cast("Resource[Patient]", link.resource)
         patient, merge_broken, identity, merged = self._person(link, named)
         notes = (*notes, *merged) if merged else notes
-        contradicted, others = False, tuple[str, ...]()
+        contradicted = False
+        others: tuple[str, ...] = ()
         if link.reference.identifier is not None:
             contradicted = self._contradictions.is_one(link, named)
             others = tuple(map(self.naming.own, self._contradictions.others(link, named)))

@@ -8,7 +8,7 @@ import msgspec
 
 from fhir_bridge.case.case import Case, Trigger
 from fhir_bridge.case.once import once
-from fhir_bridge.fhir.datatypes import Annotation, CodeableConcept, CodeableReference
+from fhir_bridge.fhir.datatypes import Annotation, CodeableReference
 from fhir_bridge.fhir.dates import parse
 from fhir_bridge.fhir.resource import Resource
 from fhir_bridge.fhir.views import Instruction, View, is_appointment, is_order
@@ -151,11 +151,12 @@ def _priority(speaking: Speaking) -> Iterator[Sentence]:
 def _spoken_priority(sources: list[Trigger], profile: Profile) -> tuple[str, Trigger] | None:
     for resource in sources:
         priority = resource.view.priority
-        if isinstance(priority, CodeableConcept):
+        word = None
+        if isinstance(priority, str):
+            word = profile.context.priorities.get(priority.casefold())
+        elif priority is not None and not isinstance(priority, int):
             mapped = mapped_words(priority, "priority", profile, "priority")
             word = mapped.text if mapped else None
-        else:
-            word = profile.context.priorities.get(priority.casefold()) if isinstance(priority, str) else None
         if word:
             return word, resource
     return None

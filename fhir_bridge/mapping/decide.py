@@ -59,7 +59,7 @@ def decide(
         number, verdict = decided
         return _ended(subject, verdict, f"row {number}", recorder)
     admitted = admit(look, blocked)
-    if isinstance(admitted, Verdict):
+    if not isinstance(admitted, Admitted):
         return _ended(subject, admitted, "gate", recorder)
     if case.unanswered:
         verdict = Verdict("source-incomplete", ((case.trigger, ""),), "; ".join(case.unanswered), wanted=True)

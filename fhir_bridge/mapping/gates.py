@@ -91,7 +91,7 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
         ("person", id(patient), case.patient_identity),
         lambda recorder: _known_of(look, patient),
     )
-    if isinstance(known, Verdict):
+    if not isinstance(known, _Known):
         return known
     callee, named = known.callee, known.named
     person = _Person(look, patient, known, blocked)
@@ -154,7 +154,7 @@ def _do_not_call(person: _Person) -> Verdict | None:
         return Verdict(
             "do-not-call", ((patient, f"extension('{mark.url}')"),), layer=_layer(look, "do_not_call_marks")
         )
-    if isinstance(callee, NoCallee):
+    if not isinstance(callee, Callee):
         return (
             Verdict(callee.reason, ((callee.holder, callee.path),), layer=_layer(look, "do_not_call_marks"))
             if callee.reason == "do-not-call"

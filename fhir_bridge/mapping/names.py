@@ -48,7 +48,7 @@ def full_name(names: Sequence[HumanName] | HumanName, profile: Profile, now: dat
     """The name that counts: official, then usual, then any current one; never old, maiden or nickname unless
     alone (mapping, section 6). Of these the first that is complete, else the first; None where none says
     anything."""
-    return _full_name((names,) if isinstance(names, HumanName) else tuple(names), profile, now)
+    return _full_name(_listed(names), profile, now)
 
 
 @lru_cache(maxsize=4_096)
@@ -70,8 +70,7 @@ def practitioner_name(
 
     A `doctor` without a title is given one; credentials after a comma are dropped where it is said.
     """
-    listed = (names,) if isinstance(names, HumanName) else tuple(names)
-    return _practitioner_name(listed, profile, now, doctor)
+    return _practitioner_name(_listed(names), profile, now, doctor)
 
 
 @lru_cache(maxsize=4_096)
@@ -111,6 +110,12 @@ def spoken_display(display: str | None, profile: Profile) -> str | None:
     if _holds_title(parts, profile.names) or _holds_credential(parts, profile.names):
         return words
     return f"{first} {last}"
+
+
+def _listed(names: Sequence[HumanName] | HumanName) -> tuple[HumanName, ...]:
+    if isinstance(names, tuple):  # asked first: it costs a tenth of what the other does
+        return names
+    return (names,) if isinstance(names, HumanName) else tuple(names)
 
 
 def _named(name: HumanName, index: int, rules: Names) -> Named | None:

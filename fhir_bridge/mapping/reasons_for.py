@@ -104,10 +104,10 @@ def _in_reason(view: Appointment | ServiceRequest | Encounter) -> Iterator[tuple
             if each.text is not None or each.coding:
                 yield f"reason[{index}]", CodeableReference(text=each.text, coding=each.coding)
             yield from ((f"reason[{index}].value[{at}]", value) for at, value in enumerate(each.value))
-    elif isinstance(view.reason, CodeableReference):
-        yield "reason", view.reason
-    else:
+    elif isinstance(view.reason, tuple):
         yield from ((f"reason[{index}]", each) for index, each in enumerate(view.reason))
+    else:
+        yield "reason", view.reason
 
 
 def _references(view: Appointment | ServiceRequest | Encounter) -> Iterator[tuple[str, Reference]]:

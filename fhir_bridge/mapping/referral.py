@@ -11,7 +11,7 @@ from fhir_bridge.case.case import Case
 from fhir_bridge.case.links import Link, Party
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Patient, Practitioner, RelatedPerson
+from fhir_bridge.fhir.views import Practitioner
 from fhir_bridge.mapping.practitioner import named_type, note_links, party_name
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
@@ -103,7 +103,7 @@ def _is_somebody_else(party: Party) -> bool:
     their family nor a device."""
     found = party.link.resource
     if found is not None:
-        return not isinstance(found.view, Patient | RelatedPerson)
+        return found.view.resource_type not in ("Patient", "RelatedPerson")
     reference = party.link.reference
     if named_type(reference) in ("Patient", "RelatedPerson", "Device"):
         return False

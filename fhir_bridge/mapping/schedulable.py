@@ -111,7 +111,7 @@ def unruled_codes(order: Resource[ServiceRequest]) -> str:
 
 
 def _categories(view: ServiceRequest) -> tuple[CodeableConcept, ...]:
-    listed = (view.category,) if isinstance(view.category, CodeableConcept) else view.category
+    listed = view.category if isinstance(view.category, tuple) else (view.category,)
     return (*listed, view.type) if view.type else listed
 
 
