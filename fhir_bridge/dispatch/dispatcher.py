@@ -99,6 +99,7 @@ class Dispatcher:
                 self.breaker,
                 self.rereading,
                 Unread(self.ledger, self.rereading.readers if self.rereading else ()),
+                stop=stop,
             )
             await _Run(self, sender, stop, until).work()
         writes.raise_failure()

@@ -5,9 +5,12 @@ committed first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -27,11 +30,13 @@ from fhir_bridge.ledger.records import (
     Claimed,
     Defer,
     Park,
+    PatientAgain,
     Refusal,
     SettlePatient,
     SettleTask,
     StartPatient,
     StartTask,
+    TaskAgain,
     Written,
 )
 from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate, after
@@ -50,6 +55,15 @@ the ledger: others take the request for lost by now, and somebody may have it se
 """
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """The last request that was sent, of perhaps several under one key."""
+
+    number: int
+    started_at: datetime
+    outcome: Outcome
 
 
 @dataclass(slots=True)
@@ -72,6 +86,7 @@ class Sender:
     rereading: Rereading | None = None
     unread: Unread | None = None
     gate: Gate = field(default_factory=Gate)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: asyncio.Future[Written] | None = None
     # Bound once: structlog's lazy logger would be put together anew for every task.
     _log: Any = field(default_factory=log.bind)
@@ -148,13 +163,15 @@ class Sender:
             return None
         key = _idempotency_key("patient", f"{claimed.source}|{claimed.patient.identity}")
         started_at = self.clock()
-        outcome = OVERSLEPT
+        last = _Exchange(begun.number, started_at, OVERSLEPT)
         if started_at < start.lease_until:
-            outcome = await self.endpoint.create_patient(request, idempotency_key=key)
-        now = self.clock()
-        due_at = self._again_at(begun.number, outcome, now)
+            send = partial(self.endpoint.create_patient, request, idempotency_key=key)
+            last.outcome = await send()
+            await self._repeat(PatientAgain, start, last, send)
+        now, outcome = self.clock(), last.outcome
+        due_at = self._again_at(last.number, outcome, now)
         # Not waited for: what is written next is committed with it or after it.
-        settled = self.writes.put(SettlePatient(claimed, begun.number, outcome, started_at, now, due_at))
+        settled = self.writes.put(SettlePatient(claimed, last.number, outcome, last.started_at, now, due_at))
         self._note("patient", claimed, outcome, settled)
         if due_at is not None:
             await self.writes.put(Defer(claimed, due_at, _waits_for(outcome), now))
@@ -181,22 +198,62 @@ class Sender:
             return
         key = _idempotency_key("task", claimed.key)
         started_at = self.clock()
-        outcome = OVERSLEPT
+        last = _Exchange(begun.number, started_at, OVERSLEPT)
         if started_at < start.lease_until:
-            outcome = await self.endpoint.create_task(request, idempotency_key=key)
-        now = self.clock()
+            send = partial(self.endpoint.create_task, request, idempotency_key=key)
+            last.outcome = await send()
+            await self._repeat(TaskAgain, start, last, send)
+        now, outcome = self.clock(), last.outcome
         settled = self.writes.put(
             SettleTask(
                 claimed,
-                begun.number,
+                last.number,
                 outcome,
-                started_at,
+                last.started_at,
                 now,
-                due_at=self._again_at(begun.number, outcome, now),
+                due_at=self._again_at(last.number, outcome, now),
                 poll_at=now + self.poll_every,
             )
         )
         self._note("task", claimed, outcome, settled)
+
+    async def _repeat(
+        self,
+        again: type[PatientAgain | TaskAgain],
+        start: StartPatient | StartTask,
+        last: _Exchange,
+        send: Callable[[], Awaitable[Outcome]],
+    ) -> None:
+        """Where nobody knows what became of it and the endpoint honours our key: send the same again under
+        it, each time with its attempt committed, until it is accepted, the lease is over, or something speaks
+        against it. Unknown stays unknown otherwise: a refusal of the second says nothing of the first.
+        """
+        claimed, count = start.claimed, 0
+        while last.outcome.repeatable:
+            now, count = self.clock(), count + 1
+            at = next_try(count, last.outcome, now, self.rng, self.rules.dispatch.retry)
+            if at >= start.lease_until or await self._stopped_within(at - now):
+                return
+            now = self.clock()
+            if self._closed_for(claimed, now) or now >= start.lease_until:
+                return
+            before = (last.number, last.outcome, last.started_at, now, start.lease_until)
+            begun = await self.writes.put(again(claimed, *before))
+            started_at = self.clock()
+            if not begun.done or started_at >= start.lease_until:
+                last.number = begun.number or last.number
+                return
+            outcome = await send()
+            is_open = outcome.repeatable or outcome.kind is OutcomeClass.NOT_PROCESSED
+            if outcome.kind is not OutcomeClass.ACCEPTED:
+                outcome = replace(outcome, kind=OutcomeClass.UNKNOWN, repeatable=is_open)
+            last.number, last.started_at, last.outcome = begun.number, started_at, outcome
+
+    async def _stopped_within(self, wait: timedelta) -> bool:
+        """Whether this worker is to end within that time: it does not wait for what may be lost."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), wait.total_seconds())
+        return self.stop.is_set()
 
     def _again_at(self, number: int, outcome: Outcome, now: datetime) -> datetime | None:
         """When to try again; None where the outcome does not say that it may be."""

@@ -165,6 +165,30 @@ class SettleTask:
 
 
 @dataclass(frozen=True, slots=True)
+class _Again:
+    """Commit one more attempt at what is being sent, under the lease it was begun with, and what became of
+    the one before, its `number`th: nobody knows, and the endpoint honours our key.
+    """
+
+    claimed: Claimed
+    number: int
+    outcome: Outcome
+    started_at: datetime
+    at: datetime
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PatientAgain(_Again):
+    """See above: of a patient's creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAgain(_Again):
+    """See above: of a task's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Defer:
     """Give a claimed intent back: not before `due_at`, and why."""
 
@@ -183,7 +207,7 @@ class Park:
     at: datetime
 
 
-Write = StartPatient | StartTask | SettlePatient | SettleTask | Defer | Park
+Write = StartPatient | StartTask | PatientAgain | TaskAgain | SettlePatient | SettleTask | Defer | Park
 
 
 class Refusal(StrEnum):

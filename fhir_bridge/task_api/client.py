@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,7 @@ class TaskApiClient:
 
     Times are in seconds: `connect_timeout` for a connection, `timeout` for the whole exchange.
     `idempotency_header` names the header that carries a POST's key and says that the endpoint honours it:
-    an unknown outcome of a POST with a key is then safe to retry. `safe_statuses`: see `outcome_of_answer`.
+    an unknown outcome of a POST with a key is then `repeatable`. `safe_statuses`: see `outcome_of_answer`.
     `proxy` is not used towards loopback; nothing is read from the environment. A call that is cancelled
     leaves its outcome unknown.
     Raises SettingsError for an address, key, proxy or CA bundle that cannot be used.
@@ -144,13 +145,15 @@ class TaskApiClient:
 
     async def _post(self, path: str, body: Sent, idempotency_key: str | None) -> Outcome:
         headers = [*self._headers, (b"Content-Type", b"application/json")]
-        idempotent = False
+        has_key = bool(self._idempotency_header and idempotency_key)
         if self._idempotency_header and idempotency_key:
             headers.append((self._idempotency_header.encode("ascii"), idempotency_key.encode("ascii")))
-            idempotent = True
         request = httpx.Request("POST", self._posts[path], content=body.to_json(), headers=headers)
-        answer = await self._exchange(request, idempotent=idempotent)
-        return answer if isinstance(answer, Outcome) else self._outcome(answer, idempotent=idempotent)
+        answer = await self._exchange(request, idempotent=False)
+        outcome = answer if isinstance(answer, Outcome) else self._outcome(answer, idempotent=False)
+        return (
+            replace(outcome, repeatable=True) if has_key and outcome.kind is OutcomeClass.UNKNOWN else outcome
+        )
 
     async def _get(self, path: str, parameters: Mapping[str, str], model: type[Record]) -> Record | Outcome:
         url = self._base_url + path

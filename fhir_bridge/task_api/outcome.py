@@ -37,7 +37,8 @@ class Outcome:
     `status` is the HTTP status, None when no answer came. `error` is a stable code for logs and metrics, such
     as `http-503`, `unreadable-answer` or `connect-timeout`; None when accepted. `retry_after` is in seconds,
     `id` the id of what was created. `detail` is the endpoint's own text: it may name a patient, so it belongs
-    in the ledger only and is left out of the repr.
+    in the ledger only and is left out of the repr. `repeatable`: unknown, but the request had a key that the
+    endpoint honours, so the same may be sent again under it and is processed once.
     """
 
     kind: OutcomeClass
@@ -46,6 +47,7 @@ class Outcome:
     retry_after: float | None = None
     detail: str | None = field(default=None, repr=False)
     id: str | None = None
+    repeatable: bool = False
 
     @property
     def pauses_destination(self) -> bool:
@@ -66,7 +68,7 @@ def outcome_of_answer(
 
     `headers` has lower-case names or ignores case; `now` is aware UTC. `safe_statuses` are those that a site
     knows to be safe to retry where the outcome would be unknown; never a 2xx, for that one was processed.
-    `idempotent` says that sending again creates nothing twice.
+    `idempotent` says that nothing can have been processed: it was a question.
     """
     created = _created(body) if 200 <= status < 300 else None
     wait = retry_after(headers.get("retry-after"), now)

@@ -12,7 +12,18 @@ import pytest
 from sqlalchemy import text
 
 from fhir_bridge.errors import UsageError
-from fhir_bridge.ledger.records import Act, Claimed, Refusal, Selection, SettleTask, StartTask
+from fhir_bridge.ledger.records import (
+    Act,
+    Claimed,
+    PatientAgain,
+    Refusal,
+    Selection,
+    SettleTask,
+    StartPatient,
+    StartTask,
+    TaskAgain,
+    Written,
+)
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
@@ -161,6 +172,50 @@ async def test_an_answer_after_the_lease_shows_the_task(
     await settle(ledger, claimed, monday + 2 * MINUTE, SENT)
     shown = await ledger.show("Appointment/0")
     assert (shown["state"], shown["task_id"]) == ("sent", TASK)
+
+
+async def test_what_is_being_sent_is_begun_once_more_under_its_own_attempt_only(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The endpoint honours our key: each attempt is written down with what became of the one before, until
+    somebody is blocked or the lease is over."""
+    await ready(ledger, arrivals, monday)
+    claimed = await begin(ledger, monday)
+    until = monday + MINUTE
+
+    async def again(number: int, at: datetime = monday) -> Written:
+        (written,) = await ledger.write([TaskAgain(claimed, number, LOST, monday, at, until)])
+        return written
+
+    assert await again(1) == Written(True, 2)
+    assert not (await again(1)).done, "that attempt is not the last any more"
+    assert not (await again(2, until)).done, "the lease is over"
+    shown = await ledger.show("Appointment/0")
+    assert [item["outcome"] for item in shown["attempts"]] == ["unknown", None]
+    assert await again(2) == Written(True, 3)
+    await ledger.block("patient", f"ehr|{claimed.patient.identity}", act(monday))
+    assert not (await again(3)).done
+    await settle(ledger, claimed, monday, LOST, number=3)
+    assert await state(ledger) == "in_doubt"
+
+
+async def test_a_patient_is_begun_once_more_while_an_intent_wants_them(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The same of a creation whose answer was lost."""
+    await ledger.accept([arrivals.call("Appointment/0")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    until = monday + MINUTE
+    assert (await ledger.write([StartPatient(claimed, monday, until)]))[0].done
+
+    async def again(number: int) -> Written:
+        (written,) = await ledger.write([PatientAgain(claimed, number, LOST, monday, monday, until)])
+        return written
+
+    assert await again(1) == Written(True, 2)
+    assert not (await again(1)).done
+    await ledger.cancel(Selection(key="Appointment/0"), act(monday))
+    assert not (await again(2)).done
 
 
 async def test_an_answer_after_the_lease_comes_before_it_is_sent_again(

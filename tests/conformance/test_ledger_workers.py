@@ -213,6 +213,18 @@ async def test_a_pause_holds_what_was_claimed_before_it(
         await ledger.rescue(monday + MINUTE)
 
 
+async def test_a_pause_keeps_a_patient_from_being_created(
+    ledger: SqlLedger, workers: Workers, arrivals: Any, monday: datetime
+) -> None:
+    """Nobody's data is told to the endpoint either, though the intent was claimed before."""
+    await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    (claimed,) = await ledger.claim(Claim("w", monday, monday + MINUTE, 1))
+    (other,) = await workers(1)
+    await other.pause("ehr", Act("tester", "because", monday))
+    (written,) = await ledger.write([StartPatient(claimed, monday, monday + MINUTE)])
+    assert written.refusal is Refusal.PAUSED
+
+
 async def test_failures_seen_by_several_workers_are_counted_together(
     ledger: SqlLedger, workers: Workers, monday: datetime
 ) -> None:

@@ -82,12 +82,13 @@ def delivery(tmp_path: Path) -> Deliver:
         patience: float = 5.0,
         breaker: Breaker | None = None,
         sandbox: dict[str, Any] | None = None,
+        idempotency_header: str | None = None,
         **dispatch: Any,
     ) -> AsyncIterator[Delivery]:
         settings = SandboxSettings(
             api_keys=(SecretStr("key"),),
             faults=FaultScript.parse(faults),
-            **(sandbox or {"call_seconds": None}),
+            **{"call_seconds": None, "idempotency_header": idempotency_header, **(sandbox or {})},
         )
         told = {"calling_hours": calling_hours("off"), "retry": QUICK, **dispatch}
         rules = Rules(
@@ -95,7 +96,9 @@ def delivery(tmp_path: Path) -> Deliver:
         )
         async with (
             running_sandbox(settings) as server,
-            TaskApiClient(server.url, SecretStr(key), timeout=patience) as client,
+            TaskApiClient(
+                server.url, SecretStr(key), timeout=patience, idempotency_header=idempotency_header
+            ) as client,
             await open_ledger(
                 tmp_path / "ledger.db",
                 api_url=server.url,

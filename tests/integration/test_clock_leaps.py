@@ -115,3 +115,27 @@ async def test_a_leap_forwards_ends_waits_and_nothing_else(
         clock.leap(365 * DAY)
         await running.drain()
         assert await running.states() == {"sent": 3, "parked": 1}
+
+
+@pytest.mark.parametrize("meanwhile", ["a patient is created", "the rate is waited for"])
+async def test_the_evening_may_come_before_the_call(delivery: Any, arrivals: Any, meanwhile: str) -> None:
+    """It was still time to call when it was looked at first: nobody is called when it no longer is."""
+    clock = LeapingClock(datetime(2026, 11, 23, 20, 59, 20, tzinfo=UTC))
+    is_created = meanwhile == "a patient is created"
+    known = None if is_created else "00000000-0000-4000-9000-000000000001"
+    faults = ["latency POST /v1/patient seconds=1.5"] if is_created else []
+    rate = {} if is_created else {"rate": "30/min"}
+    async with delivery(*faults, clock=clock, calling_hours=None, **rate) as running:
+        said = {"zones": ("Europe/London",), "patient_id": known}
+        count = 1 if is_created else 2
+        named = [arrivals.call(f"Appointment/{n}", phone=f"+1212555{n:04d}", **said) for n in range(count)]
+        await running.ledger.accept(named, now=clock())
+        sending = asyncio.create_task(running.drain(0.1))
+        for _ in range(500):
+            if (await running.stats())["requests"]:
+                break
+            await asyncio.sleep(0.02)
+        clock.leap(timedelta(minutes=1))
+        await sending
+        assert (await running.stats())["tasks"] == count - 1
+        assert await running.reasons() == {"calling-hours": 1}

@@ -87,6 +87,50 @@ async def test_each_outcome_leads_to_its_state(
         assert (await running.stats())["tasks"] == tasks
 
 
+@pytest.mark.parametrize("lost", ["drop-after", "drop-before", "garbage", "hang-after"])
+@pytest.mark.parametrize("what", ["patient", "task"])
+async def test_what_is_lost_is_sent_again_where_the_endpoint_honours_our_key(
+    delivery: Any, arrivals: Any, clock: Clock, lost: str, what: str
+) -> None:
+    """Twice lost, then put off, which says nothing of the first: one patient, one task, nothing in doubt."""
+    faults = (f"{lost} POST /v1/{what} nth=1-2", f"status-before POST /v1/{what} code=408 nth=3")
+    async with delivery(*faults, clock=clock, patience=0.3, idempotency_header="Idempotency-Key") as running:
+        await running.ledger.accept([arrivals.call("Appointment/a")], now=clock())
+        await running.drain(2)
+        stats = await running.stats()
+        assert await running.states() == {"sent": 1}
+        assert (stats["patients"], stats["tasks"]) == (1, 1)
+        attempts = (await running.ledger.show("Appointment/a"))["attempts"]
+        of_it = [item for item in attempts if item["call"] == f"create_{what}"]
+        assert [item["outcome"] for item in of_it] == ["unknown"] * 3 + ["accepted"]
+        assert all(item["finished_at"] for item in of_it)
+
+
+@pytest.mark.parametrize("against", ["block", "pause", "revocation"])
+async def test_what_is_lost_is_not_sent_again_where_something_speaks_against_it(
+    delivery: Any, arrivals: Any, clock: Clock, against: str
+) -> None:
+    """Before the second request somebody is blocked, all is paused, or the source calls it off: it is in
+    doubt, as without a key.
+    """
+    lost = "drop-before POST /v1/task nth=1"
+    settings = {"idempotency_header": "Idempotency-Key", "retry": {"base": timedelta(seconds=2)}}
+    async with delivery(lost, clock=clock, **settings) as running:
+        await running.ledger.accept([arrivals.call("Appointment/a")], now=clock())
+        working = asyncio.create_task(running.drain(1))
+        await _until(running, {"sending": 1})
+        if against == "block":
+            await running.ledger.block("patient", "ehr|Patient/p-a", act(clock))
+        elif against == "pause":
+            await running.ledger.pause("", act(clock))
+        else:
+            gone = arrivals.skip("Appointment/a", "entered-in-error", version_id="2")
+            await running.ledger.accept([gone], now=clock())
+        await working
+        assert await running.states() == {"in_doubt": 1}
+        assert (await running.stats())["tasks"] == 0
+
+
 async def test_a_lost_answer_about_a_patient_parks_their_intents(
     delivery: Any, arrivals: Any, clock: Clock
 ) -> None:

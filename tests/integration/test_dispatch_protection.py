@@ -69,18 +69,6 @@ async def test_it_is_day_wherever_the_called_person_may_be(
         assert (await running.stats())["tasks"] == (0 if reason else 1)
 
 
-async def test_the_evening_comes_while_the_patient_is_created(delivery: Any, arrivals: Any) -> None:
-    """A second before nine it was time to call; when the endpoint has the patient it no longer is."""
-    clock = started_at(datetime(2026, 11, 23, 20, 59, 59, tzinfo=UTC))
-    slow = "latency POST /v1/patient seconds=1.2"
-    async with delivery(slow, clock=clock, calling_hours=None) as running:
-        await running.ledger.accept([arrivals.call("Appointment/a", zones=("Europe/London",))], now=clock())
-        await running.drain(0.1)
-        stats = await running.stats()
-        assert (stats["patients"], stats["tasks"]) == (1, 0)
-        assert await running.reasons() == {"calling-hours": 1}
-
-
 async def test_a_holiday_is_waited_for(delivery: Any, arrivals: Any) -> None:
     """Thanksgiving 2026 in New York: due the next morning at eight."""
     hours = calling_hours({"weekday": "08:00-21:00", "holiday": "closed", "holidays": ["2026-11-26"]})

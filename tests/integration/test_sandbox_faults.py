@@ -98,7 +98,8 @@ async def test_faults_strike_only_the_api() -> None:
 async def test_a_lost_answer_retried_under_one_key_leaves_one_task() -> None:
     """Proves what an idempotency header would give: both ways of losing an answer are safe to retry."""
     outcomes, tasks = await meet("drop-before nth=1", "drop-after nth=2", requests=4, idempotency_key="k")
-    assert [outcome.kind for outcome in outcomes] == [NOT_PROCESSED] * 2 + [OutcomeClass.ACCEPTED] * 2
+    assert [outcome.kind for outcome in outcomes] == [OutcomeClass.UNKNOWN] * 2 + [OutcomeClass.ACCEPTED] * 2
+    assert [outcome.repeatable for outcome in outcomes] == [True, True, False, False]
     assert outcomes[2].id == outcomes[3].id
     assert tasks == 1
 

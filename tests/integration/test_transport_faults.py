@@ -175,7 +175,7 @@ async def test_an_answer_lost_after_the_first_byte_is_unknown(
 
 
 @pytest.mark.parametrize("script", [drop_after_read, reset_after_read, hang])
-async def test_an_honoured_idempotency_key_makes_a_lost_answer_safe_to_retry(script: Script) -> None:
+async def test_an_honoured_idempotency_key_makes_a_lost_answer_repeatable(script: Script) -> None:
     """Proves that the setting, not the failure, decides; and that without a key nothing changes."""
     async with (
         raw_server(script) as port,
@@ -183,7 +183,8 @@ async def test_an_honoured_idempotency_key_makes_a_lost_answer_safe_to_retry(scr
     ):
         with_key = await client.create_task(request(), idempotency_key="k1")
         without = await client.create_task(request())
-    assert (with_key.kind, without.kind) == (OutcomeClass.NOT_PROCESSED, OutcomeClass.UNKNOWN)
+    assert with_key.kind is without.kind is OutcomeClass.UNKNOWN
+    assert (with_key.repeatable, without.repeatable) == (True, False)
 
 
 async def test_a_large_body_broken_off_while_it_is_written_is_unknown() -> None:

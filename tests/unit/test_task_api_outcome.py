@@ -68,12 +68,12 @@ def test_a_site_can_rule_only_on_statuses_that_are_unknown(status: int, expected
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (201, b"garbage"), (504, None)])
-def test_idempotency_makes_the_unknown_safe_to_retry(status: int, body: bytes | None) -> None:
-    """Where the endpoint honours our key, sending again creates nothing twice."""
+def test_a_question_leaves_nothing_in_doubt(status: int, body: bytes | None) -> None:
+    """It may be asked again, whatever became of it."""
     assert outcome_of_answer(status, {}, body, now=NOW, idempotent=True).kind is NOT_PROCESSED
 
 
-def test_idempotency_changes_nothing_else() -> None:
+def test_to_a_question_a_refusal_is_one_too() -> None:
     """A refusal stays one, and so does a success."""
     kinds = [
         outcome_of_answer(status, {}, f'{{"id": "{ID}"}}'.encode(), now=NOW, idempotent=True).kind

@@ -21,10 +21,12 @@ from fhir_bridge.ledger.database.tables import intents, patients
 from fhir_bridge.ledger.records import (
     Defer,
     Park,
+    PatientAgain,
     SettlePatient,
     SettleTask,
     StartPatient,
     StartTask,
+    TaskAgain,
     Write,
     Written,
 )
@@ -36,10 +38,15 @@ _WRITERS: dict[type[Any], Any] = {
     SettlePatient: settling.settle_patients,
     Defer: settling.defer,
     Park: settling.park,
+    PatientAgain: starting.patients_again,
+    TaskAgain: starting.tasks_again,
     StartPatient: starting.start_patients,
     StartTask: starting.start_tasks,
 }
 """In the order they are written: settlements first, for they free lanes."""
+
+
+_OF_PATIENTS = StartPatient | PatientAgain | SettlePatient
 
 
 async def write(connection: AsyncConnection, batch: Sequence[Write], breaker: Breaker) -> list[Written]:
@@ -73,7 +80,7 @@ async def _take_turn(connection: AsyncConnection, batch: Sequence[Write]) -> Non
         return
     if any(isinstance(item, StartPatient | StartTask) for item in batch):
         await hold(connection, Lock.START)
-    people = {i.claimed.patient.id for i in batch if isinstance(i, StartPatient | SettlePatient)}
+    people = {i.claimed.patient.id for i in batch if isinstance(i, _OF_PATIENTS)}
     for table, ids in ((intents, {item.claimed.id for item in batch}), (patients, people)):
         if ids:
             await ask(connection, _locking(connection.dialect.name, table), given=as_given((i,) for i in ids))

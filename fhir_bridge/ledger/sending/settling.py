@@ -33,7 +33,16 @@ from fhir_bridge.ledger.database.given import as_given, given
 from fhir_bridge.ledger.database.many import ask, execute_many
 from fhir_bridge.ledger.database.tables import attempts, intents, microseconds, patients
 from fhir_bridge.ledger.people import crosswalk
-from fhir_bridge.ledger.records import Defer, Park, Refusal, SettlePatient, SettleTask, Written
+from fhir_bridge.ledger.records import (
+    Defer,
+    Park,
+    PatientAgain,
+    Refusal,
+    SettlePatient,
+    SettleTask,
+    TaskAgain,
+    Written,
+)
 from fhir_bridge.ledger.sending import destination
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
@@ -228,7 +237,7 @@ async def settle_tasks(connection: AsyncConnection, settled: Sequence[SettleTask
     rows = as_given(map(_task_row, settled))
     dialect = connection.dialect.name
     written = await ask(connection, _settle_task(dialect), given=rows)
-    await _finish_attempts(connection, "create_task", [(item.claimed.id, item) for item in settled])
+    await finish_attempts(connection, "create_task", [(item.claimed.id, item) for item in settled])
 
     async def answers() -> list[Written]:
         late = [item for item in settled if STATE_AFTER[item.outcome.kind] is State.SENT]
@@ -297,7 +306,7 @@ async def settle_patients(connection: AsyncConnection, settled: Sequence[SettleP
     """
     written = await _settle_patients_in(connection, settled, PatientState.CREATING)
     people = [(item.claimed.patient.id, item) for item in settled]
-    await _finish_attempts(connection, "create_patient", people)
+    await finish_attempts(connection, "create_patient", people)
 
     async def answers() -> list[Written]:
         late = [item for item in settled if PATIENT_STATE_AFTER[item.outcome.kind] is PatientState.CREATED]
@@ -306,7 +315,7 @@ async def settle_patients(connection: AsyncConnection, settled: Sequence[SettleP
                 await _settle_patients_in(connection, late, state)
             for item in late:
                 await crosswalk.bring_back(connection, item.claimed.patient.id, item.at)
-        if len(late) < len(settled):
+        if written.rowcount < len(settled) or len(late) < len(settled):
             await crosswalk.park_behind(connection, max(item.at for item in settled))
         return [DONE] * len(settled)
 
@@ -338,9 +347,12 @@ def _patient_row(item: SettlePatient) -> tuple[Any, ...]:
     )
 
 
-async def _finish_attempts(
-    connection: AsyncConnection, call: str, settled: Sequence[tuple[int, SettleTask | SettlePatient]]
+async def finish_attempts(
+    connection: AsyncConnection,
+    call: str,
+    settled: Sequence[tuple[int, SettleTask | SettlePatient | TaskAgain | PatientAgain]],
 ) -> None:
+    """Write down of each attempt, by its row and number, what became of it."""
     rows = (
         (
             row_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -34,12 +34,15 @@ from fhir_bridge.ledger.database.given import as_given, gathered, given, read_ga
 from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import Instant, attempts, intents, patients, pauses
 from fhir_bridge.ledger.people.blocking import is_blocked, is_listed
-from fhir_bridge.ledger.records import Refusal, StartPatient, StartTask, Written
+from fhir_bridge.ledger.records import PatientAgain, Refusal, StartPatient, StartTask, TaskAgain, Written
 from fhir_bridge.ledger.sending.pacing import go_ahead, took
+from fhir_bridge.ledger.sending.settling import finish_attempts
 from fhir_bridge.ledger.states import PatientState, State
 
 LOST = Written(done=False, refusal=Refusal.LOST)
 Start = TypeVar("Start", StartPatient, StartTask)
+Again = TypeVar("Again", PatientAgain, TaskAgain)
+Begins = TypeVar("Begins", StartPatient, StartTask, PatientAgain, TaskAgain)
 
 _TOKEN = bindparam("token", type_=String)
 _AT = bindparam("at", type_=Instant)
@@ -88,8 +91,33 @@ async def start_patients(connection: AsyncConnection, starts: Sequence[StartPati
     return answers
 
 
-def _by_token(starts: Iterable[Start]) -> dict[str, list[Start]]:
-    grouped: dict[str, list[Start]] = defaultdict(list)
+async def tasks_again(connection: AsyncConnection, again: Sequence[TaskAgain]) -> Answers:
+    """Commit one more attempt at each that is still being sent under this one, and that nothing was said
+    against meanwhile."""
+    return await _again(connection, _TASK_AGAIN, again)
+
+
+async def patients_again(connection: AsyncConnection, again: Sequence[PatientAgain]) -> Answers:
+    """The same of patients that are being created, for an intent that is still ours."""
+    return await _again(connection, _PATIENT_AGAIN, again)
+
+
+async def _again(connection: AsyncConnection, call: _Call, again: Sequence[Again]) -> Answers:
+    """Each with what became of the attempt before."""
+    before = [(call.given(each)[0], each) for each in again]
+    await finish_attempts(connection, call.name, before)
+    begun = [await _begin(connection, call, ours, token=token) for token, ours in _by_token(again).items()]
+
+    async def answers() -> list[Written]:
+        numbers = await _numbers(begun)
+        told = (numbers.get(row_id) for row_id, _ in before)
+        return [Written(True, number) if number else LOST for number in told]
+
+    return answers
+
+
+def _by_token(starts: Iterable[Begins]) -> dict[str, list[Begins]]:
+    grouped: dict[str, list[Begins]] = defaultdict(list)
     for start in starts:
         grouped[start.claimed.token].append(start)
     return grouped
@@ -107,7 +135,7 @@ async def _numbers(begun: Iterable[_Begun]) -> dict[int, int]:
 
 
 async def _begin(
-    connection: AsyncConnection, call: _Call, starts: Sequence[Start], *, token: str, **values: Any
+    connection: AsyncConnection, call: _Call, starts: Sequence[Begins], *, token: str, **values: Any
 ) -> _Begun:
     """Begin what may be begun, each with its attempt written down, and give what tells their numbers."""
     rows = [call.given(start) for start in starts]
@@ -180,12 +208,35 @@ def _begin_task(dialect: str) -> Update:
 
 
 @lru_cache
+def _begin_task_again(dialect: str) -> Update:
+    """A revocation, a block or another patient that came while it is being sent is an alarm."""
+    of = given(dialect, id=BigInteger, tries=BigInteger)
+    return (
+        update(intents)
+        .where(intents.c.id == of["id"], intents.c.tries == of["tries"], intents.c.state == State.SENDING)
+        .where(intents.c.lease_token == _TOKEN, intents.c.lease_until > _AT)
+        .where(intents.c.alarm.is_(None), ~_is_paused())
+        .values(lease_until=_UNTIL, tries=intents.c.tries + 1, changed_at=_AT)
+    )
+
+
+@lru_cache
 def _begin_patient(dialect: str) -> Update:
+    return _creating(dialect, patients.c.state == PatientState.NEW)
+
+
+@lru_cache
+def _begin_patient_again(dialect: str) -> Update:
+    ours = and_(patients.c.lease_token == _TOKEN, patients.c.lease_until > _AT)
+    return _creating(dialect, and_(patients.c.state == PatientState.CREATING, ours))
+
+
+def _creating(dialect: str, may_be: ColumnElement[bool]) -> Update:
     of = given(dialect, patient=BigInteger, tries=BigInteger, intent=BigInteger)
     return (
         update(patients)
         .where(patients.c.id == of["patient"], patients.c.tries == of["tries"])
-        .where(patients.c.state == PatientState.NEW)
+        .where(may_be)
         .where(intents.c.id == of["intent"], intents.c.patient_id == patients.c.id, _still_ours())
         .where(~is_listed(patients), ~speaks_against(patients), ~_is_paused())
         .values(
@@ -237,8 +288,18 @@ def _of_patient(start: StartPatient) -> tuple[int, ...]:
     return start.claimed.patient.id, start.claimed.patient.tries, start.claimed.id
 
 
+def _of_task_again(again: TaskAgain) -> tuple[int, ...]:
+    return again.claimed.id, again.number
+
+
+def _of_patient_again(again: PatientAgain) -> tuple[int, ...]:
+    return again.claimed.patient.id, again.number, again.claimed.id
+
+
 _TASK = _Call("create_task", intents, _of_task, _begin_task, State.SENDING, "intent_id")
 _PATIENT = _Call("create_patient", patients, _of_patient, _begin_patient, PatientState.CREATING, "patient_id")
+_TASK_AGAIN = replace(_TASK, given=_of_task_again, begin=_begin_task_again)
+_PATIENT_AGAIN = replace(_PATIENT, given=_of_patient_again, begin=_begin_patient_again)
 
 
 @lru_cache
