@@ -37,7 +37,8 @@ def unmapped(
 
     Prints ConceptMaps to fill in, the commonest codes first, as a Bundle; how many there are goes to standard
     error. Give a target its code and display, and another equivalence than unmatched, then put the file into
-    concept-maps beside the site's layer: `fhir-bridge mappings import` checks it and does so.
+    concept-maps beside the site's layer: `fhir-bridge mappings import` checks it and does so. What is read is
+    held in memory, as for `map`: of a large export name a part, unpacked.
 
     \b
     fhir-bridge mappings unmapped export/ > words.json
