@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.database.locks import Lock, hold
 from fhir_bridge.ledger.database.tables import intents
@@ -24,8 +25,11 @@ from fhir_bridge.ledger.records import (
     SettleTask,
     StartPatient,
     StartTask,
+    Write,
 )
+from fhir_bridge.ledger.sending import exchanges
 from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sending.gate import BREAKER
 from fhir_bridge.ledger.sources.messages import Received, Take
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
@@ -169,6 +173,37 @@ async def test_acts_at_once_are_one_chain(ledger: SqlLedger, workers: Workers, m
     )
     assert await ledger.verify_audit() is None
     assert len((await ledger.gate()).paused_sources) == 40
+
+
+async def test_what_is_given_is_found_by_its_id_however_much_is_ready(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Of hundreds that are ready and claimed PostgreSQL reads the ten that are begun, and settled, and no
+    others, though nobody has told it yet how large the tables are.
+    """
+    if ledger._engine.dialect.name != "postgresql":
+        pytest.skip("SQLite does not count what it reads")
+    await ready(ledger, arrivals, monday, 400)
+    claimed = await ledger.claim(Claim("w", monday, monday + MINUTE, 400))
+    some = claimed[:10]
+    begins = [StartTask(item, monday, monday + MINUTE, monday - MINUTE) for item in some]
+    settles = [SettleTask(item, 1, A_TASK, monday, monday, poll_at=monday) for item in some]
+
+    async def read(connection: AsyncConnection) -> int:
+        counted = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_all_tables WHERE relname = 'intents'"
+        return int((await connection.exec_driver_sql(counted)).scalar_one())
+
+    async def read_for(batch: Sequence[Write]) -> int:
+        async def write(connection: AsyncConnection) -> int:
+            before = await read(connection)
+            assert all(answer.done for answer in await exchanges.write(connection, batch, BREAKER))
+            return await read(connection) - before
+
+        return await ledger._at_once(write)
+
+    # Each is read to be locked, to be changed, and for its keys.
+    assert await read_for(begins) < 100
+    assert await read_for(settles) < 100
 
 
 async def test_who_waits_for_one_another_is_told_to_try_again(

@@ -127,7 +127,7 @@ def direct_engine(engine: AsyncEngine) -> Engine | None:
     memory.
     """
     if engine.dialect.name == "postgresql":
-        beside = create_engine(engine.url, **postgres.arguments(engine.url))
+        beside = create_engine(engine.url, **postgres.arguments(engine.url, by_index=True))
         postgres.ping_after_rest(beside)
     elif engine.url.database in (None, "", ":memory:"):
         return None

@@ -17,10 +17,13 @@ from sqlalchemy import (
     Select,
     String,
     bindparam,
+    case,
     cast,
+    false,
     func,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
@@ -72,6 +75,15 @@ def given(dialect: str, **columns: type[TypeEngine[Any]]) -> dict[str, ColumnEle
 def given_values(dialect: str, kind: type[TypeEngine[Any]] = BigInteger) -> Select[tuple[Any]]:
     """The first value of each row, for an IN."""
     return select(given(dialect, value=kind)["value"])
+
+
+def by_row(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The same, asked of each row that is found otherwise: by its id, or by what is due first.
+
+    PostgreSQL would look for rows by it, and while it does not know yet how a table has grown it walks all
+    that is ready to begin a few; of an EXISTS it makes a join of all with all.
+    """
+    return case((condition, true()), else_=false())
 
 
 def gathered(dialect: str, *columns: ColumnElement[Any]) -> ColumnElement[str]:

@@ -37,6 +37,9 @@ _CLIENT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Of a connection whose statements are about a few rows that are given by their ids. A statement is prepared
+once, and one that was while a table was small would read all of it long after it has grown."""
 
 _PINGED_AFTER = 1.0
 """Seconds in which a connection is taken to stand as it stood."""
@@ -44,10 +47,14 @@ _PINGED_AFTER = 1.0
 _RESTS_SINCE = "rests since"
 
 
-def arguments(url: URL) -> dict[str, Any]:
-    """What every engine on PostgreSQL is made with. The URL's own `options` are added to ours, and win."""
+def arguments(url: URL, *, by_index: bool = False) -> dict[str, Any]:
+    """What every engine on PostgreSQL is made with; `by_index`: one that asks for few rows of large tables.
+
+    The URL's own `options` are added to ours, and win.
+    """
     own = url.query.get("options", "")
-    options = [f"-c {name}={value}" for name, value in _SESSION.items()]
+    session = _SESSION | _BY_INDEX if by_index else _SESSION
+    options = [f"-c {name}={value}" for name, value in session.items()]
     connect: dict[str, Any] = {"options": " ".join([*options, own if isinstance(own, str) else ""])}
     connect |= {name: value for name, value in _CLIENT.items() if name not in url.query}
     return {

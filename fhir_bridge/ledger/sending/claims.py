@@ -17,20 +17,17 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    case,
     exists,
-    false,
     func,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.arrivals.content import read_content
 from fhir_bridge.ledger.database.encryption import Cipher, cipher_of
-from fhir_bridge.ledger.database.given import GIVEN, as_given, gathered, given_values, read_gathered
+from fhir_bridge.ledger.database.given import GIVEN, as_given, by_row, gathered, given_values, read_gathered
 from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import Instant, in_state, instant, intents, patients, pauses
 from fhir_bridge.ledger.people import crosswalk
@@ -81,7 +78,7 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
 def _lease(dialect: str) -> Update:
     return (
         update(intents)
-        .where(intents.c.id.in_(given_values(dialect)), _claimable(intents, _NOW))
+        .where(intents.c.id.in_(given_values(dialect)), by_row(_claimable(intents, _NOW)))
         .values(lease_token=_TOKEN, lease_until=_UNTIL)
     )
 
@@ -90,8 +87,7 @@ def _lease(dialect: str) -> Update:
 def _leased(dialect: str) -> Select[Any]:
     return select(gathered(dialect, intents.c.id)).where(
         intents.c.id.in_(given_values(dialect)),
-        intents.c.lease_token == _TOKEN,
-        intents.c.lease_until == _UNTIL,
+        by_row(and_(intents.c.lease_token == _TOKEN, intents.c.lease_until == _UNTIL)),
     )
 
 
@@ -109,7 +105,7 @@ def _candidates(dialect: str, only: bool) -> Select[Any]:
         select(*(intents.c[name] for name in _CLAIMED), *(patients.c[name] for name in of_patient))
         .join(patients, patients.c.id == intents.c.patient_id)
         .where(_wanted(intents, dialect, only), _claimable(intents, _NOW))
-        .where(~_by_row(in_flight), ~_by_row(ahead))
+        .where(~by_row(in_flight), ~by_row(ahead))
         .where(
             or_(
                 patients.c.state == PatientState.CREATED,
@@ -157,13 +153,6 @@ def _one_a_new_patient(rows: Sequence[_Candidate]) -> list[_Candidate]:
             seen.add(row.patient_id)
         kept.append(row)
     return kept
-
-
-def _by_row(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The same, asked of each row by its index. An EXISTS by itself PostgreSQL makes a join of, and while it
-    does not know yet how a table has grown, one that compares all that is due with all that is due.
-    """
-    return case((condition, true()), else_=false())
 
 
 def _wanted(table: Any, dialect: str, only: bool) -> ColumnElement[bool]:

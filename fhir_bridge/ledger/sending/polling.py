@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger.database.given import by_row
 from fhir_bridge.ledger.database.tables import in_state, intents
 from fhir_bridge.ledger.records import ReadBack, Sent
 from fhir_bridge.ledger.states import State
@@ -25,7 +26,7 @@ async def take(connection: AsyncConnection, now: datetime, again_at: datetime, l
     )
     statement = (
         update(intents)
-        .where(intents.c.id.in_(due), in_state(intents, State.SENT), intents.c.poll_at <= now)
+        .where(intents.c.id.in_(due), by_row(and_(in_state(intents, State.SENT), intents.c.poll_at <= now)))
         .values(poll_at=again_at)
         .returning(intents.c.id, intents.c.key, intents.c.task_id)
     )

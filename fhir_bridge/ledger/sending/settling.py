@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger.arrivals import intake
 from fhir_bridge.ledger.arrivals.deciding import RETRY
 from fhir_bridge.ledger.database.asking import Answers, Told
-from fhir_bridge.ledger.database.given import as_given, given
+from fhir_bridge.ledger.database.given import as_given, by_row, given
 from fhir_bridge.ledger.database.many import ask, execute_many
 from fhir_bridge.ledger.database.tables import attempts, intents, microseconds, patients
 from fhir_bridge.ledger.people import crosswalk
@@ -91,7 +91,7 @@ def _settle_task(dialect: str) -> Update:
     return (
         update(intents)
         .where(intents.c.id == of["id"], intents.c.tries == of["number"])
-        .where(intents.c.state == State.SENDING, intents.c.lease_token == of["token"])
+        .where(by_row(and_(intents.c.state == State.SENDING, intents.c.lease_token == of["token"])))
         .values(
             **{name: of[name] for name in taken},
             answer=_as_said(intents, of),
@@ -119,7 +119,7 @@ def _settle_late(dialect: str) -> Update:
     return (
         update(intents)
         .where(intents.c.id == of["id"], intents.c.tries == of["number"])
-        .where(or_(intents.c.state == State.IN_DOUBT, intents.c.state == State.READY))
+        .where(by_row(or_(intents.c.state == State.IN_DOUBT, intents.c.state == State.READY)))
         .values(state=State.SENT, reason=None, due_at=None, called_at=of["started_at"], **_FREE)
         .values(task_id=of["task_id"], poll_at=of["poll_at"], changed_at=of["at"])
     )
@@ -156,7 +156,7 @@ def _settle_patient(dialect: str, state: PatientState) -> Update:
 
 def _may_settle(state: PatientState) -> ColumnElement[bool]:
     """Somebody else is under that identity by now: an answer about the former tells nothing of them."""
-    return and_(patients.c.state == state, func.coalesce(patients.c.error, "") != crosswalk.CHANGED)
+    return by_row(and_(patients.c.state == state, func.coalesce(patients.c.error, "") != crosswalk.CHANGED))
 
 
 def _as_said(table: Table, of: dict[str, ColumnElement[Any]]) -> ColumnElement[bytes]:
@@ -192,8 +192,8 @@ def _give_back(dialect: str) -> Update:
     )
     return (
         update(intents)
-        .where(intents.c.id == of["id"], intents.c.lease_token == of["token"])
-        .where(intents.c.state == State.READY)
+        .where(intents.c.id == of["id"])
+        .where(by_row(and_(intents.c.state == State.READY, intents.c.lease_token == of["token"])))
         .values(state=of["state"], due_at=of["due_at"], reason=of["reason"], changed_at=of["at"], **_FREE)
     )
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -30,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.arrivals.stopping import is_stopped, speaks_against
 from fhir_bridge.ledger.database.asking import Answers
-from fhir_bridge.ledger.database.given import as_given, gathered, given, read_gathered
+from fhir_bridge.ledger.database.given import as_given, by_row, gathered, given, read_gathered
 from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import Instant, attempts, intents, patients, pauses
 from fhir_bridge.ledger.people.blocking import is_blocked, is_listed
@@ -192,9 +193,9 @@ def _begin_task(dialect: str) -> Update:
     of = given(dialect, id=BigInteger, tries=BigInteger)
     return (
         update(intents)
-        .where(intents.c.id == of["id"], intents.c.tries == of["tries"], _still_ours(), ~_is_paused())
-        .where(patients.c.id == intents.c.patient_id, patients.c.state == PatientState.CREATED)
-        .where(~is_listed(patients), ~speaks_against(patients), ~_called_since())
+        .where(intents.c.id == of["id"], intents.c.tries == of["tries"])
+        .where(patients.c.id == intents.c.patient_id)
+        .where(by_row(and_(_may_go(patients.c.state == PatientState.CREATED), ~_called_since())))
         .values(
             state=State.SENDING,
             reason=None,
@@ -213,9 +214,8 @@ def _begin_task_again(dialect: str) -> Update:
     of = given(dialect, id=BigInteger, tries=BigInteger)
     return (
         update(intents)
-        .where(intents.c.id == of["id"], intents.c.tries == of["tries"], intents.c.state == State.SENDING)
-        .where(intents.c.lease_token == _TOKEN, intents.c.lease_until > _AT)
-        .where(intents.c.alarm.is_(None), ~_is_paused())
+        .where(intents.c.id == of["id"], intents.c.tries == of["tries"])
+        .where(by_row(and_(_ours_in(State.SENDING), intents.c.alarm.is_(None), ~_is_paused())))
         .values(lease_until=_UNTIL, tries=intents.c.tries + 1, changed_at=_AT)
     )
 
@@ -236,9 +236,8 @@ def _creating(dialect: str, may_be: ColumnElement[bool]) -> Update:
     return (
         update(patients)
         .where(patients.c.id == of["patient"], patients.c.tries == of["tries"])
-        .where(may_be)
-        .where(intents.c.id == of["intent"], intents.c.patient_id == patients.c.id, _still_ours())
-        .where(~is_listed(patients), ~speaks_against(patients), ~_is_paused())
+        .where(intents.c.id == of["intent"], intents.c.patient_id == patients.c.id)
+        .where(by_row(_may_go(may_be)))
         .values(
             state=PatientState.CREATING,
             tries=patients.c.tries + 1,
@@ -249,8 +248,14 @@ def _creating(dialect: str, may_be: ColumnElement[bool]) -> Update:
     )
 
 
-def _still_ours() -> ColumnElement[bool]:
-    return and_(intents.c.state == State.READY, intents.c.lease_token == _TOKEN, intents.c.lease_until > _AT)
+def _may_go(may_be: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the intent is still ours, its patient as they must be, and nothing speaks against a call."""
+    spoken_against = or_(is_listed(patients), speaks_against(patients), _is_paused())
+    return and_(_ours_in(State.READY), may_be, ~spoken_against)
+
+
+def _ours_in(state: State) -> ColumnElement[bool]:
+    return and_(intents.c.state == state, intents.c.lease_token == _TOKEN, intents.c.lease_until > _AT)
 
 
 def _is_paused() -> ColumnElement[bool]:
