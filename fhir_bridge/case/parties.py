@@ -80,7 +80,7 @@ class Parties:
     def performers(self, order: Resource[ServiceRequest]) -> tuple[Party, ...]:
         """Who is to perform an order: `performer`, and a ReferralRequest's `recipient`."""
         kind, view = order.view.resource_type, order.view
-        if isinstance(view.performer, Reference):
+        if not isinstance(view.performer, tuple):
             return (self.party(order, f"{kind}.performer", view.performer),)
         named = [(f"{kind}.performer[{n}]", reference) for n, reference in enumerate(view.performer)]
         named += [(f"{kind}.recipient[{n}]", reference) for n, reference in enumerate(view.recipient)]

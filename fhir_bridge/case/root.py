@@ -25,7 +25,7 @@ def order_root(resolver: Resolver, order: Resource[ServiceRequest], patient: str
     authored = dates.parse(view.authored_on or view.date)
     if not (patient and code and requester and authored):
         return stable_name(order)
-    sites = (view.body_site,) if isinstance(view.body_site, CodeableConcept) else view.body_site
+    sites = view.body_site if isinstance(view.body_site, tuple) else (view.body_site,)
     details = [concept for detail in view.order_detail for concept in detail.concepts]
     told_apart = _concepts((*details, *sites, view.specialty, view.performer_type))
     structure = (_named(view.body_structure) or "",) if view.body_structure else ()

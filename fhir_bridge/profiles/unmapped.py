@@ -31,9 +31,9 @@ class Listening(Terminology):
 
     def next_trigger(self) -> None:
         """Counts what was missed since the last call of this, each code once: it was one trigger's."""
-        if self._now:
-            self.counts.update(self._now)
-            self._now.clear()
+        for missed in self._now:
+            self.counts[missed] += 1
+        self._now.clear()
 
     def listened(self, ask: Callable[[], _Answer]) -> tuple[_Answer, frozenset[Missed]]:
         """See Terminology."""

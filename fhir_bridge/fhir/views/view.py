@@ -33,7 +33,7 @@ class View(Datatype, frozen=True, kw_only=True, tag=True, tag_field="resourceTyp
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
         """All identifiers, whether the version allows one or many."""
-        return (self.identifier,) if isinstance(self.identifier, Identifier) else self.identifier
+        return self.identifier if isinstance(self.identifier, tuple) else (self.identifier,)
 
 
 class Other(View, frozen=True, kw_only=True, tag=False):
