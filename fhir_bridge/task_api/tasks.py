@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Field,
     NonNegativeInt,
-    SerializerFunctionWrapHandler,
     TypeAdapter,
     model_serializer,
 )
@@ -30,10 +29,10 @@ class ScheduleAppointmentData(Sent):
     existing_appointment: Text | None = None
     reschedule_reason: Text | None = None
 
-    @model_serializer(mode="wrap")
-    def _null_unless_rescheduling(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    @model_serializer
+    def _null_unless_rescheduling(self) -> dict[str, Any]:
         """The vendor's own request says null, not nothing, for these two when nothing is rescheduled."""
-        wire: dict[str, Any] = handler(self)
+        wire = {name: value for name, value in self if value is not None}
         if not self.is_rescheduling:
             wire.setdefault("existing_appointment", None)
             wire.setdefault("reschedule_reason", None)
