@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from fhir_bridge.ledger.states import PatientState, State
 from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.statements import Statement
@@ -67,8 +69,7 @@ class Change(StrEnum):
     NOT_KEPT = "not-kept"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """Where an arrival ended: the key of its intent and that intent's state (None: not kept, a Skip of a
     migration).
     """

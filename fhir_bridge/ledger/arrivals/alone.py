@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -146,12 +147,13 @@ async def take_in(
     with_key: list[tuple[Any, ...]] = []
     for position, own in alone.items():
         arrival = arrivals[position]
-        key, reason = key_of(arrival), arrival.reason
+        key, decision = key_of(arrival), arrival.decision
+        assert isinstance(decision, Skip)
         if not (intake.keep_skips or arrival.is_lasting):
-            told[position] = Accepted(key, None, reason, Change.NOT_KEPT)
+            told[position] = Accepted(key, None, decision.reason, Change.NOT_KEPT)
             continue
-        told[position] = Accepted(key, State.SKIPPED, reason, Change.NEW)
-        row = (*_row(arrival, salt), arrival.said_at or intake.now, arrival.decision.subject.patient)
+        told[position] = Accepted(key, State.SKIPPED, decision.reason, Change.NEW)
+        row = _row(arrival, decision, intake.now, salt)
         if own:
             with_key.append((*row, own))
         else:
@@ -161,10 +163,20 @@ async def take_in(
     return told
 
 
-def _row(arrival: Arrival, salt: bytes) -> tuple[Any, ...]:
-    decision, subject = arrival.decision, arrival.decision.subject
-    assert isinstance(decision, Skip)
+def _row(arrival: Arrival, decision: Skip, now: datetime, salt: bytes) -> tuple[Any, ...]:
+    """The values of `_COLUMNS`."""
+    subject = decision.subject
     content, fingerprint = skip_told(decision, salt)
-    of_skip = ("skip", decision.reason, fingerprint, content)
-    version = (subject.version_id, subject.last_updated)
-    return (arrival.source, subject.trigger, arrival.resource_type, *version, *of_skip)
+    return (
+        arrival.source,
+        subject.trigger,
+        arrival.resource_type,
+        subject.version_id,
+        subject.last_updated,
+        "skip",
+        decision.reason,
+        fingerprint,
+        content,
+        arrival.said_at or now,
+        subject.patient,
+    )

@@ -81,7 +81,7 @@ async def insert_at_once(connection: AsyncConnection, table: Table, rows: Sequen
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        await _write_lists(connection, _insert(table), rows)
+        await _write_lists(connection, _insert(table), tuple(rows[0]), rows)
         return
     compiled = _compiled_for(connection, _insert(table), tuple(rows[0]))
     flat = compiled.flat(rows, cipher_of(connection.dialect))
@@ -96,14 +96,13 @@ async def upsert_many(connection: AsyncConnection, table: Table, rows: Sequence[
 async def _write(connection: AsyncConnection, statement: Insert, rows: Sequence[Row]) -> None:
     alike: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        there = {name: value for name, value in row.items() if value is not None}
-        alike[tuple(there)].append(there)
-    for same in alike.values():
+        alike[tuple([name for name, value in row.items() if value is not None])].append(row)
+    for names, same in alike.items():
         if connection.dialect.name == "postgresql":
             for part in _parts(same):
-                await _write_lists(connection, statement, part)
+                await _write_lists(connection, statement, names, part)
         else:
-            compiled = _compiled_for(connection, statement, tuple(same[0]))
+            compiled = _compiled_for(connection, statement, names)
             await _write_steps(connection, compiled, compiled.columns(same, cipher_of(connection.dialect)))
 
 
@@ -121,11 +120,13 @@ async def _write_steps(
             await connection.exec_driver_sql(text, parameters)
 
 
-async def _write_lists(connection: AsyncConnection, statement: Insert, rows: Sequence[Row]) -> None:
+async def _write_lists(
+    connection: AsyncConnection, statement: Insert, names: tuple[str, ...], rows: Sequence[Row]
+) -> None:
     """PostgreSQL is sent one list for each column, in binary: a statement a row takes it and its driver three
     times as long. The words are the same for any number of rows, so they are prepared once.
     """
-    compiled = _compiled_for(connection, statement, tuple(rows[0]))
+    compiled = _compiled_for(connection, statement, names)
     lists = tuple(list(column) for column in compiled.columns(rows, cipher_of(connection.dialect)))
     await connection.exec_driver_sql(compiled.text_of_lists, lists)
 
