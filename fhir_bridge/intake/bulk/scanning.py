@@ -188,12 +188,23 @@ class _Scanner:
         elif kind == "Slot":
             stream, group = Stream.SLOTS, key_of(own_name(resource).encode())
         else:
-            stream, group = Stream.RESOURCES, self._ties.of(resource, urns)
+            told = None if url and base is None else self._told(resource)
+            stream, group = Stream.RESOURCES, self._ties.of(resource, urns) if told is None else told
         self._writer.add(
             stream, group, resource.raw, self._piece.number, line, offset, entry, self._flags, url
         )
         self.about.resources += 1
         self.about.triggers += kind in TRIGGER_TYPES
+
+    def _told(self, resource: Resource[View]) -> int | None:
+        """The group of a Bundle's entry where its bytes tell it, in a fifth of the time; a line's did not."""
+        if resource.origin.entry is None or resource.notes:
+            return None
+        try:
+            seen = glance(resource.raw)
+        except UNSEEN:
+            return None
+        return self._ties.plain(resource.raw, seen, KINDS[type(seen)])
 
     def _problem(self, error: InputError, line: int | None, offset: int) -> None:
         """Kept without its line, which the pieces before this one have a share in; None: the error says."""
