@@ -115,6 +115,16 @@ class Patients:
         """Every identity of a patient: the record's own, first, and those of the records merged into it."""
         return tuple(dict.fromkeys((self.naming.own(patient), *self.merges.names_into(patient))))
 
+    def numbers_of(self, resource: Resource[View]) -> tuple[str, ...]:
+        """What a patient, or whom a resource is about, is known by where their record is copied into another
+        resource: identifiers that only patients have."""
+        found = resource if isinstance(resource.view, Patient) else None
+        if found is None and (about := self.of(resource)) is not None:
+            found = about.patient
+        is_patients = self._resolver.rules.is_patient_system
+        own = found.view.identifiers if found is not None else ()
+        return tuple(self.naming.identifier_key(one) for one in own if one.value and is_patients(one.system))
+
     def same_as(self, patient: Resource[Patient]) -> tuple[str, ...]:
         """Every identity of the person by what the record itself says: its own, those it links to, whatever
         the link is for, and its identifiers, where it is linked or known by no more than them. Empty for a

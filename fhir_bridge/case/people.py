@@ -34,6 +34,11 @@ class PersonRecord(msgspec.Struct, frozen=True):
         return self.people.names_in(self.resource)
 
     @property
+    def numbers(self) -> tuple[str, ...]:
+        """By what else the person is known where their record stands within another resource."""
+        return self.people.numbers_of(self.resource)
+
+    @property
     def name(self) -> str:
         """The record's own, which lasts."""
         return stable_name(self.resource)

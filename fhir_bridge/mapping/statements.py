@@ -21,6 +21,11 @@ from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.record_gates import RECORD_GATES
 from fhir_bridge.mapping.statuses import status_of
 
+OF_THE_PERSON = frozenset({"patient-deceased", "consent-denied", "restricted-record"})
+"""Stops that hold whatever record somebody stands under. A record may be inactive, or a test, for there is
+another one.
+"""
+
 
 class Statement(msgspec.Struct, frozen=True):
     """What one record says of its person.
@@ -48,8 +53,12 @@ def statements(records: Iterable[PersonRecord], profile: Profile, now: datetime)
         before = by_record.get(record.name)
         same = tuple(dict.fromkeys((*(before.same if before else ()), *record.same)))
         if before is None or stop is not None:
+            names = record.names
+            if stop in OF_THE_PERSON and names:
+                # A call that waits may know no more of the person than a copy within its trigger.
+                names = tuple(dict.fromkeys((*names, *record.numbers)))
             by_record[record.name] = Statement(
-                record.names, record.name, stop, resource.version, record.updated_at, same
+                names, record.name, stop, resource.version, record.updated_at, same
             )
         elif same != before.same:
             by_record[record.name] = structs.replace(before, same=same)

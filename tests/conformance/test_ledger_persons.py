@@ -123,7 +123,7 @@ async def test_a_death_after_sending_is_an_alarm_once(
     await take(ledger, monday, heard=[said()])
     (item,) = await ledger.worklist()
     assert (item.state, item.reason) == ("sending", "revoked-after-send")
-    await ledger.acknowledge(item.key, Act("tester", "told the vendor", monday))
+    await ledger.acknowledge(Selection(key=item.key), Act("tester", "told the vendor", monday))
     await take(ledger, monday, heard=[said(version="3")])
     assert await ledger.worklist() == []
 

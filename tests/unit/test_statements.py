@@ -9,12 +9,14 @@ import orjson
 import pytest
 
 from fhir_bridge.case.at_hand import AtHand
+from fhir_bridge.case.index import ResolutionRules
 from fhir_bridge.case.people import person_records
 from fhir_bridge.fhir.documents import read
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.statements import Statement, statements
 
 Json = dict[str, Any]
+MRN = "https://ehr.example/mrn"
 HTEST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 RESTRICTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
 
@@ -103,3 +105,32 @@ def test_an_appointment_lost_by_death_speaks_of_the_person(
     lost = {**proposed, "status": "cancelled", "cancelationReason": {"text": "Patient deceased"}}
     assert heard(us, now, marigold, lost)["Appointment/a1"].stop == "patient-deceased"
     assert heard(us, now, marigold, proposed)["Appointment/a1"].stop is None
+
+
+def test_what_stops_calls_holds_for_a_copy_of_the_record_too(
+    us: Profile, now: datetime, marigold: Json
+) -> None:
+    """By the identifiers that only patients have: a number of an insurance may be a whole family's."""
+    mine, shared = {"system": MRN, "value": "7"}, {"system": "urn:insurance", "value": "7"}
+    rules = ResolutionRules(patient_systems=frozenset({MRN}))
+
+    def said(*resources: Json) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+        at_hand = AtHand([read(orjson.dumps(each), "f").resources[0] for each in resources], rules)
+        found = statements(person_records(at_hand), us, now)
+        return {each.record: (each.stop, each.names) for each in found}
+
+    trigger = {
+        "resourceType": "Appointment", "id": "a1", "status": "proposed",
+        "contained": [{**marigold, "id": "c", "identifier": [shared, mine]}],
+        "participant": [{"actor": {"reference": "#c"}}],
+    }  # fmt: skip
+    ((_, (copy,)),) = said(trigger).values()
+    whole = {**marigold, "identifier": [shared, mine]}
+    assert said({**whole, "deceasedBoolean": True}) == {
+        "Patient/marigold": ("patient-deceased", ("Patient/marigold", copy))
+    }
+    assert said({**whole, "active": False})["Patient/marigold"][1] == ("Patient/marigold",)
+    assert said(whole) == {"Patient/marigold": (None, ("Patient/marigold",))}
+    denial = {"resourceType": "Consent", "id": "c", "status": "active", "provision": {"type": "deny"}}
+    denied = said(whole, {**denial, "patient": {"reference": "Patient/marigold"}})["Consent/c"]
+    assert denied == ("consent-denied", ("Patient/marigold", copy))

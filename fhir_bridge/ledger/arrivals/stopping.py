@@ -30,6 +30,7 @@ from fhir_bridge.ledger.database.tables import intents, patients, statements
 from fhir_bridge.ledger.database.upserts import upsert
 from fhir_bridge.ledger.records import Heard
 from fhir_bridge.ledger.states import OUT_OF_HAND, UNDECIDED
+from fhir_bridge.mapping.statements import OF_THE_PERSON
 
 Place = tuple[str, str]
 """A source, and an identity or a record of it."""
@@ -44,10 +45,8 @@ class _Said(NamedTuple):
     changed_at: datetime
 
 
-OF_THE_PERSON = frozenset({"patient-deceased", "consent-denied", "restricted-record", UNREADABLE})
-"""Stops that hold whatever record somebody stands under. A record may be inactive, or a test, for there is
-another one.
-"""
+_OF_THE_PERSON = OF_THE_PERSON | {UNREADABLE}
+"""What cannot be read may be any of these."""
 
 _AT_ONCE = 5_000
 """Values in one IN list: SQLite takes 32,766 parameters."""
@@ -140,7 +139,7 @@ async def follow(connection: AsyncConnection, places: Collection[Place]) -> set[
         for row in await connection.execute(_about(connection.dialect.name), {GIVEN: as_given(person)}):
             said[(row.source, row.record)][(row.source, row.identity)] = dict(row._mapping)
         for known in said.values():
-            told = next((row for row in known.values() if row["stop"] in OF_THE_PERSON), None)
+            told = next((row for row in known.values() if row["stop"] in _OF_THE_PERSON), None)
             rows += ({**told, "identity": place[1]} for place in person - set(known) if told)
     if rows:
         await connection.execute(insert(statements), rows)
