@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case
-from fhir_bridge.mapping.profile import Profile
+from fhir_bridge.case.gather import gather
+from fhir_bridge.fhir.reading import read
+from fhir_bridge.fhir.resource import Origin
+from fhir_bridge.mapping.availability import look_through_times, timeframe_availability
+from fhir_bridge.mapping.profile import Profile, SourceFacts
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.request import valid_until
 from fhir_bridge.mapping.verdict import Look
+from fhir_bridge.mapping.zones import clock_of
+from fhir_bridge.profiles.load import load_profile
 from tests.unit.marigold import PATIENT, Json, Told, appointment, order
 
 
@@ -156,3 +167,55 @@ def test_a_time_the_change_of_clocks_jumped_is_told_as_it_was(told: Callable[...
     """At 2:30 on that night the clock showed 3:30."""
     said = told(appointment(start="2027-03-14T02:30:00"))
     assert said["timeframe_availability"] == "Sun 14 Mar 2027, 3:30 AM (EDT)"
+
+
+PROFILE = load_profile(SourceFacts(zone=ZoneInfo("America/New_York")))
+NOW = datetime(2026, 12, 1, 15, tzinfo=UTC)
+_TIMES = st.sampled_from(
+    [
+        None,
+        "2026-12-07",
+        "2026-12-09T09:00:00-05:00",
+        "2026-12-09T13:00:00Z",
+        "2026-12-10T09:00:00",
+        "2026-12",
+        "2027",
+        "2026-12-08 09:00",
+        "2020-01-01",
+        "soon",
+        "",
+        "9999-12-31",
+    ]
+)
+
+
+@given(st.lists(st.tuples(_TIMES, _TIMES), max_size=2), _TIMES, _TIMES, st.booleans())
+def test_who_only_counts_notes_of_times_what_is_noted_of_who_is_called(
+    periods: list[tuple[str | None, str | None]], start: str | None, end: str | None, is_order: bool
+) -> None:
+    """Reversed, unreadable, mended and without a zone, in every combination."""
+    asked = [_period(*each) for each in periods]
+    trigger: Json = {
+        "resourceType": "Appointment",
+        "id": "a1",
+        "status": "proposed",
+        "requestedPeriod": asked,
+    }
+    trigger |= _period(start, end)
+    if is_order:
+        trigger = {"resourceType": "ServiceRequest", "id": "o1", "status": "active", "intent": "order"}
+        trigger |= {"occurrencePeriod": _period(start, end)}
+    case = _case(trigger)
+    whole, counted = Recorder(), Recorder()
+    timeframe_availability(case, PROFILE, NOW, whole, clock_of(case, PROFILE))
+    look_through_times(case, PROFILE, NOW, counted)
+    assert counted.notes == whole.notes
+
+
+def _period(start: str | None, end: str | None) -> Json:
+    return {name: text for name, text in (("start", start), ("end", end)) if text is not None}
+
+
+def _case(trigger: Json) -> Case:
+    resource = read(json.dumps(trigger).encode(), Origin("made-up"))
+    return gather(AtHand([resource]), resource, source="default")  # type: ignore[arg-type]  # it is a trigger
