@@ -290,6 +290,7 @@ async def test_an_operator_settles_what_is_in_doubt(
     assert await ledger.cancel(Selection(state=State.IN_DOUBT), act(monday)) == 1
     assert (await ledger.status(monday)).states == {"sent": 1, "ready": 1, "cancelled": 1}
     assert await ledger.resolve_sent("Appointment/0", TASK, act(monday)) == 0
+    assert await ledger.resolve_resend(Selection(state=State.SENT), act(monday)) == 0
     assert await ledger.verify_audit() is None
 
 
