@@ -61,6 +61,19 @@ async def test_a_record_that_comes_alone_is_heard(ledger: SqlLedger, arrivals: A
     assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-inactive")
 
 
+async def test_a_stop_holds_where_a_call_counts_again_that_stood_behind_another_persons_decision(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A chain may speak of two patients, and what takes the call back names the other one only."""
+    chain = {"members": ("ServiceRequest/s", "Appointment/a1")}
+    other = {**chain, "patient": "Patient/q"}
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT, **chain), heard=[said()])
+    await take(ledger, monday, arrivals.skip("ServiceRequest/s", **other))
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "already-booked")
+    await take(ledger, monday, arrivals.skip("ServiceRequest/s", "awaiting-triage", **other, version_id="2"))
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+
+
 async def test_an_older_version_does_not_undo_a_stop(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:

@@ -77,6 +77,15 @@ def _stopped_by(intent: KnownIntent, winner: Standing) -> str | None:
     return intent.reason if is_stopped else None
 
 
+def persons_of(intent: KnownIntent) -> set[str]:
+    """Whom the intent is about, and whom it would call or ask about should another of its triggers count."""
+    found = {intent.identity}
+    for standing in intent.standings.values():
+        if standing.decision != "skip" and standing.content and standing.content is not intent.held:
+            found.add(read_content(standing.content).identity)
+    return {identity for identity in found if identity}
+
+
 def heed(intent: KnownIntent, intake: Intake) -> None:
     """Go by what the records now say of the intent's person; of one that was sent somebody must tell the
     vendor.

@@ -108,7 +108,7 @@ async def _with_stops(
     arrivals: Sequence[Arrival] = (),
 ) -> Intake:
     """The intake with what stands against calling any of these persons."""
-    places = {(intent.source, intent.identity) for intent in known if intent.identity}
+    places = {(intent.source, person) for intent in known for person in deciding.persons_of(intent)}
     places |= {(a.source, a.decision.subject.patient) for a in arrivals if a.decision.subject.patient}
     return replace(intake, stops=await stopping.standing(connection, places))
 
