@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from fhir_bridge.app.ledgers import known_do_not_call
 from fhir_bridge.app.rules import loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
-from fhir_bridge.cli.options import json_option, mapping_options, now_option
+from fhir_bridge.cli.options import PathOrAddress, json_option, mapping_options, now_option
 from fhir_bridge.cli.stopping import stop_signals
 from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.mapping.reasons import REASONS
@@ -166,7 +167,7 @@ class Wanted:
     help="Where scratch files go, which hold patient data; else a folder of this user's in TMPDIR.",
 )
 @json_option
-@mapping_options
+@partial(mapping_options, context_type=PathOrAddress())
 @now_option
 @click.pass_obj
 def migrate(
@@ -175,7 +176,7 @@ def migrate(
     paths: tuple[str, ...],
     source: str | None,
     overrides: tuple[tuple[str, str], ...],
-    context: tuple[Path, ...],
+    context: tuple[str, ...],
     now: datetime | None,
     share: Share,
     processes: int | None,
@@ -207,9 +208,9 @@ def migrate(
     if wanted.engine == "spark":
         paths = tuple(found_by_all(path) for path in paths)
         wanted = replace(wanted, out=wanted.out and found_by_all(wanted.out))
-        context = tuple(Path(found_by_all(str(path))) for path in context)
+        context = tuple(found_by_all(path) for path in context)
     with _stopped_at_once():
-        return _migrate(loaded, run, recipe, paths, [str(path) for path in context], wanted)
+        return _migrate(loaded, run, recipe, paths, context, wanted)
 
 
 def found_by_all(path: str) -> str:
@@ -249,7 +250,7 @@ def _migrate(
     run: MappingRun,
     recipe: Callable[[], MappingRun],
     paths: tuple[str, ...],
-    context: list[str],
+    context: tuple[str, ...],
     wanted: Wanted,
 ) -> int:
     from fhir_bridge.cli.migrate_progress import Bars

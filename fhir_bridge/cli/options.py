@@ -98,7 +98,20 @@ class Span(click.ParamType[timedelta]):
             self.fail(f"{value!r} is no duration; write it like 60s, 90m or 4h", param, ctx)
 
 
-def mapping_options(command: Command) -> Command:
+class PathOrAddress(click.ParamType[str]):
+    """A folder or file that is there, or an address in an object store; as a string."""
+
+    name = "DIR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises click's usage error for what is none."""
+        return str(value if "://" in value else click.Path(exists=True).convert(value, param, ctx))
+
+
+PATH: click.ParamType[Any] = click.Path(exists=True, path_type=Path)
+
+
+def mapping_options(command: Command, context_type: click.ParamType[Any] = PATH) -> Command:
     """--source, --set, --context: what every command that maps takes (intake, section 3)."""
     source = click.option(
         "--source", metavar="NAME", help="The source in bridge.toml that the files came from."
@@ -108,7 +121,7 @@ def mapping_options(command: Command) -> Command:
         help="A setting for this run, for instance timezone=America/New_York. Repeatable.",
     )  # fmt: skip
     context = click.option(
-        "--context", type=click.Path(exists=True, path_type=Path), multiple=True, metavar="DIR",
+        "--context", type=context_type, multiple=True, metavar="DIR",
         help="A folder or file of resources to have at hand: visits, guardians, practitioners. Repeatable.",
     )  # fmt: skip
     return source(overrides(context(command)))

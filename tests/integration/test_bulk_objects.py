@@ -182,19 +182,24 @@ def test_an_object_that_is_written_anew_is_not_read_as_half_of_each(
 
 def test_the_whole_way_from_a_bucket(bridge: Bridge, hospital: Hospital, bucket: ObjectStore) -> None:
     """By two processes, with objects that are gone, refused or damaged between good ones: each is named with
-    what to do, nothing else is lost; and no word of the provider's, which may hold a secret, is repeated."""
+    what to do, nothing else is lost; and no word of the provider's, which may hold a secret, is repeated. A
+    patient may stand in another folder, as --context."""
     bucket.page = 5
     for number in range(1, 9):
         two = (hospital.patient(number), hospital.appointment(number))
         bucket.objects[f"export/{number}.ndjson"] = b"".join(json.dumps(one).encode() + b"\n" for one in two)
+    bucket.objects["export/9.ndjson"] = json.dumps(hospital.appointment(9)).encode()
+    bucket.objects["first/Patient.ndjson"] = json.dumps(hospital.patient(9)).encode()
     bucket.objects["export/3.ndjson.gz"] = gzip.compress(os.urandom(5000))[:-100]
     bucket.objects["export/4.zip"] = b"PK\3\4"
     bucket.gone, bucket.forbidden = {"export/2.ndjson"}, {"export/5.ndjson"}
     environment = {**os.environ, **bucket.environment}
-    process = bridge.process("migrate", FOLDER, "--processes", "2", "--work", "x", "--json", env=environment)
+    context = FOLDER.replace("export", "first")
+    words = ("--context", context, "--processes", "2", "--work", "x", "--json")
+    process = bridge.process("migrate", FOLDER, *words, env=environment)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
-    assert json.loads(out)["decisions"] == {"call": 6}
+    assert json.loads(out)["decisions"] == {"call": 7}
     text = (bridge.folder / "migrate-errors.ndjson").read_text()
     assert "secret" not in text + err
     told = {
