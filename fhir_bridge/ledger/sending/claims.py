@@ -59,6 +59,9 @@ async def claim(connection: AsyncConnection, asked: Claim) -> list[Claimed]:
     """Lease the longest due intents, the first of each lane and one of each patient not yet created."""
     dialect = connection.dialect.name
     which = {} if asked.only is None else {GIVEN: as_given((key,) for key in asked.only)}
+    if which and dialect == "postgresql":
+        # Thousands may be named: without a hash of them each would be looked for among all that is ready.
+        await connection.exec_driver_sql("SET LOCAL enable_hashjoin = on")
     due = await ask(connection, _candidates(dialect, bool(which)), now=asked.now, most=asked.limit, **which)
     found = _one_a_new_patient([_Candidate._make(row) for row in due.all()])
     if not found:
