@@ -20,7 +20,7 @@ from fhir_bridge.ledger.database.given import GIVEN, as_given, given, given_valu
 from fhir_bridge.ledger.database.tables import intents, members, statements, triggers
 from fhir_bridge.ledger.database.upserts import upsert
 from fhir_bridge.ledger.records import Arrival, Heard
-from fhir_bridge.ledger.sources.messages import Unread, Unreadable
+from fhir_bridge.ledger.sources.messages import NO_VERSION, Unread, Unreadable
 
 Place = tuple[str, str]
 """A source, and an identity or a record of it."""
@@ -141,8 +141,9 @@ def _is_answer(row: Any, said: _Said, now: datetime) -> bool:
         return how is Age.NEWER
     if said.is_late or (said.said_at or now) <= row.changed_at:
         return False
-    is_told = known.last_updated is not None or known.version_id is not None
-    return is_told or told.last_updated is None or told.last_updated >= row.changed_at
+    if known != NO_VERSION:
+        return told != NO_VERSION
+    return told.last_updated is None or told.last_updated >= row.changed_at
 
 
 async def _let_go(connection: AsyncConnection, which: Any) -> set[Place]:
