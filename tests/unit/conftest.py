@@ -149,6 +149,7 @@ def told(case_of: Callable[..., Case], us: Profile, now: datetime, marigold: Jso
         case = case_of(*hers, patient, **known)
         callee = callee or Callee(Phone("+16465550101", None, 0), None, None, True, None)
         draft = task_draft(case, profile, now, recorder or Recorder(), callee, rescheduling)
-        return {"task": draft.task, **draft.task_data.model_dump(mode="json")}
+        nothing = dict.fromkeys(type(draft.task_data).model_fields)
+        return {"task": draft.task, **nothing, **draft.task_data.model_dump(mode="json")}
 
     return make
