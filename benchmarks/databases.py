@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +44,7 @@ class Database(Protocol):
 class PlainWriter(Protocol):
     """Prepares an empty table; what it gives writes the batches."""
 
-    def __call__(self, batches: Sequence[Sequence[Bytes]]) -> Work:
+    def __call__(self, batches: Sequence[Iterable[Bytes]]) -> Work:
         """Work to be timed."""
         ...
 
@@ -65,7 +65,7 @@ class Sqlite:
         """`sqlite3` as it comes."""
         return {"sqlite3 executemany": self._inserting}
 
-    def _inserting(self, batches: Sequence[Sequence[Bytes]]) -> Work:
+    def _inserting(self, batches: Sequence[Iterable[Bytes]]) -> Work:
         connection = sqlite3.connect(self.ledger(), isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -111,7 +111,7 @@ class Postgres:
         connection.commit()
         return connection
 
-    def _inserting(self, batches: Sequence[Sequence[Bytes]]) -> Work:
+    def _inserting(self, batches: Sequence[Iterable[Bytes]]) -> Work:
         connection = self._table()
 
         def work() -> None:
@@ -124,7 +124,7 @@ class Postgres:
 
         return work
 
-    def _copying(self, batches: Sequence[Sequence[Bytes]]) -> Work:
+    def _copying(self, batches: Sequence[Iterable[Bytes]]) -> Work:
         connection = self._table()
 
         def work() -> None:
