@@ -5,10 +5,8 @@ committed first.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -23,6 +21,7 @@ from fhir_bridge.dispatch.endpoint import Endpoint
 from fhir_bridge.dispatch.rate import RateLimit
 from fhir_bridge.dispatch.rereading import Rereading
 from fhir_bridge.dispatch.retry import next_try
+from fhir_bridge.dispatch.sending import Sending
 from fhir_bridge.dispatch.unread import Unread
 from fhir_bridge.dispatch.writes import WriteQueue
 from fhir_bridge.ledger.port import Dispatches
@@ -49,21 +48,7 @@ PATIENT_BUSY = "patient-being-created"
 _SOON = timedelta(seconds=1)
 _AGAIN = (OutcomeClass.NOT_PROCESSED, OutcomeClass.KEY_REFUSED)
 
-OVERSLEPT = Outcome(OutcomeClass.NOT_PROCESSED, error="overslept")
-"""This worker stood still from the commit of the attempt until its lease was over, suspended or waiting for
-the ledger: others take the request for lost by now, and somebody may have it sent again. So it is not sent.
-"""
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """The last request that was sent, of perhaps several under one key."""
-
-    number: int
-    started_at: datetime
-    outcome: Outcome
 
 
 @dataclass(slots=True)
@@ -162,12 +147,8 @@ class Sender:
             await self._give_back(claimed, begun)
             return None
         key = _idempotency_key("patient", f"{claimed.source}|{claimed.patient.identity}")
-        started_at = self.clock()
-        last = _Exchange(begun.number, started_at, OVERSLEPT)
-        if started_at < start.lease_until:
-            send = partial(self.endpoint.create_patient, request, idempotency_key=key)
-            last.outcome = await send()
-            await self._repeat(PatientAgain, start, last, send)
+        send = partial(self.endpoint.create_patient, request, idempotency_key=key)
+        last = await self._sending().run(PatientAgain, start, begun.number, send)
         now, outcome = self.clock(), last.outcome
         due_at = self._again_at(last.number, outcome, now)
         # Not waited for: what is written next is committed with it or after it.
@@ -197,12 +178,8 @@ class Sender:
             await self._give_back(claimed, begun)
             return
         key = _idempotency_key("task", claimed.key)
-        started_at = self.clock()
-        last = _Exchange(begun.number, started_at, OVERSLEPT)
-        if started_at < start.lease_until:
-            send = partial(self.endpoint.create_task, request, idempotency_key=key)
-            last.outcome = await send()
-            await self._repeat(TaskAgain, start, last, send)
+        send = partial(self.endpoint.create_task, request, idempotency_key=key)
+        last = await self._sending().run(TaskAgain, start, begun.number, send)
         now, outcome = self.clock(), last.outcome
         settled = self.writes.put(
             SettleTask(
@@ -217,43 +194,9 @@ class Sender:
         )
         self._note("task", claimed, outcome, settled)
 
-    async def _repeat(
-        self,
-        again: type[PatientAgain | TaskAgain],
-        start: StartPatient | StartTask,
-        last: _Exchange,
-        send: Callable[[], Awaitable[Outcome]],
-    ) -> None:
-        """Where nobody knows what became of it and the endpoint honours our key: send the same again under
-        it, each time with its attempt committed, until it is accepted, the lease is over, or something speaks
-        against it. Unknown stays unknown otherwise: a refusal of the second says nothing of the first.
-        """
-        claimed, count = start.claimed, 0
-        while last.outcome.repeatable:
-            now, count = self.clock(), count + 1
-            at = next_try(count, last.outcome, now, self.rng, self.rules.dispatch.retry)
-            if at >= start.lease_until or await self._stopped_within(at - now):
-                return
-            now = self.clock()
-            if self._closed_for(claimed, now) or now >= start.lease_until:
-                return
-            before = (last.number, last.outcome, last.started_at, now, start.lease_until)
-            begun = await self.writes.put(again(claimed, *before))
-            started_at = self.clock()
-            if not begun.done or started_at >= start.lease_until:
-                last.number = begun.number or last.number
-                return
-            outcome = await send()
-            is_open = outcome.repeatable or outcome.kind is OutcomeClass.NOT_PROCESSED
-            if outcome.kind is not OutcomeClass.ACCEPTED:
-                outcome = replace(outcome, kind=OutcomeClass.UNKNOWN, repeatable=is_open)
-            last.number, last.started_at, last.outcome = begun.number, started_at, outcome
-
-    async def _stopped_within(self, wait: timedelta) -> bool:
-        """Whether this worker is to end within that time: it does not wait for what may be lost."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), wait.total_seconds())
-        return self.stop.is_set()
+    def _sending(self) -> Sending:
+        retry = self.rules.dispatch.retry
+        return Sending(self.writes, self.clock, self.rng, retry, self.stop, self._closed_for)
 
     def _again_at(self, number: int, outcome: Outcome, now: datetime) -> datetime | None:
         """When to try again; None where the outcome does not say that it may be."""
