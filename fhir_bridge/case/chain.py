@@ -1,4 +1,7 @@
-"""Chains: the order and Appointments that are one piece of work, and what names it (mapping, section 2)."""
+"""Chains: the order and Appointments that are one piece of work, and what names it (mapping, section 2).
+
+Long because a chain is found by what its members say of each other, and all that counts as saying is here.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from fhir_bridge.intake.bulk.partitioning import PARTITION, partitions_for
 from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found, Piece
 from fhir_bridge.intake.bulk.progress import Progress
-from fhir_bridge.intake.bulk.spill import About, Held, Stream
+from fhir_bridge.intake.bulk.spill import About, Stream
+from fhir_bridge.intake.bulk.spilled import Held
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.migration import codec, results
 from fhir_bridge.migration.deciding import Decider

@@ -20,7 +20,8 @@ from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.names import System
 from fhir_bridge.intake.bulk.pieces import Piece
 from fhir_bridge.intake.bulk.scanning import scan
-from fhir_bridge.intake.bulk.spill import About, Held, Reader, Stream
+from fhir_bridge.intake.bulk.spill import About, Stream
+from fhir_bridge.intake.bulk.spilled import Held, Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,8 @@ from sqlalchemy import BigInteger, Integer, String, select
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.database import many
 from fhir_bridge.ledger.database.given import GIVEN, as_given, as_listed, found_in, given, given_values
-from fhir_bridge.ledger.database.many import insert_many, new_ids, run, upsert_many
+from fhir_bridge.ledger.database.ids import new_ids
+from fhir_bridge.ledger.database.many import insert_many, run, upsert_many
 from fhir_bridge.ledger.database.tables import inbox, subscriptions
 from fhir_bridge.ledger.store import SqlLedger
 

@@ -10,7 +10,8 @@ import pytest
 from fhir_bridge.intake.bulk import scanning
 from fhir_bridge.intake.bulk.glance import KINDS, UNSEEN, glance
 from fhir_bridge.intake.bulk.pieces import Piece
-from fhir_bridge.intake.bulk.spill import EVENT, About, Reader, Record, Stream
+from fhir_bridge.intake.bulk.spill import EVENT, About, Record, Stream
+from fhir_bridge.intake.bulk.spilled import Reader
 
 VISIT = {"resourceType": "Encounter", "id": "e1", "subject": {"reference": "Patient/p"}}
 

@@ -16,7 +16,8 @@ from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.intake.bulk.glance import KINDS, glance
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.names import key_of
-from fhir_bridge.intake.bulk.spill import About, Reader, Stream, Writer
+from fhir_bridge.intake.bulk.spill import About, Stream, Writer
+from fhir_bridge.intake.bulk.spilled import Reader
 from fhir_bridge.intake.bulk.ties import Ties
 
 

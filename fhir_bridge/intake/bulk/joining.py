@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from fhir_bridge.intake.bulk.names import key_of
-from fhir_bridge.intake.bulk.spill import Record, Scratch, Stream, Writer
+from fhir_bridge.intake.bulk.spill import Record, Stream, Writer
+from fhir_bridge.intake.bulk.spilled import Scratch
 
 
 class Together:

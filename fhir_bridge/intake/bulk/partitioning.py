@@ -14,7 +14,8 @@ from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found
 from fhir_bridge.intake.bulk.progress import Progress, Reading, Untold
 from fhir_bridge.intake.bulk.scanning import scan
-from fhir_bridge.intake.bulk.spill import PAIRS, About, Reader, Stream
+from fhir_bridge.intake.bulk.spill import PAIRS, About, Stream
+from fhir_bridge.intake.bulk.spilled import Reader
 from fhir_bridge.intake.bulk.workers import each
 
 PARTITION = 12 * 1024 * 1024

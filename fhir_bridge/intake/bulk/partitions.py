@@ -13,7 +13,8 @@ from fhir_bridge.fhir.resource import Origin, Resource
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.joining import Together
 from fhir_bridge.intake.bulk.pieces import Piece
-from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Record, Scratch, Stream
+from fhir_bridge.intake.bulk.spill import EVENT, IN_CONTEXT, About, Problem, Record, Stream
+from fhir_bridge.intake.bulk.spilled import Scratch
 
 Place = tuple[int, int, int]
 """Where a resource stood among all: its file, its line and its entry there; 0 and -1 for none."""

@@ -1,4 +1,5 @@
-"""Scratch files: what was read, in partitions, and the ties between them; written once, read by any process.
+"""Scratch files: what was read, in partitions, and the ties between them; written once, read by any process
+(`spilled`).
 
 A file is blocks of many streams behind one another, then an index of them, then a footer. It is written under
 another name and gets its own only when it is whole. It is not synced to disk: a machine that loses power
@@ -7,11 +8,9 @@ begins again, and the footer tells a file that is not whole.
 
 from __future__ import annotations
 
-import os
 import struct
-from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -24,9 +23,13 @@ from fhir_bridge.errors import Lost, UsageError
 BUFFERED = 6 * 1024 * 1024
 """Bytes that a writer holds before it writes a block of each stream."""
 
-_RECORD = struct.Struct("<QQIIiBHI")
-_FOOTER = struct.Struct("<8sQII")
-_MAGIC = b"fhirspl2"
+RECORD = struct.Struct("<QQIIiBHI")
+"""In front of a resource: its group, offset, piece, line, entry, flags; how long its URL is, and it."""
+
+FOOTER = struct.Struct("<8sQII")
+"""`MAGIC`, where the index begins, how long it is, its checksum."""
+
+MAGIC = b"fhirspl2"
 """With the number of this form: what an older release left is read anew."""
 
 IN_CONTEXT, EVENT = 1, 2
@@ -111,7 +114,9 @@ class About(msgspec.Struct):
     unreadable: bool = False
 
 
-class _Index(msgspec.Struct):
+class Index(msgspec.Struct):
+    """What a file holds: of its pieces, and where each block lies."""
+
     abouts: dict[int, About]
     blocks: list[tuple[int, int, int, int]]  # stream, partition, offset, length
 
@@ -167,7 +172,7 @@ class Writer:
         """A resource for the partition of its group; the directory has only one."""
         place = self._records[stream][group % self._partitions if stream != Stream.DIRECTORY else 0]
         url = full_url.encode() if full_url else b""
-        place.append(_RECORD.pack(group, offset, piece, line, entry, flags, len(url), len(raw)))
+        place.append(RECORD.pack(group, offset, piece, line, entry, flags, len(url), len(raw)))
         if url:
             place.append(url)
         place += (raw, b"\n")
@@ -178,7 +183,7 @@ class Writer:
     def add_line(self, group: int, raw: bytes, piece: int, line: int, offset: int, flags: int) -> None:
         """The same for a line of NDJSON about somebody, as most are; `raw` ends with its newline."""
         place = self._people[group % self._partitions]
-        place += (_RECORD.pack(group, offset, piece, line, -1, flags, 0, len(raw) - 1), raw)
+        place += (RECORD.pack(group, offset, piece, line, -1, flags, 0, len(raw) - 1), raw)
         self._size += len(raw) + 256
         if self._size > BUFFERED:
             self.flush()
@@ -186,7 +191,7 @@ class Writer:
     def copy(self, stream: Stream, partition: int, record: Record) -> None:
         """A record as it was, for another partition."""
         url = record.full_url.encode() if record.full_url else b""
-        head = _RECORD.pack(
+        head = RECORD.pack(
             record.group,
             record.offset,
             record.piece,
@@ -231,10 +236,10 @@ class Writer:
     def close(self, abouts: dict[int, About]) -> None:
         """Writes the rest, what is known of each piece by its number, and gives the file its name."""
         self.flush()
-        index = msgspec.msgpack.encode(_Index(abouts, self._blocks))
+        index = msgspec.msgpack.encode(Index(abouts, self._blocks))
         with writing(self._path):
             self._file.write(index)
-            self._file.write(_FOOTER.pack(_MAGIC, self._at, len(index), crc32(index)))
+            self._file.write(FOOTER.pack(MAGIC, self._at, len(index), crc32(index)))
             self._file.close()
             Path(f"{self._path}.tmp").replace(self._path)
 
@@ -243,115 +248,3 @@ class Writer:
         with suppress(OSError):  # what is in its buffer does not fit on a full disk
             self._file.close()
         Path(f"{self._path}.tmp").unlink(missing_ok=True)
-
-
-class Scratch(ABC):
-    """Blocks of streams by partition, wherever they lie. `abouts` are of the pieces they came from."""
-
-    abouts: dict[int, About]
-
-    @abstractmethod
-    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
-        """The blocks of one partition of a stream, in the order in which they were written."""
-
-    @abstractmethod
-    def size(self, stream: Stream, number: int) -> int:
-        """Bytes of one partition of a stream."""
-
-    def records(self, stream: Stream, number: int) -> Iterator[Record]:
-        """The resources of one partition, in the order in which they were read."""
-        unpack, size = _RECORD.unpack_from, _RECORD.size
-        for block in self.blocks(stream, number):
-            at, end = 0, len(block)
-            while at < end:
-                group, offset, piece, line, entry, flags, url_length, length = unpack(block, at)
-                at += size
-                url = block[at : at + url_length].decode() if url_length else None
-                at += url_length
-                yield Record(group, offset, piece, line, entry, flags, url, block, at, length)
-                at += length + 1  # the newline behind each
-
-    def pairs(self, stream: Stream, number: int) -> Iterator[tuple[int, int]]:
-        """The pairs of one bucket."""
-        for block in self.blocks(stream, number):
-            numbers = array("Q")
-            numbers.frombytes(block)
-            each = iter(numbers)
-            yield from zip(each, each, strict=True)
-
-
-class Held(Scratch):
-    """The blocks of one partition or bucket that are at hand already, by stream."""
-
-    def __init__(
-        self, blocks: Mapping[int, Sequence[bytes]], number: int, abouts: dict[int, About] | None = None
-    ) -> None:
-        self.abouts = abouts or {}
-        self._held = blocks
-        self._number = number
-
-    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
-        """See Scratch; none of another number."""
-        return iter(self._held.get(stream, ()) if number == self._number else ())
-
-    def size(self, stream: Stream, number: int) -> int:
-        """See Scratch."""
-        return sum(map(len, self.blocks(stream, number)))
-
-
-class Reader(Scratch):
-    """One whole scratch file. Raises ValueError for one that is not."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - _FOOTER.size, 0))
-            footer = file.read()
-            if len(footer) != _FOOTER.size:
-                raise ValueError(f"{path}: not whole")
-            magic, start, length, check = _FOOTER.unpack(footer)
-            if magic != _MAGIC or start + length + _FOOTER.size != size:
-                raise ValueError(f"{path}: not whole")
-            file.seek(start)
-            index = file.read(length)
-        if crc32(index) != check:
-            raise ValueError(f"{path}: not whole")
-        decoded = msgspec.msgpack.decode(index, type=_Index)
-        self.abouts = decoded.abouts
-        self._blocks: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for stream, number, at, size in decoded.blocks:
-            self._blocks.setdefault((stream, number), []).append((at, size))
-
-    def total(self, streams: Collection[Stream]) -> int:
-        """Bytes of all partitions of these streams."""
-        return sum(
-            length
-            for (stream, _), places in self._blocks.items()
-            if stream in streams
-            for _, length in places
-        )
-
-    def size(self, stream: Stream, number: int) -> int:
-        """See Scratch."""
-        return sum(length for _, length in self._blocks.get((stream, number), ()))
-
-    def blocks(self, stream: Stream, number: int) -> Iterator[bytes]:
-        """See Scratch."""
-        places = self._blocks.get((stream, number))
-        if not places:
-            return
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            for at, length in places:
-                yield os.pread(handle, length, at)
-        finally:
-            os.close(handle)
-
-    def all_blocks(self) -> Iterator[tuple[int, int, bytes]]:
-        """Every block with its stream and its partition there, in the order in which they were written."""
-        placed = [(at, length, *of) for of, places in self._blocks.items() for at, length in places]
-        with self.path.open("rb") as file:
-            for at, length, stream, number in sorted(placed):
-                file.seek(at)
-                yield stream, number, file.read(length)

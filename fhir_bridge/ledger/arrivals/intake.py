@@ -18,8 +18,9 @@ from fhir_bridge.ledger.arrivals.batch import Intake, Known, KnownIntent
 from fhir_bridge.ledger.arrivals.content import lane_of, standing_of
 from fhir_bridge.ledger.arrivals.known import known_of, with_standings
 from fhir_bridge.ledger.arrivals.precedence import Standing
+from fhir_bridge.ledger.database.ids import new_ids
 from fhir_bridge.ledger.database.locks import Lock, hold
-from fhir_bridge.ledger.database.many import insert_many, new_ids, upsert_many
+from fhir_bridge.ledger.database.many import insert_many, upsert_many
 from fhir_bridge.ledger.database.tables import inbox, intents, members, triggers
 from fhir_bridge.ledger.people import blocking, crosswalk
 from fhir_bridge.ledger.records import Accepted, Arrival, Change, Heard

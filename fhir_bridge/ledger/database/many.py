@@ -18,13 +18,8 @@ from sqlalchemy import (
     CursorResult,
     Dialect,
     Executable,
-    Integer,
-    Select,
     Table,
-    bindparam,
-    func,
     insert,
-    select,
 )
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine.default import DefaultDialect
@@ -143,27 +138,6 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
             part, held = [], 0
     if part:
         yield part
-
-
-async def new_ids(connection: AsyncConnection, table: Table, count: int) -> Sequence[int]:
-    """Ids for so many rows that this transaction is about to insert, ascending: so nobody asks for them
-    afterwards. SQLite has one writer, and only that one counts on.
-    """
-    if connection.dialect.name == "sqlite":
-        last = (await run(connection, _last_id(table))).scalar() or 0
-        return range(last + 1, last + 1 + count)
-    return list((await run(connection, _next_ids(table), count=count)).scalars())
-
-
-@lru_cache
-def _last_id(table: Table) -> Select[Any]:
-    return select(func.max(table.c.id))
-
-
-@lru_cache
-def _next_ids(table: Table) -> Select[Any]:
-    each = func.generate_series(1, bindparam("count", type_=Integer)).table_valued("n")
-    return select(func.nextval(func.pg_get_serial_sequence(table.name, "id"))).select_from(each)
 
 
 async def execute_many(connection: AsyncConnection, statement: UpdateBase, rows: Sequence[Row]) -> int:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger.arrivals.batch import KnownIntent
 from fhir_bridge.ledger.arrivals.sameness import fingerprint, is_another
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given
-from fhir_bridge.ledger.database.many import insert_many, new_ids, run
+from fhir_bridge.ledger.database.ids import new_ids
+from fhir_bridge.ledger.database.many import insert_many, run
 from fhir_bridge.ledger.database.tables import in_state, intents, patients
 from fhir_bridge.ledger.states import PatientState, State
 
