@@ -1,5 +1,8 @@
 """A case: one trigger with all it needs, resolved (mapping, section 1). Plain data to the mapping: nothing
-here does I/O."""
+here does I/O.
+
+Long because it is one class: whatever a rule may ask of a case is looked up here.
+"""
 
 from __future__ import annotations
 
