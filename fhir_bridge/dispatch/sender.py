@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -72,16 +72,21 @@ class Sender:
     unread: Unread | None = None
     gate: Gate = field(default_factory=Gate)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _closing: asyncio.Future[Written] | None = None
+    _learnt: asyncio.Future[Written] | None = None
     # Bound once: structlog's lazy logger would be put together anew for every task.
     _log: Any = field(default_factory=log.bind)
 
     async def look(self, ledger: Dispatches) -> Gate:
-        """Read the destination's row; what a sender just learnt holds until the row has it too."""
-        closing = self._closing
+        """Read the destination's row. What our senders learnt counts until the row has it too; whom a person
+        pauses meanwhile is held back all the same.
+        """
+        learnt = self._learnt
+        is_kept = learnt is None or learnt.done()
         row = await ledger.gate()
-        if self._closing is closing and (closing is None or closing.done()):
+        if is_kept and self._learnt is learnt:
             self.gate = row
+        else:
+            self.gate = replace(self.gate, paused_sources=row.paused_sources)
         return self.gate
 
     async def deliver(self, claimed: Claimed) -> None:
@@ -230,6 +235,8 @@ class Sender:
         """Obey what came back at once, before it is committed, and say it where it is no ordinary answer."""
         now, before = self.clock(), self.gate
         self.gate = after(before, outcome, now, self.breaker)
+        if self.gate is not before:
+            self._learnt = settled
         if outcome.kind is OutcomeClass.ACCEPTED:
             # With its id: where the ledger cannot keep it any more, the log still says which task it was.
             self._log.info(f"{what}-created", intent=claimed.id, status=outcome.status, id=outcome.id)
@@ -237,7 +244,6 @@ class Sender:
             seen = {"intent": claimed.id, "status": outcome.status, "error": outcome.error}
             self._log.warning(f"{what}-{outcome.kind}", **seen)
         if (closed := self.gate.closed_because(now)) and not before.closed_because(now):
-            self._closing = settled
             log.error("destination-held-back", because=closed)
 
 

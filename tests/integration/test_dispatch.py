@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from fhir_bridge.dispatch.clock import Clock, started_at
 from fhir_bridge.dispatch.dispatcher import Until
-from fhir_bridge.ledger.records import Act, Selection
+from fhir_bridge.dispatch.rate import RateLimit
+from fhir_bridge.dispatch.sender import Sender
+from fhir_bridge.dispatch.writes import WriteQueue
+from fhir_bridge.ledger.port import Dispatches
+from fhir_bridge.ledger.records import Act, Selection, SettlePatient, Write, Written
+from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.sending.gate import Breaker, Gate
 from fhir_bridge.task_api.client import TaskApiClient
 
@@ -205,6 +211,44 @@ async def test_the_breaker_opens_and_closes(delivery: Any, arrivals: Any, clock:
         await running.drain(2)
         assert await running.states() == {"sent": 7, "parked": 3}
         assert (await running.stats())["tasks"] == 7
+
+
+class SlowToSettle:
+    """A ledger that keeps no outcome before it is told to."""
+
+    def __init__(self, ledger: Any) -> None:
+        self.ledger = ledger
+        self.may_settle = asyncio.Event()
+
+    async def write(self, items: Sequence[Write]) -> list[Written]:
+        """Waits where an outcome is among them."""
+        if any(isinstance(item, SettlePatient) for item in items):
+            await self.may_settle.wait()
+        return list(await self.ledger.write(items))
+
+
+async def test_what_a_sender_learnt_counts_before_the_ledger_has_it(
+    delivery: Any, arrivals: Any, clock: Clock
+) -> None:
+    """A look at the row in between forgets no failure, and still sees that a person paused everything."""
+    async with delivery("drop-before POST /v1/patient nth=1-1", clock=clock) as running:
+        ledger, dispatcher = running.ledger, running.dispatcher
+        await ledger.accept([arrivals.call("Appointment/1", phone=phone(1))], now=clock())
+        lease = clock() + timedelta(minutes=1)
+        [claimed] = await ledger.claim(Claim("t" * 32, clock(), lease, 1, None))
+        slow = SlowToSettle(ledger)
+        async with WriteQueue(cast("Dispatches", slow)) as writes:
+            shared = (dispatcher.rules, dispatcher.project_id, clock, dispatcher.rng)
+            sender = Sender(dispatcher.endpoint, writes, *shared, RateLimit(None), timedelta(minutes=1))
+            await sender.deliver(claimed)
+            seen = await sender.look(ledger)
+            await ledger.pause("", act(clock))
+            paused = await sender.look(ledger)
+            slow.may_settle.set()
+            await writes.flush()
+        assert (seen.failures, seen.closed_because(clock())) == (1, None)
+        assert (paused.failures, paused.closed_because(clock())) == (1, "paused")
+        assert await sender.look(ledger) == await ledger.gate()
 
 
 async def test_an_endpoint_that_is_down_loses_nothing(
