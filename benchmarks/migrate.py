@@ -13,6 +13,7 @@ from benchmarks.decided import us_profile
 from benchmarks.generator import NOW, Export
 from benchmarks.measure import Row, Work, growth, side_by_side
 from fhir_bridge.intake.bulk.pieces import find
+from fhir_bridge.intake.bulk.progress import Untold
 from fhir_bridge.intake.bulk.workers import cores
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.migration.engine import ThisMachine
@@ -23,25 +24,12 @@ PIECE = 250
 """Patients of one piece of work, for growth: less is all beginning and end."""
 
 
-class Silent:
-    """No progress is shown."""
-
-    def begin(self, title: str, total: int, *, is_bytes: bool = False) -> None:
-        """Nothing."""
-
-    def advance(self, steps: int) -> None:
-        """Nothing."""
-
-    def tick(self) -> None:
-        """Nothing."""
-
-
 def preview(export: Path) -> int:
     """Reads, decides and counts, as `migrate` does before it prints; gives the triggers."""
     with tempfile.TemporaryDirectory() as scratch:
         run = MappingRun(us_profile(), NOW)
         engine = ThisMachine(Path(scratch), cores())
-        migration = Migration(run, find([str(export)]), engine, Silent())
+        migration = Migration(run, find([str(export)]), engine, Untold())
         return migration.decide().tally.triggers
 
 

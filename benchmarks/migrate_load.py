@@ -15,8 +15,9 @@ from benchmarks.decided import us_profile
 from benchmarks.generator import NOW, Export
 from benchmarks.ledger import PROJECT, URL
 from benchmarks.measure import Row, prepared
-from benchmarks.migrate import Silent, preview
+from benchmarks.migrate import preview
 from fhir_bridge.intake.bulk.pieces import find
+from fhir_bridge.intake.bulk.progress import Untold
 from fhir_bridge.intake.bulk.workers import cores
 from fhir_bridge.ledger.store import open_ledger
 from fhir_bridge.mapping_run import MappingRun
@@ -54,7 +55,7 @@ def load(export: Path, ledger: str | Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         engine = ThisMachine(Path(scratch), cores())
         migration = Migration(
-            MappingRun(us_profile(), NOW), find([str(export)]), engine, Silent(), form="arrivals"
+            MappingRun(us_profile(), NOW), find([str(export)]), engine, Untold(), form="arrivals"
         )
         migration.decide()
         return asyncio.run(_into(ledger, migration, engine))
@@ -62,6 +63,6 @@ def load(export: Path, ledger: str | Path) -> int:
 
 async def _into(place: str | Path, migration: Migration, engine: ThisMachine) -> int:
     async with await open_ledger(place, api_url=URL, project_id=PROJECT, now=NOW) as ledger:
-        loading = Loading(ledger, Silent())
+        loading = Loading(ledger, Untold())
         await loading.files(engine.lines(), migration.gone())
         return loading.accepted
