@@ -32,6 +32,7 @@ from fhir_bridge.ledger.store import open_ledger
 from fhir_bridge.mapping.decision import Call
 from fhir_bridge.settings.calling import calling_hours
 from fhir_bridge.settings.tables import DispatchSettings
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.client import TaskApiClient
 
 TASKS = 2_000
@@ -154,9 +155,9 @@ async def _bare(calls: Sequence[Arrival], url: str) -> float:
         async def deliver(arrival: Arrival) -> None:
             call = arrival.decision
             assert isinstance(call, Call)
-            patient = await client.create_patient(call.patient.request(PROJECT))
+            patient = await client.create_patient(patient_body(call.patient.to_json(), PROJECT))
             assert patient.id
-            task = await client.create_task(call.task.request(PROJECT, patient.id))
+            task = await client.create_task(task_body(call.task.to_json(), PROJECT, patient.id))
             assert task.id
 
         return await _in_flight(calls, deliver, IN_FLIGHT)
@@ -170,9 +171,9 @@ async def _httpx(calls: Sequence[Arrival], url: str) -> float:
         async def deliver(arrival: Arrival) -> None:
             call = arrival.decision
             assert isinstance(call, Call)
-            patient = await http.post("/v1/patient", json=call.patient.request(PROJECT).to_wire())
-            task = call.task.request(PROJECT, patient.json()["id"])
-            (await http.post("/v1/task", json=task.to_wire())).raise_for_status()
+            patient = await http.post("/v1/patient", json=call.patient.to_wire(PROJECT))
+            task = call.task.to_wire(PROJECT, patient.json()["id"])
+            (await http.post("/v1/task", json=task)).raise_for_status()
 
         return await _in_flight(calls, deliver, 32)
 

@@ -59,8 +59,8 @@ REASON = WAITS | {
     "no-longer-valid": "the last day on which the call made sense is over: call yourself, or `cancel`",
     "retries-used-up": "the endpoint took it at none of its attempts (dispatch.retry.deadline): `retry` "
     "once it is well",
-    "request-invalid": "it breaks the endpoint's contract and was not sent: a fault of fhir-bridge or of a "
-    "site rule; the log names the fields",
+    "request-invalid": "an id in it is no UUID, or what is kept of it is no request, and it was not sent: "
+    "a fault of fhir-bridge; the log says which",
     "person-stopped": "a record says that nobody may call this person: `retry` once that is taken back",
     "patient-changed": "the record names somebody else than the patient at the endpoint: `cancel` what was "
     "meant for the former, then resolve the patient",

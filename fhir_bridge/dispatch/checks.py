@@ -40,7 +40,7 @@ class Rules:
     sources: Mapping[str, SourceCalling]
 
 
-def check(claimed: Claimed, phone_number: str, now: datetime, rules: Rules) -> Defer | Park | None:
+def check(claimed: Claimed, now: datetime, rules: Rules) -> Defer | Park | None:
     """Why this intent is not sent at `now` (aware UTC); None when nothing speaks against it."""
     source = rules.sources.get(claimed.source)
     if source is None:
@@ -49,12 +49,12 @@ def check(claimed: Claimed, phone_number: str, now: datetime, rules: Rules) -> D
         return Park(claimed, NO_LONGER_VALID, now)
     if is_used_up(claimed.first_attempt_at, now, rules.dispatch.retry):
         return Park(claimed, RETRIES_USED_UP, now)
-    if rules.dispatch.pilot is not None and phone_number not in rules.dispatch.pilot:
+    if rules.dispatch.pilot is not None and claimed.phone_number not in rules.dispatch.pilot:
         return Defer(claimed, now + LOOK_AGAIN, NOT_IN_PILOT, now)
     hours = rules.dispatch.calling_hours or source.hours
     if _is_any_hour(hours):
         return None
-    opens = opening(now, zones_of(claimed.zones, phone_number, source.zone), hours)
+    opens = opening(now, zones_of(claimed.zones, claimed.phone_number, source.zone), hours)
     if opens == now:
         return None
     if opens is None or (claimed.valid_until is not None and opens >= claimed.valid_until):
@@ -64,4 +64,4 @@ def check(claimed: Claimed, phone_number: str, now: datetime, rules: Rules) -> D
 
 def _is_any_hour(hours: CallingHours) -> bool:
     """Whether it does not matter where the person is: to find that out takes longer than all the rest."""
-    return {hours.weekday, hours.saturday, hours.sunday, hours.holiday} == {ALL_DAY}
+    return hours.weekday == hours.saturday == hours.sunday == hours.holiday == ALL_DAY

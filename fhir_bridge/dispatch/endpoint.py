@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fhir_bridge.task_api.models import CreatePatientRequest, Task, TaskRequest
+from fhir_bridge.task_api.models import Task
 from fhir_bridge.task_api.outcome import Outcome
 
 
 class Endpoint(Protocol):
     """Each call is made once and never raises for an answer or a failing network."""
 
-    async def create_patient(
-        self, request: CreatePatientRequest, *, idempotency_key: str | None = None
-    ) -> Outcome:
-        """POST /v1/patient."""
+    async def create_patient(self, request: bytes, *, idempotency_key: str | None = None) -> Outcome:
+        """POST /v1/patient, a request's JSON."""
         ...
 
-    async def create_task(self, request: TaskRequest, *, idempotency_key: str | None = None) -> Outcome:
-        """POST /v1/task: somebody may be phoned."""
+    async def create_task(self, request: bytes, *, idempotency_key: str | None = None) -> Outcome:
+        """POST /v1/task, a request's JSON: somebody may be phoned."""
         ...
 
     async def get_task(

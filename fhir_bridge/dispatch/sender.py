@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
 from fhir_bridge.dispatch.checks import Rules, check
 from fhir_bridge.dispatch.clock import Clock
@@ -40,7 +39,7 @@ from fhir_bridge.ledger.records import (
 )
 from fhir_bridge.ledger.sending.gate import BREAKER, Breaker, Gate, after
 from fhir_bridge.ledger.states import PatientState
-from fhir_bridge.task_api.models import PatientDraft, TaskDraft, problems
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 REQUEST_INVALID = "request-invalid"
@@ -73,8 +72,13 @@ class Sender:
     gate: Gate = field(default_factory=Gate)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     _learnt: asyncio.Future[Written] | None = None
-    # Bound once: structlog's lazy logger would be put together anew for every task.
+    # Made once: structlog's lazy logger would be put together anew for every task.
     _log: Any = field(default_factory=log.bind)
+    _sending: Sending = field(init=False)
+
+    def __post_init__(self) -> None:
+        retry = self.rules.dispatch.retry
+        self._sending = Sending(self.writes, self.clock, self.rng, retry, self.stop, self._closed_for)
 
     async def look(self, ledger: Dispatches) -> Gate:
         """Read the destination's row. What our senders learnt counts until the row has it too; whom a person
@@ -93,13 +97,8 @@ class Sender:
         """Send one intent, or give it back with the reason. Raises LedgerError where the ledger
         cannot write.
         """
-        try:
-            draft = TaskDraft.model_validate_json(claimed.request)
-        except ValidationError as error:
-            await self._invalid(claimed, error)
-            return
         looked_at = self.clock()
-        if not await self._may_go(claimed, draft.phone_number):
+        if not await self._may_go(claimed):
             return
         patient_id = claimed.patient.api_id
         if claimed.patient.state is not PatientState.CREATED:
@@ -107,13 +106,13 @@ class Sender:
         if patient_id is None:
             return
         # To ask the source, and to create a patient, takes its time: the evening may have come meanwhile.
-        if self.clock() - looked_at >= _SOON and await self._held_back(claimed, draft.phone_number):
+        if self.clock() - looked_at >= _SOON and await self._held_back(claimed):
             return
-        await self._create_task(claimed, draft, patient_id)
+        await self._create_task(claimed, patient_id)
 
-    async def _may_go(self, claimed: Claimed, phone_number: str) -> bool:
+    async def _may_go(self, claimed: Claimed) -> bool:
         """Asked before a turn is waited for and after it: a pause or the evening may have come meanwhile."""
-        if await self._held_back(claimed, phone_number):
+        if await self._held_back(claimed):
             return False
         if self.unread and (behind := await self.unread.look(claimed, self.clock())):
             await self.writes.put(behind)
@@ -121,11 +120,11 @@ class Sender:
         if self.rereading and (moved := await self.rereading.look(claimed, self.clock())):
             await self.writes.put(moved)
             return False
-        return not (await self.rate.wait() and await self._held_back(claimed, phone_number))
+        return not (await self.rate.wait() and await self._held_back(claimed))
 
-    async def _held_back(self, claimed: Claimed, phone_number: str) -> bool:
+    async def _held_back(self, claimed: Claimed) -> bool:
         now = self.clock()
-        verdict = check(claimed, phone_number, now, self.rules)
+        verdict = check(claimed, now, self.rules)
         if verdict is None and (closed := self._closed_for(claimed, now)):
             verdict = Defer(claimed, now, closed, now)
         if verdict is not None:
@@ -140,9 +139,8 @@ class Sender:
     async def _create_patient(self, claimed: Claimed) -> str | None:
         """The new patient's id; None where there is none yet and the intent was given back."""
         try:
-            draft = PatientDraft.model_validate_json(claimed.patient.request or b"")
-            request = draft.request(self.project_id)
-        except ValidationError as error:
+            body = patient_body(claimed.patient.request or b"", self.project_id)
+        except ValueError as error:
             await self._invalid(claimed, error)
             return None
         now = self.clock()
@@ -152,8 +150,8 @@ class Sender:
             await self._give_back(claimed, begun)
             return None
         key = _idempotency_key("patient", f"{claimed.source}|{claimed.patient.identity}")
-        send = partial(self.endpoint.create_patient, request, idempotency_key=key)
-        last = await self._sending().run(PatientAgain, start, begun.number, send)
+        send = partial(self.endpoint.create_patient, body, idempotency_key=key)
+        last = await self._sending.run(PatientAgain, start, begun.number, send)
         now, outcome = self.clock(), last.outcome
         due_at = self._again_at(last.number, outcome, now)
         # Not waited for: what is written next is committed with it or after it.
@@ -165,10 +163,10 @@ class Sender:
 
     # -- task --
 
-    async def _create_task(self, claimed: Claimed, draft: TaskDraft, patient_id: str) -> None:
+    async def _create_task(self, claimed: Claimed, patient_id: str) -> None:
         try:
-            request = draft.request(self.project_id, patient_id)
-        except ValidationError as error:
+            body = task_body(claimed.request, self.project_id, patient_id)
+        except ValueError as error:
             await self._invalid(claimed, error)
             return
         dispatch = self.rules.dispatch
@@ -183,8 +181,8 @@ class Sender:
             await self._give_back(claimed, begun)
             return
         key = _idempotency_key("task", claimed.key)
-        send = partial(self.endpoint.create_task, request, idempotency_key=key)
-        last = await self._sending().run(TaskAgain, start, begun.number, send)
+        send = partial(self.endpoint.create_task, body, idempotency_key=key)
+        last = await self._sending.run(TaskAgain, start, begun.number, send)
         now, outcome = self.clock(), last.outcome
         settled = self.writes.put(
             SettleTask(
@@ -198,10 +196,6 @@ class Sender:
             )
         )
         self._note("task", claimed, outcome, settled)
-
-    def _sending(self) -> Sending:
-        retry = self.rules.dispatch.retry
-        return Sending(self.writes, self.clock, self.rng, retry, self.stop, self._closed_for)
 
     def _again_at(self, number: int, outcome: Outcome, now: datetime) -> datetime | None:
         """When to try again; None where the outcome does not say that it may be."""
@@ -226,9 +220,9 @@ class Sender:
         else:
             await self.writes.put(Defer(claimed, now + _SOON, PATIENT_BUSY, now))
 
-    async def _invalid(self, claimed: Claimed, error: ValidationError) -> None:
+    async def _invalid(self, claimed: Claimed, error: ValueError) -> None:
         """A request that breaks the contract is ours to mend: it is never sent, and on the work list."""
-        log.error("request-invalid", intent=claimed.id, problems=problems(error))
+        log.error("request-invalid", intent=claimed.id, problem=str(error))
         await self.writes.put(Park(claimed, REQUEST_INVALID, self.clock()))
 
     def _note(self, what: str, claimed: Claimed, outcome: Outcome, settled: asyncio.Future[Written]) -> None:

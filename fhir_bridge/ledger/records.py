@@ -94,7 +94,8 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An intent this worker alone may send until `lease_until`; `request` is the JSON of a TaskDraft.
+    """An intent this worker alone may send until `lease_until`; `request` is the JSON of a TaskDraft,
+    `phone_number` (E.164) the number in it.
 
     `zones` are the IANA zones of the called person's address; empty: ask the number. `lineage` is the JSON of
     where every field came from. Instants are aware UTC.
@@ -108,6 +109,7 @@ class Claimed:
     token: str
     lease_until: datetime
     request: bytes = field(repr=False)
+    phone_number: str = field(repr=False)
     zones: tuple[str, ...]
     valid_until: datetime | None
     first_attempt_at: datetime | None

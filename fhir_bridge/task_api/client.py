@@ -108,13 +108,19 @@ class TaskApiClient:
         await self._transport.aclose()
 
     async def create_patient(
-        self, request: CreatePatientRequest, *, idempotency_key: str | None = None
+        self, request: CreatePatientRequest | bytes, *, idempotency_key: str | None = None
     ) -> Outcome:
-        """POST /v1/patient once. Never raises for an answer or a failure of the network."""
+        """POST /v1/patient once; bytes are a request's JSON. Never raises for an answer or a failure of the
+        network.
+        """
         return await self._post(_PATIENT, request, idempotency_key)
 
-    async def create_task(self, request: TaskRequest, *, idempotency_key: str | None = None) -> Outcome:
-        """POST /v1/task once: somebody may be phoned. Never raises for an answer or a failing network."""
+    async def create_task(
+        self, request: TaskRequest | bytes, *, idempotency_key: str | None = None
+    ) -> Outcome:
+        """POST /v1/task once: somebody may be phoned. Bytes are a request's JSON. Never raises for an answer
+        or a failing network.
+        """
         return await self._post(_TASK, request, idempotency_key)
 
     async def get_patient(self, patient_id: str) -> Patient | Outcome:
@@ -143,12 +149,13 @@ class TaskApiClient:
             return Outcome(OutcomeClass.ACCEPTED, task.status)
         return task
 
-    async def _post(self, path: str, body: Sent, idempotency_key: str | None) -> Outcome:
+    async def _post(self, path: str, body: Sent | bytes, idempotency_key: str | None) -> Outcome:
         headers = [*self._headers, (b"Content-Type", b"application/json")]
         has_key = bool(self._idempotency_header and idempotency_key)
         if self._idempotency_header and idempotency_key:
             headers.append((self._idempotency_header.encode("ascii"), idempotency_key.encode("ascii")))
-        request = httpx.Request("POST", self._posts[path], content=body.to_json(), headers=headers)
+        content = body if isinstance(body, bytes) else body.to_json()
+        request = httpx.Request("POST", self._posts[path], content=content, headers=headers)
         answer = await self._exchange(request, idempotent=False)
         outcome = answer if isinstance(answer, Outcome) else self._outcome(answer, idempotent=False)
         return (

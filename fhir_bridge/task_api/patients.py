@@ -48,10 +48,6 @@ class PatientDraft(_PatientFields):
     sends none.
     """
 
-    def request(self, project_id: str) -> CreatePatientRequest:
-        """The request for this project. Raises pydantic.ValidationError when `project_id` is no UUID."""
-        return CreatePatientRequest(project_id=project_id, **dict(self))
-
     def to_wire(self, project_id: str | None = None) -> dict[str, Any]:
         """The request as JSON, `project_id` null while unknown (mapping, section 18)."""
         return {"project_id": project_id, **super().to_wire()}

@@ -170,16 +170,6 @@ class TaskDraft(Sent):
     phone_number: PhoneNumber
     task_data: ScheduleAppointmentData
 
-    def request(self, project_id: str, patient_id: str) -> ScheduleAppointmentRequest:
-        """The request for this project and patient. Raises pydantic.ValidationError when an id is no UUID."""
-        return ScheduleAppointmentRequest(
-            task=self.task,
-            phone_number=self.phone_number,
-            project_id=project_id,
-            patient_id=patient_id,
-            task_data=self.task_data,
-        )
-
     def to_wire(self, project_id: str | None = None, patient_id: str | None = None) -> dict[str, Any]:
         """The request as JSON, ids null while unknown (mapping, section 18)."""
         return {

@@ -60,9 +60,9 @@ CRASH_IN_CLIENT = """
 from fhir_bridge.task_api.client import TaskApiClient
 async def create_task(self, request, *, idempotency_key=None):
     try:
-        raise KeyError(request.to_json())
+        raise KeyError(request)
     except KeyError as error:
-        raise RuntimeError(f"cannot send {request.to_json()}") from error
+        raise RuntimeError(f"cannot send {request!r}") from error
 TaskApiClient.create_task = create_task
 """
 

@@ -34,7 +34,9 @@ MAX_IN_FLIGHT = 8
 class HeldClient(TaskApiClient):
     """The real client, but for the moment before the request of a task."""
 
-    async def create_task(self, request: TaskRequest, *, idempotency_key: str | None = None) -> Outcome:
+    async def create_task(
+        self, request: TaskRequest | bytes, *, idempotency_key: str | None = None
+    ) -> Outcome:
         """Never gets as far as sending."""
         print("committed", flush=True)
         await asyncio.sleep(3600)

@@ -24,6 +24,7 @@ from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.profile import Profile, SourceFacts
 from fhir_bridge.mapping.reasons import REASONS
 from fhir_bridge.profiles.load import load_profile
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.models import CreatePatientRequest, create_task_request
 
 PROJECT = "123e4567-e89b-12d3-a456-426614174000"
@@ -79,9 +80,9 @@ def check(decision: Decision) -> str:
         reason = getattr(decision, "reason", "")
         assert reason in REASONS
         return f"{REASONS[reason].kind} {reason}"
-    request = decision.task.request(PROJECT, PROJECT)
-    assert create_task_request(json.loads(request.to_json())) == request
-    CreatePatientRequest.model_validate_json(decision.patient.request(PROJECT).to_json())
+    task = json.loads(task_body(decision.task.to_json(), PROJECT, PROJECT))
+    assert create_task_request(task).to_wire() == task
+    CreatePatientRequest.model_validate_json(patient_body(decision.patient.to_json(), PROJECT))
     assert decision.lineage
     return "call"
 

@@ -20,6 +20,7 @@ from fhir_bridge.intake.files import Inputs
 from fhir_bridge.mapping.decision import Call, Decision
 from fhir_bridge.mapping.printed import decision_data, kind
 from fhir_bridge.mapping.reasons import REASONS
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.models import CreatePatientRequest, create_task_request
 
 Json = dict[str, Any]
@@ -108,10 +109,11 @@ def check(decision: Decision, codes: set[str], name: str) -> None:
     if not isinstance(decision, Call):
         assert kind(decision) == REASONS[getattr(decision, "reason", "")].kind, where
         return
-    task, patient = decision.task.request(PROJECT, PATIENT), decision.patient.request(PROJECT)
-    assert create_task_request(json.loads(task.to_json())) == task, where
-    assert CreatePatientRequest.model_validate_json(patient.to_json()) == patient, where
-    for text in (*texts(json.loads(task.to_json())), *texts(json.loads(patient.to_json()))):
+    task = json.loads(task_body(decision.task.to_json(), PROJECT, PATIENT))
+    patient = json.loads(patient_body(decision.patient.to_json(), PROJECT))
+    assert create_task_request(task).to_wire() == task == decision.task.to_wire(PROJECT, PATIENT), where
+    assert CreatePatientRequest.model_validate(patient).to_wire() == patient, where
+    for text in (*texts(task), *texts(patient)):
         assert text, where
         assert not UNSPEAKABLE.search(text), (where, UNSPEAKABLE.findall(text))
     assert not said_pieces(decision) & codes, where

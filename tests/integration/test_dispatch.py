@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -322,6 +325,20 @@ async def test_what_makes_no_sense_any_more_is_parked(delivery: Any, arrivals: A
         await running.drain(1)
         assert await running.reasons() == {"no-longer-valid": 1}
         assert (await running.stats())["requests"] == 0
+
+
+async def test_an_id_that_is_none_is_never_sent(
+    delivery: Any, arrivals: Any, clock: Clock, tmp_path: Path
+) -> None:
+    """What somebody wrote into the ledger by hand goes into no request: the intent is given to a person."""
+    async with delivery(clock=clock) as running:
+        known = arrivals.call("Appointment/a", patient_id="22222222-2222-4222-8222-222222222222")
+        await running.ledger.accept([known, arrivals.call("Appointment/b", phone=phone(1))], now=clock())
+        with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as beside, beside:
+            beside.execute("UPDATE patients SET api_id = 'p\",\"' WHERE api_id IS NOT NULL")
+        await running.drain(1)
+        assert await running.reasons() == {"request-invalid": 1}
+        assert (await running.stats())["tasks"] == 1
 
 
 async def test_a_blocked_number_is_never_called(delivery: Any, arrivals: Any, clock: Clock) -> None:

@@ -17,6 +17,7 @@ from fhir_bridge.errors import SettingsError
 from fhir_bridge.sandbox.page import NEWEST
 from fhir_bridge.sandbox.server import running_sandbox
 from fhir_bridge.sandbox.settings import SandboxSettings
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.client import TaskApiClient
 from fhir_bridge.task_api.models import (
     NIL_ID,
@@ -79,7 +80,7 @@ async def test_a_patient_is_created_and_read_back() -> None:
     """Proves both patient calls, with everything that was sent and the endpoint's own fields."""
     draft = PatientDraft.from_wire(PATIENT)
     async with running_sandbox(QUIET) as sandbox, TaskApiClient(sandbox.url, KEY) as client:
-        outcome = await client.create_patient(draft.request(PROJECT))
+        outcome = await client.create_patient(patient_body(draft.to_json(), PROJECT))
         assert outcome.id is not None
         patient = await client.get_patient(outcome.id)
     assert isinstance(patient, Patient)
@@ -286,14 +287,14 @@ async def test_an_idempotency_key_makes_a_repeated_post_create_nothing() -> None
         TaskApiClient(sandbox.url, KEY, idempotency_header="Idempotency-Key") as client,
     ):
         requests = [
-            draft.request(PROJECT, NIL_ID),
-            draft.request(PROJECT, NIL_ID),
-            changed.request(PROJECT, NIL_ID),
+            task_body(draft.to_json(), PROJECT, NIL_ID),
+            task_body(draft.to_json(), PROJECT, NIL_ID),
+            task_body(changed.to_json(), PROJECT, NIL_ID),
         ]
         first, again, other = [await client.create_task(each, idempotency_key="k") for each in requests]
         new = await client.create_task(requests[0], idempotency_key="k2")
         patient = await client.create_patient(
-            PatientDraft.from_wire(PATIENT).request(PROJECT), idempotency_key="k"
+            patient_body(PatientDraft.from_wire(PATIENT).to_json(), PROJECT), idempotency_key="k"
         )
     assert first.id == again.id != new.id
     assert (other.kind, other.status) == (OutcomeClass.REFUSED, 409)

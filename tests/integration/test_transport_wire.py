@@ -15,10 +15,11 @@ from pydantic import SecretStr
 
 from fhir_bridge.errors import SettingsError
 from fhir_bridge.network import tls_context
+from fhir_bridge.task_api.bodies import task_body
 from fhir_bridge.task_api.client import MAX_ANSWER, TaskApiClient
 from fhir_bridge.task_api.connections import Connections
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
-from fhir_bridge.task_api.tasks import ScheduleAppointmentRequest, TaskDraft
+from fhir_bridge.task_api.tasks import TaskDraft
 from fhir_bridge.task_api.transport import EXTENSION, Progress, Stage
 
 ID = "123e4567-e89b-12d3-a456-426614174002"
@@ -106,11 +107,11 @@ def saying(*parts: bytes, pause: float = 0.0, close: bool = False) -> Answers:
     return answers
 
 
-def request(context: str = "Bring the letter.") -> ScheduleAppointmentRequest:
+def request(context: str = "Bring the letter.") -> bytes:
     """A made-up request."""
     data = {"additional_context": context}
     draft = {"task": "Schedule an appointment", "phone_number": "+15555555555", "task_data": data}
-    return TaskDraft.model_validate(draft).request(ID, ID)
+    return task_body(TaskDraft.model_validate(draft).to_json(), ID, ID)
 
 
 def singly(answer: bytes) -> list[bytes]:
@@ -313,7 +314,7 @@ async def test_a_request_says_who_and_what_in_full() -> None:
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
-    assert (first, sent) == ("POST /v1/task HTTP/1.1", body.to_json())
+    assert (first, sent) == ("POST /v1/task HTTP/1.1", body)
     assert headers["host"].startswith("127.0.0.1:")
     assert headers["content-length"] == str(len(sent))
     assert headers["authorization"] == "bearer made-up-key"

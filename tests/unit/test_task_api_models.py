@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from fhir_bridge.task_api.bodies import patient_body, task_body
 from fhir_bridge.task_api.models import (
     Address,
     Call,
@@ -254,26 +255,28 @@ def test_a_task_draft_waits_for_project_and_patient() -> None:
     draft = TaskDraft.from_wire(seed())
     assert draft.to_wire() == {**seed(), "project_id": None, "patient_id": None}
     assert draft.to_wire(PROJECT, PATIENT) == seed()
-    assert draft.request(PROJECT, PATIENT).to_wire() == seed()
+    assert json.loads(task_body(draft.to_json(), PROJECT, PATIENT)) == seed()
     assert TaskDraft.from_wire(json.loads(json.dumps(draft.to_wire()))) == draft
-    with pytest.raises(ValidationError):
-        draft.request(PROJECT, "")
+    with pytest.raises(ValueError, match="not a UUID"):
+        task_body(draft.to_json(), PROJECT, "")
+    with pytest.raises(ValueError, match="not a draft"):
+        task_body(b"null", PROJECT, PATIENT)
 
 
 def test_a_patient_draft_waits_for_its_project() -> None:
     """Printed the project is null, sent it must be a UUID."""
     draft = PatientDraft.from_wire(PATIENT_REQUEST)
     assert draft.to_wire() == {**PATIENT_REQUEST, "project_id": None}
-    assert draft.request(PROJECT).to_wire() == PATIENT_REQUEST
+    assert json.loads(patient_body(draft.to_json(), PROJECT)) == PATIENT_REQUEST
     assert PatientDraft.from_wire(json.loads(json.dumps(draft.to_wire()))) == draft
-    with pytest.raises(ValidationError):
-        draft.request("project-1")
+    with pytest.raises(ValueError, match="not a UUID"):
+        patient_body(draft.to_json(), 'project-1"')
 
 
 def test_a_patient_may_be_sent_without_an_address() -> None:
     """The policy `omit`: then the key is left out, not null."""
     draft = PatientDraft(phone_number=PHONE, first_name="Ada", last_name="Quine")
-    assert "address" not in draft.request(PROJECT).to_wire()
+    assert "address" not in json.loads(patient_body(draft.to_json(), PROJECT))
 
 
 def test_models_cannot_be_changed() -> None:

@@ -180,6 +180,7 @@ def _claimed(row: _Candidate, asked: Claim, cipher: Cipher) -> Claimed:
         token=asked.token,
         lease_until=asked.lease_until,
         request=bytes(content.task),
+        phone_number=content.phone_number,
         zones=content.zones,
         valid_until=content.valid_until,
         first_attempt_at=instant(row.first_attempt_at),
