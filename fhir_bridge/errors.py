@@ -85,7 +85,8 @@ class MappingsError(BridgeError):
 class Lost:
     """A place that cannot be read and may have spoken against a call: `names` are the patients and triggers
     that its text shows (`Type/id`); `is_unclear`: it does not show whom it is about. `own` is the record's
-    own name, with its version as its `meta` has it, as far as the text shows them."""
+    own name, with its version as its `meta` has it, as far as the text shows them. `digest` tells its text
+    from others; `beside` are all whom the Bundle around it names, of the first there that is unclear."""
 
     file: str
     line: int | None
@@ -95,6 +96,8 @@ class Lost:
     own: str | None = None
     version_id: str | None = None
     last_updated: str | None = None
+    digest: bytes = b""
+    beside: frozenset[str] = frozenset()
 
 
 class InputError(BridgeError):

@@ -17,7 +17,7 @@ from rich.table import Table
 from fhir_bridge.app.ledgers import checked_ledger, ledger_of, ledger_url_of
 from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.cli.options import Head, Instant, json_option
-from fhir_bridge.cli.screen import counted
+from fhir_bridge.cli.screen import counted, tell_held
 from fhir_bridge.cli.settle import act, because, on_ledger
 from fhir_bridge.errors import Category
 
@@ -89,14 +89,14 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
     from fhir_bridge.migration.loading import Loading, check_whole, record_files
 
     paths = [file for path in files for file in record_files(path)]
-    check_whole(paths)
+    broken = check_whole(paths)
     loaded = loaded_settings(config_file)
 
     async def take() -> int:
         async with ledger_of(loaded) as opened:
             with Bars() as bars:
                 loading = Loading(opened, bars)
-                await loading.files(paths)
+                await loading.files(paths, broken)
         return loading.accepted
 
     try:
@@ -104,6 +104,7 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
     except KeyboardInterrupt:
         click.echo("stopped: what was taken in stays, the same command brings in the rest", err=True)
         raise
+    tell_held(len(broken))
     if as_json:
         click.echo(orjson.dumps({"accepted": accepted}).decode())
     else:

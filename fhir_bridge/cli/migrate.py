@@ -276,6 +276,8 @@ def _migrate(
         if report.nothing_readable:
             for error in report.errors[:NAMED]:
                 click.echo(f"unreadable: {error['file']}: {error['reason']}", err=True)
+            if wanted.send and migration.broken():
+                _load(loaded, migration)
             return InputError.category.value.exit_code
         data = report_data(report, loaded, run, wanted.pace)
         if not wanted.as_json:
@@ -316,17 +318,12 @@ def _engine(
 
 
 def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, Any]) -> int:
-    from fhir_bridge.cli.migrate_send import confirmed, load, send
-    from fhir_bridge.logs import set_up_logs
-    from fhir_bridge.migration.engine import ThisMachine
+    from fhir_bridge.cli.migrate_send import confirmed, send
 
     if not wanted.yes and not confirmed(data):
         click.echo("nothing was kept or sent", err=True)
         return 0
-    set_up_logs(logging.ERROR)
-    engine = migration.engine
-    assert isinstance(engine, ThisMachine)
-    accepted = asyncio.run(load(loaded, migration, engine))
+    accepted = _load(loaded, migration)
     # From here on a stop is waited for, not thrown into the middle of something: only now is it said.
     click.echo(f"took {screen.counted(accepted, 'decision')} into the ledger", err=True)
     try:
@@ -336,6 +333,19 @@ def _send(loaded: Loaded, migration: Migration, wanted: Wanted, data: dict[str, 
             "stopped at once: what was on its way is in doubt; `fhir-bridge worklist` lists it", err=True
         )
         raise click.Abort from None
+
+
+def _load(loaded: Loaded, migration: Migration) -> int:
+    """Takes all that was decided, and all that could not be read, into the ledger; gives how many decisions
+    that were."""
+    from fhir_bridge.cli.migrate_send import load
+    from fhir_bridge.logs import set_up_logs
+    from fhir_bridge.migration.engine import ThisMachine
+
+    set_up_logs(logging.ERROR)
+    engine = migration.engine
+    assert isinstance(engine, ThisMachine)
+    return asyncio.run(load(loaded, migration, engine))
 
 
 def _tell_errors(report: Report, path: Path) -> None:

@@ -50,10 +50,12 @@ def confirmed(data: dict[str, Any]) -> bool:
 
 async def load(loaded: Loaded, migration: Migration, engine: ThisMachine) -> int:
     """Takes all decisions into the ledger, before one call is made; gives how many there were."""
+    broken = migration.broken()
     async with ledger_of(loaded) as ledger:
         with Bars() as bars:
             loading = Loading(ledger, bars)
-            await loading.files(engine.lines(), migration.gone())
+            await loading.files(engine.lines(), broken, migration.gone())
+    screen.tell_held(len(broken))
     engine.forget()
     return loading.accepted
 

@@ -50,6 +50,16 @@ def tell_problems(problems: Iterable[InputError]) -> None:
         click.echo(f"unreadable: {problem}{hint}", err=True)
 
 
+def tell_held(count: int) -> None:
+    """That so many texts which cannot be read hold calls now, and where to look."""
+    if count:
+        click.echo(
+            f"{counted(count, 'broken part')} may speak against calls: whom they name waits; "
+            "`fhir-bridge worklist` lists them",
+            err=True,
+        )
+
+
 def tell_gaps(gaps: Iterable[str]) -> None:
     """One line for each thing that could not be fetched, or not as it was first asked for."""
     for gap in gaps:

@@ -33,12 +33,14 @@ from fhir_bridge.cli.stopping import Stop, stop_on_signals
 from fhir_bridge.dispatch.dispatcher import Until
 from fhir_bridge.intake.files import Inputs
 from fhir_bridge.ledger.port import Ledger
-from fhir_bridge.ledger.records import Arrival, Heard, Status
+from fhir_bridge.ledger.records import Arrival, Broken, Heard, Status
+from fhir_bridge.ledger.sources.messages import Unread
 from fhir_bridge.logs import set_up_logs
 from fhir_bridge.mapping.decision import Call
 from fhir_bridge.mapping.gates import Blocked
 from fhir_bridge.mapping.printed import instant, request_data
 from fhir_bridge.mapping_run import MappingRun
+from fhir_bridge.migration.broken import broken_of, unread_in
 from fhir_bridge.settings import Loaded
 
 
@@ -90,10 +92,13 @@ def submit(
     if dry_run:
         blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
         return _preview(run, inputs, as_json, blocked)
-    if inputs.nothing_readable:
-        return 4
+    broken = broken_of(run.profile.source.name, unread_in(inputs.problems))
     set_up_logs(logging.ERROR)
-    result = asyncio.run(_send(loaded, run, inputs, wait))
+    if inputs.nothing_readable:
+        if broken:
+            asyncio.run(_hold(loaded, broken))
+        return 4
+    result = asyncio.run(_send(loaded, run, inputs, broken, wait))
     _print(result, as_json)
     return result.exit_code or (1 if inputs.problems else 0)
 
@@ -113,12 +118,20 @@ class Result:
         return advice.exit_code(self.status) if self.stop.exit_code is None else self.stop.exit_code
 
 
-async def _send(loaded: Loaded, run: MappingRun, inputs: Inputs, wait: timedelta) -> Result:
+async def _hold(loaded: Loaded, broken: Sequence[Broken]) -> None:
+    """Of files of which nothing can be read: whom they name is not called."""
+    async with ledger_of(loaded) as ledger:
+        await _accept(ledger, (), (), broken)
+
+
+async def _send(
+    loaded: Loaded, run: MappingRun, inputs: Inputs, broken: Sequence[Broken], wait: timedelta
+) -> Result:
     async with ledger_of(loaded) as ledger, dispatcher_of(loaded.settings, ledger) as dispatcher:
         blocked = await do_not_call_of(ledger, run.profile.source.name)
         arrivals, heard = run.taken(inputs, blocked)
         result = Result(accepted=len(arrivals))
-        keys = await _accept(ledger, arrivals, heard)
+        keys = await _accept(ledger, arrivals, heard, broken)
         with stop_on_signals() as result.stop:
             until = Until(only=keys, at=datetime.now(UTC) + wait)
             await dispatcher.run(result.stop.event, until)
@@ -126,12 +139,16 @@ async def _send(loaded: Loaded, run: MappingRun, inputs: Inputs, wait: timedelta
     return result
 
 
-async def _accept(ledger: Ledger, arrivals: Sequence[Arrival], heard: Sequence[Heard]) -> list[str]:
-    """Takes the decisions in; the keys of their intents, each once.
+async def _accept(
+    ledger: Ledger, arrivals: Sequence[Arrival], heard: Sequence[Heard], broken: Sequence[Broken]
+) -> list[str]:
+    """Takes the decisions in, and what could not be read; the keys of their intents, each once.
 
     All in one transaction: a worker must not call for an order whose lost appointment is not in yet.
     """
-    accepted = await ledger.accept(arrivals, now=datetime.now(UTC), heard=heard)
+    missed = Unread(broken=broken)
+    accepted = await ledger.accept(arrivals, now=datetime.now(UTC), heard=heard, missed=missed)
+    screen.tell_held(len(broken))
     return list(dict.fromkeys(each.key for each in accepted))
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from io import BytesIO
 from pathlib import Path
@@ -189,9 +189,19 @@ def _collect(data: bytes, document: Document, line: int | None) -> None:
     if not contents.parts and not contents.is_fhir:
         place = Origin(document.name, line)
         raise InputError(f"{place}: not FHIR: no resourceType in it", code="not-fhir")
+    before = len(document.problems)
     for part in contents.parts:
         _keep(part, Origin(document.name, line, part.number), document)
     document.deleted.update(contents.deleted)
+    _look_beside(document.problems[before:], data)
+
+
+def _look_beside(problems: Iterable[InputError], data: bytes) -> None:
+    """Have the first part that does not show whom it is about tell of all who are named around it."""
+    first = next((each for each in problems if any(lost.is_unclear for lost in each.lost)), None)
+    if first is not None:
+        around = frozenset(name for lost in lost_in(data, Origin("")) for name in lost.names)
+        first.lost = tuple(replace(lost, beside=around - lost.names) for lost in first.lost)
 
 
 def _keep(part: envelopes.Part, origin: Origin, document: Document) -> None:

@@ -6,6 +6,7 @@ A broken record may have told of a death, a denial, a cancellation, or of what w
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 
 from fhir_bridge.errors import Lost
 from fhir_bridge.fhir.resource import Origin
@@ -49,7 +50,8 @@ def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lo
     names = frozenset(named | own)
     is_clear = any(name.startswith("Patient/") for name in names)
     place = (origin.file, origin.line, origin.entry)
-    return (Lost(*place, names, not is_clear, *_named(raw, types)),)
+    digest = blake2b(raw + url, digest_size=16).digest()
+    return (Lost(*place, names, not is_clear, *_named(raw, types), digest),)
 
 
 def _named(raw: bytes, types: set[str]) -> tuple[str | None, str | None, str | None]:

@@ -58,6 +58,26 @@ class Heard:
     is_late: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A record of a file that nobody can read and that may speak against calls; or all of one file that do
+    not show whom.
+
+    `place` is its file and line, `error` why it cannot be read. `names` are the patients and triggers that
+    its text shows (`Type/id`), `about` is the record it was in the version that follows (aware UTC), as far
+    as that shows; `digest` tells its text from others.
+    """
+
+    source: str
+    place: str
+    error: str
+    digest: bytes
+    names: frozenset[str] = frozenset()
+    about: str | None = None
+    version_id: str | None = None
+    last_updated: datetime | None = None
+
+
 class Change(StrEnum):
     """What an arrival did to its intent."""
 
@@ -357,6 +377,7 @@ class Status:
 class WorkItem:
     """One thing that needs a person: an intent, a patient or a message (`kind`), and since when (aware UTC).
     `holds`: whose calls wait for a message, by identity; `?` where it does not show whom it may be about.
+    `place`: the file and line of a record that a file brought.
     """
 
     kind: str
@@ -370,3 +391,4 @@ class WorkItem:
     task_id: str | None = None
     answer: str | None = field(default=None, repr=False)
     holds: tuple[str, ...] = ()
+    place: str | None = None

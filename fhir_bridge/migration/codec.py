@@ -1,5 +1,5 @@
-"""What the ledger takes in, as lines of JSON: a decision with its trigger's bytes, and what records say of
-persons.
+"""What the ledger takes in, as lines of JSON: a decision with its trigger's bytes, what records say of
+persons, and what nobody can read and may speak of them.
 
 One line is one record, so files of them may be joined, split and sorted; a line says its version. What is
 written as a file has a line more that says how many there are, for a file that is cut off where a line ends
@@ -16,21 +16,27 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from fhir_bridge.errors import InputError
-from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.ledger.records import Arrival, Broken, Heard
 from fhir_bridge.mapping.decision import Call, Decision, Reject, Skip
 from fhir_bridge.mapping.printed import kind
 from fhir_bridge.mapping.statements import Statement
 
-VERSION = 1
+VERSION = 2
+"""Of what an older release does not know: it must not go on as if it had not been said."""
+
+SINCE_FIRST = 1
 HEARD = "heard"
+BROKEN = "broken"
 END = "end"
+
+Record = Arrival | Heard | Broken
 
 _KINDS: dict[str, type[Decision]] = {"call": Call, "skip": Skip, "reject": Reject}
 _M = TypeVar("_M", bound=BaseModel)
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """A record: `kind` is `call`, `skip`, `reject` or `heard`; `body` is the trigger in base64."""
+    """A record: `kind` is `call`, `skip`, `reject`, `heard` or `broken`; `body` is the trigger in base64."""
 
     v: int
     kind: str
@@ -41,6 +47,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     delivery_id: str | None = None
     statement: Statement | None = None
     is_lasting: bool = False
+    broken: Broken | None = None
 
 
 class _Opened(_Line):
@@ -63,13 +70,15 @@ _line = msgspec.json.Decoder(_Opened)
 _decoders = {name: msgspec.json.Decoder(wanted, dec_hook=_from_json) for name, wanted in _KINDS.items()}
 
 
-def encode(record: Arrival | Heard) -> bytes:
+def encode(record: Record) -> bytes:
     """One line, without its end."""
     if isinstance(record, Heard):
-        return _encoder.encode(_Line(VERSION, HEARD, record.source, statement=record.statement))
+        return _encoder.encode(_Line(SINCE_FIRST, HEARD, record.source, statement=record.statement))
+    if isinstance(record, Broken):
+        return _encoder.encode(_Line(VERSION, BROKEN, record.source, broken=record))
     return _encoder.encode(
         _Line(
-            VERSION,
+            SINCE_FIRST,
             kind(record.decision),
             record.source,
             msgspec.Raw(_encoder.encode(record.decision)),
@@ -92,7 +101,7 @@ _end = msgspec.json.Decoder(_End)
 
 def encode_end(count: int) -> bytes:
     """The line that says how many records were written beside it."""
-    return _encoder.encode(_End(VERSION, END, count))
+    return _encoder.encode(_End(SINCE_FIRST, END, count))
 
 
 def count_of_end(line: bytes) -> int | None:
@@ -106,7 +115,12 @@ def count_of_end(line: bytes) -> int | None:
     return read.count if read.kind == END else None
 
 
-def decode(line: bytes) -> Arrival | Heard:
+def is_broken(line: bytes) -> bool:
+    """Whether a line tells of what nobody could read."""
+    return b'"kind":"broken"' in line[:40]
+
+
+def decode(line: bytes) -> Record:
     """The record of one line. Raises InputError for what is none, or of a newer version."""
     try:
         read = _line.decode(line)
@@ -118,6 +132,8 @@ def decode(line: bytes) -> Arrival | Heard:
         )
     if read.kind == HEARD and read.statement is not None:
         return Heard(read.source, read.statement)
+    if read.kind == BROKEN and read.broken is not None:
+        return read.broken
     try:
         decision: Decision = _decoders[read.kind].decode(read.decision)
     except (KeyError, msgspec.MsgspecError, ValidationError):
@@ -132,12 +148,12 @@ def decode(line: bytes) -> Arrival | Heard:
     )
 
 
-def encode_all(records: Iterable[Arrival | Heard]) -> bytes:
+def encode_all(records: Iterable[Record]) -> bytes:
     """Records as NDJSON, each line ended."""
     return b"".join(encode(record) + b"\n" for record in records)
 
 
-def decode_all(data: bytes) -> Iterator[Arrival | Heard]:
+def decode_all(data: bytes) -> Iterator[Record]:
     """The records of NDJSON. Raises InputError at the first that is none."""
     for line in data.split(b"\n"):
         if line:

@@ -10,7 +10,8 @@ from pathlib import Path
 from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.ledger.port import Intakes
-from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.ledger.records import Arrival, Broken, Heard
+from fhir_bridge.ledger.sources.messages import Unread
 from fhir_bridge.migration import codec
 
 BATCH = 1000
@@ -31,12 +32,19 @@ class Loading:
     ledger: Intakes
     progress: Progress
     accepted: int = 0
+    _read_at: datetime | None = None
 
-    async def files(self, paths: Sequence[Path], last: Sequence[Arrival | Heard] = ()) -> None:
-        """Every record of these files, then the last.
+    async def files(
+        self, paths: Sequence[Path], broken: Sequence[Broken] = (), last: Sequence[Arrival | Heard] = ()
+    ) -> None:
+        """What could not be read, before a worker may call whom it speaks of; every record of these files;
+        then the last.
 
         Raises InputError, naming file and line, at what is no record: what stood before it is taken in.
         """
+        self._read_at = datetime.now(UTC)
+        for start in range(0, len(broken), BATCH):
+            await self._hold(broken[start : start + BATCH])
         self.progress.begin("loading", sum(path.stat().st_size for path in paths), is_bytes=True)
         for path in paths:
             for size, batch in batches(path):
@@ -45,11 +53,18 @@ class Loading:
                 self.progress.tick()
         await self._take(last)
 
+    async def _hold(self, broken: Sequence[Broken]) -> None:
+        missed = Unread(broken=broken, read_at=self._read_at)
+        await self.ledger.accept((), now=datetime.now(UTC), missed=missed)
+        self.progress.tick()
+
     async def _take(self, batch: Sequence[Arrival | Heard]) -> None:
         arrivals = [record for record in batch if isinstance(record, Arrival)]
         heard = [record for record in batch if isinstance(record, Heard)]
         if batch:
-            await self.ledger.accept(arrivals, now=datetime.now(UTC), heard=heard, keep_skips=False)
+            # Without a version nothing tells whether they are newer than what beside them cannot be read.
+            beside, now = Unread(read_at=self._read_at), datetime.now(UTC)
+            await self.ledger.accept(arrivals, now=now, heard=heard, keep_skips=False, missed=beside)
             self.accepted += len(arrivals)
 
 
@@ -73,17 +88,22 @@ def record_files(path: Path) -> list[Path]:
     return sorted(path.glob("part-*"))
 
 
-def check_whole(paths: Sequence[Path]) -> None:
+def check_whole(paths: Sequence[Path]) -> list[Broken]:
     """Raise InputError where these files together have not as many records as were written to them, naming
-    the first line that is none if there is one. Nothing of them need be taken in to know it."""
-    told, found = 0, 0
+    the first line that is none if there is one. Nothing of them need be taken in to know it.
+
+    Gives what they say could not be read: it is to be taken in first, wherever it stands.
+    """
+    told, found, broken = 0, 0, list[Broken]()
     for path in paths:
-        for line in _lines(path):
+        for number, line in enumerate(_lines(path), 1):
             count = codec.count_of_end(line)
             told += count or 0
             found += count is None and not line.isspace()
+            if codec.is_broken(line) and isinstance(record := _decoded(line, path, number, _NOTHING), Broken):
+                broken.append(record)
     if told == found:
-        return
+        return broken
     for path in paths:
         for _ in _records(path, _NOTHING):
             pass
@@ -121,12 +141,17 @@ def _records(path: Path, so_far: str) -> Iterable[tuple[int, Arrival | Heard]]:
     for number, line in enumerate(_lines(path), 1):
         if line.isspace() or codec.count_of_end(line) is not None:
             continue
-        try:
-            record = codec.decode(line)
-        except InputError as error:
-            hint = error.hint or (_OTHER if line.endswith(b"\n") else _CUT)
-            raise InputError(f"{path}:{number}: {error}", code=error.code, hint=f"{hint}; {so_far}") from None
-        yield len(line), record
+        record = _decoded(line, path, number, so_far)
+        if not isinstance(record, Broken):  # those were taken in before
+            yield len(line), record
+
+
+def _decoded(line: bytes, path: Path, number: int, so_far: str) -> codec.Record:
+    try:
+        return codec.decode(line)
+    except InputError as error:
+        hint = error.hint or (_OTHER if line.endswith(b"\n") else _CUT)
+        raise InputError(f"{path}:{number}: {error}", code=error.code, hint=f"{hint}; {so_far}") from None
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -12,12 +12,13 @@ from fhir_bridge.intake.bulk.partitions import Partitions
 from fhir_bridge.intake.bulk.pieces import Found
 from fhir_bridge.intake.bulk.progress import Progress
 from fhir_bridge.intake.bulk.spill import About, Problem
-from fhir_bridge.ledger.records import Arrival, Heard
+from fhir_bridge.ledger.records import Arrival, Broken, Heard
 from fhir_bridge.mapping.decision import Skip
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
 from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.mapping_run import MappingRun, people_gone, resolution_rules, skips_of
 from fhir_bridge.migration import codec
+from fhir_bridge.migration.broken import Unread, broken_of
 from fhir_bridge.migration.deciding import Decider
 from fhir_bridge.migration.engine import Engine
 from fhir_bridge.migration.tally import Tally
@@ -81,6 +82,7 @@ class Migration:
     samples: int = 3
     max_errors: int | None = None
     report: Report = field(default_factory=Report)
+    _unread: list[Unread] = field(default_factory=list)
 
     def decide(self, blocked: Blocked = NOBODY_BLOCKED) -> Report:
         """Reads and decides. Raises InputError for more errors than are allowed."""
@@ -130,6 +132,8 @@ class Migration:
             file, line = partitions.place_of(problem)
             told = {"file": file, "line": line or None, "offset": problem.offset, "code": problem.code}
             self._error({**told, "reason": _reason(problem.text.lstrip(": "), problem.hint)})
+            for lost in partitions.lost_of(problem):
+                self._unread.append(Unread(file, lost.line, problem.code, lost))
 
     def _error(self, error: dict[str, object]) -> None:
         self.report.errors.append(error)
@@ -143,8 +147,12 @@ class Migration:
     def write(self, out: str) -> None:
         """Puts what was written down of the partitions together at `out`."""
         # `map` prints nothing of what a history says is gone, the ledger must hear of it.
-        last = map(codec.encode, self.gone()) if self.form == "arrivals" else ()
+        last = map(codec.encode, (*self.broken(), *self.gone())) if self.form == "arrivals" else ()
         self.report.written = self.engine.write(out, self.form or "decisions", last)
+
+    def broken(self) -> list[Broken]:
+        """What could not be read and may speak against calls, as the ledger takes it in."""
+        return broken_of(self.run.profile.source.name, self._unread)
 
     def gone(self) -> list[Arrival | Heard]:
         """What a history says is gone, as the ledger takes it in."""

@@ -69,9 +69,13 @@ class Partitions:
     def lost(self) -> Iterator[Lost]:
         """What was found, when the files were read, that cannot be read and may speak against a call."""
         for problem in (problem for about in self.abouts for problem in about.problems):
-            for lost in problem.lost:
-                before = self._before[problem.piece]
-                yield replace(lost, line=lost.line + before) if lost.line else lost
+            yield from self.lost_of(problem)
+
+    def lost_of(self, problem: Problem) -> Iterator[Lost]:
+        """What of a problem may speak against a call, by the lines of its file."""
+        before = self._before[problem.piece]
+        for lost in problem.lost:
+            yield replace(lost, line=lost.line + before) if lost.line else lost
 
     def over(self, files: Sequence[Scratch], moved: Sequence[Scratch]) -> Partitions:
         """The same partitions where other files hold them."""
@@ -160,7 +164,8 @@ class Partitions:
         piece = self.pieces[record.piece]
         line = record.line + self._before[record.piece] if record.line else 0
         text = str(error).removeprefix(piece.name).removeprefix(f":{line}" if line else "")
-        return Problem(record.piece, record.line, record.offset, text, error.code, error.hint)
+        lost = tuple(replace(each, line=record.line or None) for each in error.lost)
+        return Problem(record.piece, record.line, record.offset, text, error.code, error.hint, lost)
 
     def place_of(self, problem: Problem) -> tuple[str, int]:
         """The file of a problem and its line there, 0 for none."""

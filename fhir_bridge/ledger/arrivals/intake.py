@@ -56,7 +56,7 @@ async def accept(
     said = await stopping.take_in(connection, heard, intake.now)
     await outdated.note_records(connection, said.older, intake.now)
     parted, freed = await stopping.part(connection, said.alone)
-    turned = said.turned | freed | await unread.take_in(connection, missed, arrivals, heard, intake.now)
+    turned = said.turned | freed | await unread.take_in(connection, missed, arrivals, heard, intake.now, salt)
     turned |= await stopping.follow(connection, linked | turned)
     others = await stopping.intents_of(connection, turned)
     apart = await alone.told_apart(connection, arrivals)

@@ -1,4 +1,5 @@
-"""What messages say and nobody can read: it stops the calls that it may speak against (mapping, section 16).
+"""What messages and files say and nobody can read: it stops the calls that it may speak against (mapping,
+section 16).
 
 Each is kept as a statement of the message's, until the record that it was is read, or the message is
 processed again, or somebody says that it is settled.
@@ -12,9 +13,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, String, bindparam, delete, exists, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, String, delete, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fhir_bridge.ledger.arrivals import broken
 from fhir_bridge.ledger.arrivals.precedence import UNREADABLE, Age, Version, age
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given, given_values
 from fhir_bridge.ledger.database.tables import intents, members, statements, triggers
@@ -44,26 +46,43 @@ async def take_in(
     arrivals: Sequence[Arrival],
     heard: Sequence[Heard],
     now: datetime,
+    salt: bytes,
 ) -> set[Place]:
     """Keep what could not be read, and let go of what was read since; gives for whom either may turn whether
     anybody may call them."""
-    turned = set[Place]()
+    turned, read_at = set[Place](), unread.read_at or now
     if unread.anew:
         turned |= await _let_go(connection, statements.c.message.in_([id_ for _, id_ in unread.anew]))
-    for each in unread.found:
-        turned |= await _keep(connection, each)
+    of_files = await broken.take_in(connection, unread.broken, read_at, salt)
+    if unread.found or of_files:
+        turned |= await _keep(connection, [*unread.found, *of_files])
     if (arrivals or heard) and (await connection.execute(_ANY)).first() is not None:
-        turned |= await _answered(connection, _said(arrivals, heard), now)
+        turned |= await _answered(connection, _said(arrivals, heard), read_at)
     return turned
 
 
 _ANY = select(statements.c.message).where(statements.c.message.is_not(None)).limit(1)
 
 
-async def _keep(connection: AsyncConnection, each: Unreadable) -> set[Place]:
-    people = {name for name in each.names if name.startswith("Patient/")}
-    people |= await _people_of(connection, each.source, each.names - people)
-    row = {
+async def _keep(connection: AsyncConnection, found: Sequence[Unreadable]) -> set[Place]:
+    names = {(each.source, name) for each in found for name in each.names}
+    people = {place: {place[1]} for place in names if _is_patient(place[1])}
+    people |= await _people_of(connection, [place for place in names if place not in people])
+    rows, turned = [], set[Place]()
+    for each in found:
+        identities = {person for name in each.names for person in people.get((each.source, name), ())}
+        rows += [{**_row(each), "identity": identity} for identity in sorted(identities or {SOMEBODY})]
+        turned |= {(each.source, identity) for identity in identities}
+    await connection.execute(upsert(connection, statements), rows)
+    return turned
+
+
+def _is_patient(name: str) -> bool:
+    return name.startswith("Patient/")
+
+
+def _row(each: Unreadable) -> dict[str, Any]:
+    return {
         "source": each.source,
         "record": f"message {each.message} {each.about or ''}".strip(),
         "stop": UNREADABLE,
@@ -73,29 +92,29 @@ async def _keep(connection: AsyncConnection, each: Unreadable) -> set[Place]:
         "message": each.message,
         "about": each.about,
     }
-    rows = [{**row, "identity": identity} for identity in sorted(people or {SOMEBODY})]
-    await connection.execute(upsert(connection, statements), rows)
-    return {(each.source, identity) for identity in people}
 
 
-async def _people_of(connection: AsyncConnection, source: str, names: Collection[str]) -> set[str]:
+async def _people_of(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, set[str]]:
     """The identities of whom these triggers are about, as far as the ledger knows them."""
-    if not names:
-        return set()
-    named = {"source": source, GIVEN: as_given((name,) for name in names)}
-    return set((await connection.execute(_identities(connection.dialect.name), named)).scalars())
+    found: dict[Place, set[str]] = defaultdict(set)
+    if places:
+        rows = await connection.execute(_identities(connection.dialect.name), {GIVEN: as_given(places)})
+        for row in rows:
+            found[row.source, row.name].add(row.identity)
+    return found
 
 
 @lru_cache
-def _identities(dialect: str) -> Select[Any]:
-    source, names = bindparam("source", type_=String), given_values(dialect, String)
-    standing = exists().where(
-        triggers.c.intent_id == intents.c.id, triggers.c.source == source, triggers.c.trigger.in_(names)
+def _identities(dialect: str) -> CompoundSelect[Any]:
+    of = given(dialect, source=String, name=String)
+    return union(
+        *(
+            select(table.c.source, name.label("name"), intents.c.identity)
+            .where(table.c.source == of["source"], name == of["name"], table.c.intent_id == intents.c.id)
+            .where(intents.c.identity.is_not(None))
+            for table, name in ((triggers, triggers.c.trigger), (members, members.c.member))
+        )
     )
-    member = exists().where(
-        members.c.intent_id == intents.c.id, members.c.source == source, members.c.member.in_(names)
-    )
-    return select(intents.c.identity).where(intents.c.identity.is_not(None), or_(standing, member)).distinct()
 
 
 def _said(arrivals: Iterable[Arrival], heard: Iterable[Heard]) -> Mapping[Place, list[_Said]]:
@@ -116,10 +135,16 @@ async def _answered(
 ) -> set[Place]:
     """Let go of records of which these are a later version, or the same one."""
     rows = await connection.execute(_about(connection.dialect.name), {GIVEN: as_given(said)})
-    answered = {
-        row.record for row in rows if any(_is_answer(row, each, now) for each in said[row.source, row.about])
-    }
-    return await _let_go(connection, statements.c.record.in_(answered)) if answered else set()
+    answered = [
+        row for row in rows if any(_is_answer(row, each, now) for each in said[row.source, row.about])
+    ]
+    if not answered:
+        return set()
+    these = statements.c.record.in_(given_values(connection.dialect.name, String))
+    let_go = await _let_go(connection, these, {GIVEN: as_given((row.record,) for row in answered)})
+    unversioned = {row.message for row in answered if Version(row.version_id, row.last_updated) == NO_VERSION}
+    await broken.settle(connection, {row.message for row in answered}, unversioned, now)
+    return let_go
 
 
 @lru_cache
@@ -146,10 +171,12 @@ def _is_answer(row: Any, said: _Said, now: datetime) -> bool:
     return told.last_updated is None or told.last_updated >= row.changed_at
 
 
-async def _let_go(connection: AsyncConnection, which: Any) -> set[Place]:
+async def _let_go(
+    connection: AsyncConnection, which: ColumnElement[bool], named: Mapping[str, str] | None = None
+) -> set[Place]:
     """Of whom these rows spoke; the rows are gone."""
     gone = delete(statements).where(statements.c.message.is_not(None), which)
-    rows = await connection.execute(gone.returning(statements.c.source, statements.c.identity))
+    rows = await connection.execute(gone.returning(statements.c.source, statements.c.identity), named)
     return {(row.source, row.identity) for row in rows}
 
 

@@ -9,11 +9,17 @@ from enum import StrEnum
 
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.arrivals.precedence import Version
+from fhir_bridge.ledger.records import Broken
 
 NO_VERSION = Version(None, None)
 
 FETCHED = "FETCHED"
 """The method of a message that no request brought: we fetched it, so it is no sign that its source lives."""
+
+
+FILE = "FILE"
+"""The method of what no request brought either: it stands for a record of a file that nobody can read, and
+its path is that place."""
 
 
 class MessageState(StrEnum):
@@ -92,18 +98,22 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Unread:
     """What could not be read of messages. `anew`: sources and ids of messages that were processed again, or
-    are settled: what could not be read of them before counts no more."""
+    are settled: what could not be read of them before counts no more. `broken` is what could not be read of
+    files, `read_at` when these were read (None: now): what comes with it was said then."""
 
     found: Sequence[Unreadable] = ()
     anew: Collection[tuple[str, int]] = ()
+    broken: Sequence[Broken] = ()
+    read_at: datetime | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.found or self.anew)
+        return bool(self.found or self.anew or self.broken)
 
     @property
     def sources(self) -> set[str]:
-        """Whose messages they are."""
-        return {each.source for each in self.found} | {source for source, _ in self.anew}
+        """Whose messages and files they are."""
+        told = {each.source for each in self.found} | {each.source for each in self.broken}
+        return told | {source for source, _ in self.anew}
 
 
 NOTHING_UNREAD = Unread()
