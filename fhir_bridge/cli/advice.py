@@ -98,20 +98,25 @@ MESSAGE_REASON = {
 
 MESSAGE_STEP = "`retry --message ID` once that is mended"
 
+BROKEN_STEP = "it cannot be read: mend it there and run the file again, which lets go of the calls it holds"
+"""What a person does about a record of a file."""
 
-def holding(holds: Collection[str]) -> str | None:
+
+def holding(holds: Collection[str], *, is_of_file: bool = False) -> str | None:
     """Whose calls a failed message keeps back (`?`: it does not show whose), and how they go on."""
     named = [one for one in holds if one != "?"]
+    again = "mend it" if is_of_file else "have it sent again"
     if named:
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
         return (
             f"→ it may speak against calling {', '.join(named[:_SHOWN])}{more}, who wait for it: "
-            "have it sent again, or look at the chart, then `resolve --message ID`"
+            f"{again}, or look at the chart, then `resolve --message ID`"
         )
     if holds:
+        where = "in the file" if is_of_file else "at its sender"
         return (
-            "→ it may speak against a call and does not show whose: nobody waits for it. Find out at "
-            "its sender whom it is about, and `block` or `cancel` where nobody is to be called; "
+            "→ it may speak against a call and does not show whose: nobody waits for it. Find out "
+            f"{where} whom it is about, and `block` or `cancel` where nobody is to be called; "
             "then `resolve --message ID`"
         )
     return None

@@ -18,6 +18,7 @@ from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.app.subscribing import source_reports
 from fhir_bridge.cli.advice import (
+    BROKEN_STEP,
     MESSAGE_STEP,
     NEXT_STEP,
     PATIENT_STEP,
@@ -139,7 +140,8 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
     """List what waits for a person, longest waiting first.
 
     Rejected (the data won't do), refused (by the endpoint), in doubt (an answer was lost: somebody may have
-    been phoned), parked (given up), patients whose creation is in doubt or refused, messages that failed.
+    been phoned), parked (given up), patients whose creation is in doubt or refused, messages that failed,
+    parts of files that nobody can read.
     """
 
     async def look() -> list[WorkItem]:
@@ -168,6 +170,9 @@ def _print_item(item: WorkItem, console: Console) -> None:
     console.print(head, soft_wrap=True)
     if item.kind == "patient":
         told: list[str | None] = [f"patient {item.source}/{item.key}", f"→ {PATIENT_STEP[item.state]}"]
+    elif item.place is not None:
+        told = [f"message {item.key} of {item.source}: {item.place}", f"→ {BROKEN_STEP}",
+                holding(item.holds, is_of_file=True)]  # fmt: skip
     elif item.kind == "message":
         about = f" about {item.trigger}" if item.trigger else ""
         told = [f"message {item.key} of {item.source}{about}",

@@ -8,7 +8,6 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -147,6 +146,8 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
 )
 @click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
               help="Resolve a message that failed: what it may have said is seen to.")  # fmt: skip
+@click.option("--messages", "messages", is_flag=True,
+              help="Resolve all that failed, of this --source or with this --reason.")  # fmt: skip
 @click.option("--patients", "patients", is_flag=True,
               help="Resolve all patients of this --source or with this --reason, by --resend.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="By a filter: do not ask.")
@@ -161,6 +162,7 @@ def resolve(
     patient: str | None,
     patient_id: UUID | None,
     message: int | None,
+    messages: bool,
     patients: bool,
     yes: bool,
     because: str,
@@ -178,14 +180,16 @@ def resolve(
 
     By a filter, --resend asks before anything is done; of patients it says how many fit.
 
-    A message that cannot be read, and will not be sent again, holds the calls of whom it may be about: look
-    at the patient's chart, then say --message ID. They go on by what else is known.
+    A message that cannot be read, and will not be sent again, holds the calls of whom it may be about, and so
+    does a record of a file: look at the patient's chart, then say --message ID. They go on by what else is
+    known. By a filter, --messages asks first.
     """
-    if message is not None:
-        others = (intent, task_id, patient, patient_id, *astuple(selection))
+    if message is not None or messages:
+        others = (intent, task_id, patient, patient_id, selection.state)
         if resend or patients or any(other is not None for other in others):
-            raise click.UsageError("--message ID goes with --because only")
-        return _resolve_message(config_file, message, because)
+            raise click.UsageError("messages go with --because, and --messages with --source or --reason")
+        failed = MessageSelection(id=message, source=selection.source, error=selection.reason)
+        return _resolve_messages(config_file, failed, because, yes)
     if patients:
         if patient is not None or intent is not None or task_id or patient_id or not resend:
             raise click.UsageError("--patients goes with --resend and --source or --reason")
@@ -233,13 +237,18 @@ def acknowledge(config_file: str | None, intent: str | None, selection: Selectio
     return 0 if count else 1
 
 
-def _resolve_message(config_file: str | None, message: int, because: str) -> int:
-    chosen = MessageSelection(id=message)
+def _resolve_messages(config_file: str | None, chosen: MessageSelection, because: str, yes: bool) -> int:
+    is_filtered = chosen.source is not None or chosen.error is not None
+    if is_filtered == (chosen.id is not None):
+        raise click.UsageError("name one with --message ID, or --messages with --source or --reason")
+    if is_filtered and not yes:
+        click.confirm("Is it seen to of each what it may have said of anybody?", abort=True)
     count = on_ledger(config_file, lambda ledger: ledger.settle_failed(chosen, act(because)))
     if not count:
-        click.echo(f"no message {message} failed: `fhir-bridge worklist` lists those that did", err=True)
+        click.echo("no such message failed: `fhir-bridge worklist` lists those that did", err=True)
         return 1
-    click.echo(f"message {message} is settled, and holds nobody's calls any more")
+    hold = "holds" if count == 1 else "hold"
+    click.echo(f"{counted(count, 'message')} settled, and {hold} nobody's calls any more")
     return 0
 
 

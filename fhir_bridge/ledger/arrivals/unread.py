@@ -52,7 +52,8 @@ async def take_in(
     anybody may call them."""
     turned, read_at = set[Place](), unread.read_at or now
     if unread.anew:
-        turned |= await _let_go(connection, statements.c.message.in_([id_ for _, id_ in unread.anew]))
+        these = statements.c.message.in_(given_values(connection.dialect.name))
+        turned |= await _let_go(connection, these, {GIVEN: as_given((id_,) for _, id_ in unread.anew)})
     of_files = await broken.take_in(connection, unread.broken, read_at, salt)
     if unread.found or of_files:
         turned |= await _keep(connection, [*unread.found, *of_files])

@@ -38,7 +38,7 @@ from fhir_bridge.ledger.database.encryption import cipher_of
 from fhir_bridge.ledger.sources.messages import MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
-REVISION = "0013"
+REVISION = "0014"
 """The newest migration; a ledger at another one is upgraded (SQLite) or refused (PostgreSQL)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -420,6 +420,13 @@ statements = Table(
         "message",
         sqlite_where=text("message IS NOT NULL"),
         postgresql_where=text("message IS NOT NULL"),
+    ),
+    Index(
+        "ix_statements_about",
+        "source",
+        "about",
+        sqlite_where=text("about IS NOT NULL"),
+        postgresql_where=text("about IS NOT NULL"),
     ),
 )
 

@@ -27,7 +27,7 @@ from fhir_bridge.ledger.operation.named import find, reasons_alone, row_of, stan
 from fhir_bridge.ledger.people import blocking
 from fhir_bridge.ledger.records import Selection, Status, WorkItem
 from fhir_bridge.ledger.sending import destination
-from fhir_bridge.ledger.sources.messages import MessageState
+from fhir_bridge.ledger.sources.messages import FILE, MessageState
 from fhir_bridge.ledger.states import PatientState, State
 
 _SECRET = ("lease_token", "fingerprint", "content", "lane")
@@ -152,11 +152,12 @@ def _patient_item(row: Any) -> WorkItem:
     )
 
 
-_OF_MESSAGE = ("id", "source", "state", "error", "path", "received_at", "changed_at")
+_OF_MESSAGE = ("id", "source", "state", "error", "method", "path", "received_at", "changed_at")
 """Columns of a message without its body."""
 
 
 def _message_item(row: Any, holds: tuple[str, ...]) -> WorkItem:
+    is_of_file = row.method == FILE
     return WorkItem(
         kind="message",
         key=str(row.id),
@@ -164,8 +165,9 @@ def _message_item(row: Any, holds: tuple[str, ...]) -> WorkItem:
         state=row.state,
         reason=row.error,
         since=row.changed_at or row.received_at,
-        trigger=row.path,
+        trigger=None if is_of_file else row.path,
         holds=holds,
+        place=row.path if is_of_file else None,
     )
 
 

@@ -22,6 +22,7 @@ from fhir_bridge.ledger.database.locks import Lock, hold
 from fhir_bridge.ledger.database.many import execute_many, insert_at_once
 from fhir_bridge.ledger.database.tables import destination, in_state, inbox
 from fhir_bridge.ledger.sources.messages import (
+    FILE,
     Held,
     InboxLag,
     Message,
@@ -39,6 +40,8 @@ SAME_DELIVERY = timedelta(hours=24)
 _FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 _RECEIVED = in_state(inbox, MessageState.RECEIVED)
 _IS_MESSAGE = inbox.c.method.is_not(None)
+_WAS_SENT = inbox.c.method != FILE
+"""Of what stands for a record of a file there is nothing to process."""
 
 
 def asks_nothing(batch: Sequence[Received]) -> bool:
@@ -283,7 +286,7 @@ async def read(
     connection: AsyncConnection, selection: MessageSelection, after: int, limit: int
 ) -> list[Message]:
     """The next messages after that id, in their order; nothing is leased."""
-    statement = select(inbox).where(*_matching(selection), inbox.c.id > after)
+    statement = select(inbox).where(*_matching(selection), _WAS_SENT, inbox.c.id > after)
     rows = await connection.execute(statement.order_by(inbox.c.id).limit(limit))
     return [_message(row) for row in rows]
 
