@@ -51,11 +51,11 @@ def tell_problems(problems: Iterable[InputError]) -> None:
 
 
 def tell_held(count: int) -> None:
-    """That so many texts which cannot be read hold calls now, and where to look."""
+    """That so many texts which cannot be read may hold calls, and where to look."""
     if count:
         click.echo(
-            f"{counted(count, 'broken part')} may speak against calls: whom they name waits; "
-            "`fhir-bridge worklist` lists them",
+            f"{counted(count, 'broken part')} may speak against calls: those of whom they name wait until "
+            "they are mended or settled; `fhir-bridge worklist` lists them",
             err=True,
         )
 

@@ -27,6 +27,11 @@ _REFERENCE = re.compile(rb'"reference"\s*:\s*"[^"]*' + _LABELS)
 """What is neither FHIR by its type nor refers to anybody may speak of `Patient/p1` for any reason: the lines
 that `map` prints do."""
 
+_FRONT = re.compile(
+    rb'\s*\{\s*"resourceType"\s*:\s*"([^"\\]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]+)"', re.IGNORECASE
+)
+"""As nearly every server writes a resource: then these are its own, whatever it contains."""
+
 _VERSION_ID = re.compile(rb'"versionId"\s*:\s*"([^"\\]+)"')
 _LAST_UPDATED = re.compile(rb'"lastUpdated"\s*:\s*"([^"\\]+)"')
 
@@ -55,10 +60,13 @@ def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lo
 
 
 def _named(raw: bytes, types: set[str]) -> tuple[str | None, str | None, str | None]:
-    """`Type/id`, versionId and lastUpdated of the record itself, each None unless the text shows one only:
-    what it contains may have an id of its own."""
-    id_, kind = _only(_ID, raw), next(iter(types), None)
-    own = f"{kind}/{id_}" if id_ and kind in _DECIDING and len(types) == 1 else None
+    """`Type/id`, versionId and lastUpdated of the record itself, each None unless it stands in front or the
+    text shows one only: what it contains may have an id of its own."""
+    if front := _FRONT.match(raw):
+        kind, id_ = _spelt(front[1].decode(errors="replace")), front[2].decode()
+    else:
+        kind, id_ = (next(iter(types), ""), _only(_ID, raw)) if len(types) == 1 else ("", None)
+    own = f"{kind}/{id_}" if id_ and kind in _DECIDING else None
     return (own, _only(_VERSION_ID, raw), _only(_LAST_UPDATED, raw)) if own else (None, None, None)
 
 

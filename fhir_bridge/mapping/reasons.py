@@ -104,7 +104,7 @@ _GATES = (
            "Have it grant the scope or mend what it gives, or name it in `searches.do_without` of the site."),
     Reason("record-unreadable", "reject", "section 16",
            "What cannot be read may speak against the call: `seen` says where it stands.",
-           "Have the sender mend what stands there, then bring it again; `worklist` tells of messages."),
+           "Have the sender mend what stands there, then bring it again; `worklist` says where it is."),
     Reason("not-conformant", "reject", "section 16", "The trigger is not valid FHIR; its source is strict.",
            "Have the sender correct it, or set validation = warn."),
 )  # fmt: skip
