@@ -290,8 +290,38 @@ async def test_an_operator_settles_what_is_in_doubt(
     assert await ledger.cancel(Selection(state=State.IN_DOUBT), act(monday)) == 1
     assert (await ledger.status(monday)).states == {"sent": 1, "ready": 1, "cancelled": 1}
     assert await ledger.resolve_sent("Appointment/0", TASK, act(monday)) == 0
-    assert await ledger.resolve_resend(Selection(state=State.SENT), act(monday)) == 0
+    for act_on in (ledger.resolve_resend, ledger.cancel, ledger.retry):
+        assert await act_on(Selection(state=State.SENT), act(monday)) == 0
+    assert await state(ledger) == State.SENT
+    (again,) = await claim(ledger, monday)
+    assert (again.trigger, again.first_attempt_at) == ("Appointment/1", None)
     assert await ledger.verify_audit() is None
+
+
+@pytest.mark.parametrize(
+    ("selection", "chosen"),
+    [
+        (Selection(source="lab"), {"ServiceRequest/b", "ServiceRequest/c"}),
+        (Selection(state=State.REJECTED), {"Appointment/a", "ServiceRequest/b"}),
+        (Selection(reason="name-incomplete"), {"ServiceRequest/b"}),
+        (Selection(source="lab", state=State.READY), {"ServiceRequest/c"}),
+        (Selection(source="ehr", reason="name-incomplete"), set()),
+    ],
+)
+async def test_an_act_is_on_what_fits_all_of_its_filter(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, selection: Selection, chosen: set[str]
+) -> None:
+    """Nobody who asks for a source, a state or a reason has another's changed."""
+    lab = type(arrivals)("lab")
+    calls = [
+        arrivals.reject("Appointment/a"),
+        lab.reject("ServiceRequest/b", "name-incomplete"),
+        lab.call("ServiceRequest/c", phone="+12125550102"),
+    ]
+    await ledger.accept(calls, now=monday)
+    assert await ledger.cancel(selection, act(monday)) == len(chosen)
+    triggers = ("Appointment/a", "ServiceRequest/b", "ServiceRequest/c")
+    assert {name for name in triggers if await state(ledger, name) == State.CANCELLED} == chosen
 
 
 async def test_cancelled_is_the_operators_word(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:

@@ -10,13 +10,14 @@ from sqlalchemy import update
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.database.tables import patients
-from fhir_bridge.ledger.records import Act, Selection, SettlePatient, StartPatient
+from fhir_bridge.ledger.records import Act, CrosswalkEntry, Selection, SettlePatient, StartPatient
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
-MINUTE = timedelta(minutes=1)
+MINUTE, MONTH = timedelta(minutes=1), timedelta(days=30)
+KNOWN = "00000000-0000-4000-9000-000000000007"
 REFUSED = Outcome(OutcomeClass.REFUSED, 404, error="not-found")
 LOST = Outcome(OutcomeClass.UNKNOWN, 500, error="server-error")
 
@@ -58,6 +59,43 @@ async def test_patients_are_created_again_by_source_or_reason(
     assert len(claimed) == count
     assert await stuck.stuck_patients(selection) == (0, 0)
     assert await stuck.verify_audit() is None
+
+
+async def test_only_a_patient_who_is_stuck_is_resolved(stuck: SqlLedger, monday: datetime) -> None:
+    """Not one of the same name at another source, nor one who is created by now: a second would be made."""
+    act = Act("tester", "the vendor said so", monday)
+    assert await stuck.resolve_patient("lab", "Patient/p-0", KNOWN, act) == -1
+    assert await stuck.resolve_patient("ehr", "Patient/p-0", KNOWN, act) == 1
+    assert await stuck.resolve_patient("ehr", "Patient/p-0", None, act) == -1
+    (claimed,) = await stuck.claim(Claim("v", monday, monday + MINUTE, 9))
+    assert (claimed.trigger, claimed.patient.api_id) == ("Appointment/0", KNOWN)
+
+
+@pytest.mark.parametrize("how", ["resolved", "imported", "created again"])
+async def test_what_retention_has_cleared_is_not_brought_back_with_its_patient(
+    stuck: SqlLedger, arrivals: Any, monday: datetime, how: str
+) -> None:
+    """Its request is gone: no worker could send it, and would stumble over it. What came since is."""
+    later = monday + 4 * MONTH
+    of_somebody = {"patient": "Patient/p-0", "phone": "+12125550099"}
+    await stuck.accept([arrivals.call("Appointment/9", **of_somebody)], now=later - MINUTE)
+    async with stuck._writing() as connection:
+        refused = update(patients).where(patients.c.identity == "Patient/p-0")
+        await connection.execute(refused.values(state="refused", error="not-found"))
+    await stuck.accept([], now=later - MINUTE)
+    assert (await stuck.clear_payloads(later, MONTH)).unfinished == 5
+    selection, act = Selection(reason="not-found"), Act("tester", "the address was wrong", later)
+    assert await stuck.stuck_patients(selection) == (1, 1)
+    if how == "resolved":
+        assert await stuck.resolve_patient("ehr", "Patient/p-0", KNOWN, act) == 1
+    elif how == "imported":
+        entry = CrosswalkEntry("ehr", "Patient/p-0", KNOWN, 2)
+        assert (await stuck.import_patients([entry], act)).brought_back == 1
+    else:
+        assert await stuck.resend_patients(selection, act) == (1, 1)
+    claimed = await stuck.claim(Claim("v", later, later + MINUTE, 9))
+    assert [each.trigger for each in claimed] == ["Appointment/9"]
+    assert (await stuck.show("Appointment/0"))["state"] == State.PARKED
 
 
 async def test_a_patient_who_is_being_created_is_begun_by_no_second_call(

@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64encode
 from dataclasses import replace
 from datetime import datetime, timedelta
+from inspect import getmembers
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from fhir_bridge.errors import LedgerError, UsageError
 from fhir_bridge.ledger.arrivals import intake
 from fhir_bridge.ledger.arrivals.batch import Intake
+from fhir_bridge.ledger.people import retention
 from fhir_bridge.ledger.people.disclosures import Period
 from fhir_bridge.ledger.records import (
     Act,
@@ -22,6 +24,7 @@ from fhir_bridge.ledger.records import (
     Cleared,
     CrosswalkEntry,
     Heard,
+    ReadBack,
     Refusal,
     Selection,
     SettlePatient,
@@ -30,6 +33,8 @@ from fhir_bridge.ledger.records import (
     StartTask,
 )
 from fhir_bridge.ledger.sending.claims import Claim
+from fhir_bridge.ledger.sources.messages import MessageSelection, MessageState, Received, Settled, Take
+from fhir_bridge.ledger.states import State
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
 from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
@@ -154,16 +159,20 @@ async def test_blocking_who_may_have_been_called_is_an_alarm(
 async def test_unblocking_decides_again_what_the_list_alone_held_back(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
-    """Not what mapping skipped, nor what another entry still blocks."""
+    """Not what mapping skipped, nor who died, nor what another entry still blocks."""
     calls = [
         arrivals.call("Appointment/a", phone=NUMBER, patient_id=known(1)),
         arrivals.call("Appointment/b", phone=NUMBER, patient_id=known(2)),
         arrivals.skip("Appointment/c", "do-not-call"),
+        arrivals.call("Appointment/d", phone=NUMBER, patient_id=known(4)),
     ]
     await ledger.accept(calls, now=monday)
+    died = Statement(("Patient/p-d",), "Patient/p-d", "patient-deceased")
+    await ledger.accept([], now=monday, heard=[Heard("ehr", died)])
     await ledger.block("number", NUMBER, act(monday))
     await ledger.block("patient", "ehr|Patient/p-b", act(monday))
     assert await ledger.unblock("number", NUMBER, act(monday)) == 1
+    assert await standing(ledger, "Appointment/d") == ("skipped", "patient-deceased")
     assert await standing(ledger, "Appointment/a") == ("ready", None)
     assert await standing(ledger, "Appointment/b") == ("skipped", "do-not-call")
     assert await standing(ledger, "Appointment/c") == ("skipped", "do-not-call")
@@ -307,6 +316,32 @@ async def test_the_pace_holds_over_batches_and_workers(
     assert [w.refusal for w in await start(early, claimed[1])] == [Refusal.PACED]
     (later, last) = await start(monday + every, *claimed[1:])
     assert (later.done, last.turn_at) == (True, monday + 2 * every)
+
+
+async def test_the_pace_holds_after_a_night_without_calls(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """What did not go then is not made up for at once: no more than in the last second, and never twice."""
+    calls = [
+        arrivals.call(f"Appointment/{n}", phone=f"+121255501{n:02}", patient_id=known(n)) for n in range(9)
+    ]
+    await ledger.accept(calls, now=monday)
+    until, every = monday + MONTH, timedelta(seconds=0.5)
+    waiting = await ledger.claim(Claim("worker", monday, until, 9))
+
+    async def start(moment: datetime) -> int:
+        """How many of those that wait may go."""
+        starts = [StartTask(item, moment, until, monday - MINUTE, every) for item in waiting]
+        written = await ledger.write(starts)
+        waiting[:] = [item for item, told in zip(waiting, written, strict=True) if not told.done]
+        return sum(told.done for told in written)
+
+    morning = monday + timedelta(hours=12)
+    assert await start(monday) == 1
+    assert await start(morning) == 3
+    assert await start(morning) == 0
+    assert await start(morning - 2 * every) == 0, "a worker whose clock is behind"
+    assert await start(morning + every) == 1
 
 
 async def test_nobody_waits_for_the_turn_of_who_does_not_come(
@@ -497,6 +532,72 @@ async def test_after_four_periods_nothing_is_kept_whatever_the_state(
     assert await ledger.retry(Selection(key="Appointment/ready"), act(later)) == 0
 
 
+async def test_what_other_triggers_said_is_kept_as_long_as_their_intent(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """Not cleared with the Skips that stand alone: the order would not be heard of again. An alarm that is
+    there stays what it is."""
+    chain = {"intent": "ehr|Patient/p1|ServiceRequest/o1", "members": ("Appointment/a1", "ServiceRequest/o1")}
+    order = arrivals.call("ServiceRequest/o1", phone=NUMBER, patient_id=known(1), **chain)
+    await ledger.accept([order, arrivals.skip("Appointment/alone")], now=monday)
+    await send(ledger, monday)
+    await ledger.accept([arrivals.skip("Appointment/a1", "already-booked", **chain)], now=monday)
+    await ledger.block("number", NUMBER, act(monday))
+    assert (await kept(ledger))["triggers.content"] == 2
+    almost = monday + 4 * MONTH - MINUTE
+    assert (await ledger.clear_payloads(almost, MONTH)).unfinished == 0
+    assert (await kept(ledger))["triggers.content"] == 1
+    assert (await ledger.clear_payloads(almost + MINUTE, MONTH)).unfinished == 1
+    assert await kept(ledger) == {}
+    assert (await ledger.status(monday)).alarms == {"revoked-after-send": 1}
+
+
+async def test_a_message_is_cleared_once_it_is_processed_and_else_only_when_very_old(
+    ledger: SqlLedger, monday: datetime
+) -> None:
+    """What waits, or failed and waits for a person, would vanish with its bytes."""
+    await ledger.receive([Received("ehr", b'{"id": "%d"}' % n, monday) for n in range(3)])
+    taken = await ledger.take_messages(Take("w", monday, monday + MINUTE, 2, 1 << 20))
+    states = (MessageState.PROCESSED, MessageState.FAILED)
+    settled = [Settled(each.id, state, None, monday) for each, state in zip(taken, states, strict=True)]
+    await ledger.settle_messages("w", settled, monday)
+    for later, left in ((MONTH - MINUTE, 3), (MONTH, 2), (4 * MONTH - MINUTE, 2), (4 * MONTH, 0)):
+        await ledger.clear_payloads(monday + later, MONTH)
+        assert (await kept(ledger)).get("inbox.body", 0) == left
+
+
+async def test_more_rows_than_are_looked_at_at_once_are_cleared(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, and what an answer that came late left behind."""
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 2)
+    numbers = range(5)
+    await ledger.accept([arrivals.skip(f"Appointment/{n}") for n in numbers], now=monday)
+    await ledger.accept([arrivals.call(f"ServiceRequest/{n}") for n in numbers], now=monday)
+    await ledger.cancel(Selection(state=State.READY), act(monday))
+    cleared = await ledger.clear_payloads(monday + MONTH, MONTH)
+    assert (cleared.intents, cleared.patients, await kept(ledger)) == (10, 5, {})
+    async with ledger._engine.begin() as connection:
+        await connection.execute(text("UPDATE intents SET answer = :said"), {"said": b"Juniper is late"})
+    assert (await ledger.clear_payloads(monday + MONTH, MONTH)).intents == 5
+    assert await kept(ledger) == {}
+
+
+async def test_what_the_endpoint_told_of_a_call_is_cleared_with_it(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """What became of the call may hold what the patient said."""
+    await ledger.accept([arrivals.call("Appointment/a", patient_id=known(1))], now=monday)
+    await send(ledger, monday)
+    (sent,) = await ledger.take_polls(monday, monday + MINUTE, 9)
+    told = ReadBack(sent, "COMPLETED", "Juniper wants to come on Friday", final=True)
+    await ledger.record_polls([told], monday)
+    assert (await kept(ledger))["intents.remote_outcome"] == 1
+    assert (await ledger.clear_payloads(monday + MONTH, MONTH)).intents == 1
+    assert await kept(ledger) == {}
+    assert await standing(ledger, "Appointment/a") == ("done", None)
+
+
 async def test_what_is_in_doubt_and_cleared_cannot_be_sent_again(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
@@ -630,6 +731,44 @@ async def test_the_sites_key_protects_the_audit_from_who_can_write_to_the_ledger
             with pytest.raises(LedgerError, match=r"ledger\.audit_key"):
                 await other.block("number", "+12125550103", act(monday))
             assert len(await other.blocked()) == 2
+
+
+async def test_every_act_leaves_its_row_in_the_audit(location: str, arrivals: Any, monday: datetime) -> None:
+    """Whatever somebody may do or look at, and though nothing came of it; no method that is told of an act is
+    left out."""
+    one: dict[str, Any] = {"selection": Selection(state=State.PARKED)}
+    every: dict[str, Any] = {"selection": MessageSelection()}
+    number = {"kind": "number", "value": NUMBER}
+    acts: list[tuple[str, dict[str, Any], str]] = [
+        ("retry", one, "retry"),
+        ("cancel", one, "cancel"),
+        ("resolve_sent", {"key": "Appointment/a", "task_id": TASK}, "resolve-sent"),
+        ("resolve_resend", one, "resolve-resend"),
+        ("resolve_patient", {"source": "ehr", "identity": "Patient/p", "created": None}, "resolve-patient"),
+        ("resend_patients", {"selection": Selection(source="ehr")}, "resend-patients"),
+        ("acknowledge", one, "acknowledge"),
+        ("pause", {"source": "ehr"}, "pause"),
+        ("resume", {"source": "ehr"}, "resume"),
+        ("restored", {"as_of": monday}, "restored"),
+        ("block", number, "block"),
+        ("unblock", number, "unblock"),
+        ("block_all", {"entries": [("number", NUMBER)]}, "block-import"),
+        ("export_patients", {}, "patients-export"),
+        ("import_patients", {"entries": []}, "patients-import"),
+        ("retry_messages", every, "retry-messages"),
+        ("settle_failed", every, "settle-messages"),
+        ("note", {"action": "settings", "subject": "page"}, "settings"),
+        ("show", {"named": "Appointment/a"}, "show"),
+        ("reencrypt", {"begin": [].append, "advance": [].append}, "reencrypt"),
+    ]
+    methods = {name: method for name, method in getmembers(SqlLedger) if not name.startswith("_")}
+    takes_act = {name for name, method in methods.items() if "act" in getattr(method, "__annotations__", ())}
+    assert {name for name, _, _ in acts} == takes_act
+    async with await open_ledger(location, encryption_keys=[KEY], now=monday, **DESTINATION) as own:
+        await own.accept([arrivals.call("Appointment/a")], now=monday)
+        for name, about, _ in acts:
+            await getattr(own, name)(**about, act=act(monday))
+        assert [row.action async for row in own.acts(Period())] == [action for _, _, action in acts]
 
 
 async def test_looking_at_an_intent_is_audited(ledger: SqlLedger, arrivals: Any, monday: datetime) -> None:

@@ -28,7 +28,9 @@ def at(text: str) -> datetime:
     [
         ("2026-11-23T15:00", NEW_YORK, "2026-11-23T15:00"),  # 10:00
         ("2026-11-23T13:00", NEW_YORK, "2026-11-23T13:00"),  # 08:00 is within
+        ("2026-11-23T13:00:30", NEW_YORK, "2026-11-23T13:00:30"),
         ("2026-11-23T12:59", NEW_YORK, "2026-11-23T13:00"),
+        ("2026-11-24T01:59:59", NEW_YORK, "2026-11-24T01:59:59"),
         ("2026-11-24T02:00", NEW_YORK, "2026-11-24T13:00"),  # 21:00 is not
         # Autumn: clocks went back on Sunday 1 November 2026, the morning comes an hour later in UTC.
         ("2026-11-01T03:00", NEW_YORK, "2026-11-01T13:00"),
@@ -125,6 +127,9 @@ def test_nothing_earlier_would_have_done(now: datetime, places: list[ZoneInfo]) 
         minute += timedelta(minutes=1)
 
 
+SIX_ZONES = tuple(f"America/{name}" for name in ("Chicago", "Denver", "Phoenix", "Boise", "Adak", "Nome"))
+
+
 @pytest.mark.parametrize(
     ("by_address", "number", "expected"),
     [
@@ -134,6 +139,9 @@ def test_nothing_earlier_would_have_done(now: datetime, places: list[ZoneInfo]) 
         ((), "+18005550100", ("UTC",)),  # toll-free: the whole of North America
         ((), "+9999999", ("UTC",)),
         (("No/Such_Zone",), "+12125550101", ("UTC",)),
+        (("America/Chicago", "No/Such_Zone"), "+12125550101", ("UTC",)),
+        (SIX_ZONES, "+12125550101", SIX_ZONES),
+        ((*SIX_ZONES, "Asia/Tokyo"), "+12125550101", ("UTC",)),
     ],
 )
 def test_where_the_called_person_is(

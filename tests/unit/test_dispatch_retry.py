@@ -1,13 +1,16 @@
-"""When to try again, and when to give up."""
+"""When to try again, when to give up, and how many go in a second."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fhir_bridge.dispatch.rate import RateLimit
 from fhir_bridge.dispatch.retry import is_used_up, next_try
 from fhir_bridge.settings.tables import RetrySettings
 from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
@@ -60,3 +63,19 @@ def test_the_deadline_counts_from_the_first_attempt(since: timedelta) -> None:
     """A day, whatever happened in it; without an attempt there is none."""
     assert is_used_up(NOW - since, NOW, RETRY) == (since >= RETRY.deadline)
     assert not is_used_up(None, NOW, RETRY)
+
+
+async def test_no_more_requests_go_than_the_rate_allows() -> None:
+    """Evenly, however many ask at once; what did not go while nobody asked is not made up for."""
+    rate = RateLimit(200)
+    for _ in range(2):
+        begun = time.monotonic()
+        await asyncio.gather(*(rate.wait() for _ in range(6)))
+        assert time.monotonic() - begun >= 5 / 200
+        await asyncio.sleep(0.05)
+
+
+async def test_without_a_rate_nobody_waits() -> None:
+    """And nobody need look again at what may have come meanwhile."""
+    assert await RateLimit(None).wait() is False
+    assert await RateLimit(1000).wait() is True

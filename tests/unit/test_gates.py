@@ -11,6 +11,7 @@ from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.verdict import Look, Verdict
 
 Json = dict[str, Any]
+DENIED = ("consent-denied", False)
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 
 
@@ -53,6 +54,13 @@ def test_a_complete_adult_is_admitted(asked: Any, proposed: Json, marigold: Json
         (label("R"), ("restricted-record", False)),
         (label("V"), ("restricted-record", False)),
         (label("N"), None),
+        ({"meta": {"security": [{"code": "N"}, {"code": "r"}]}}, ("restricted-record", False)),
+        ({"meta": {"security": [{"display": "Restricted"}]}}, ("restricted-record", False)),
+        (label(f"{CONFIDENTIALITY}|R"), ("restricted-record", False)),
+        ({"meta": {"security": [{"system": CONFIDENTIALITY}]}}, ("restricted-record", False)),
+        ({"meta": {"tag": [{"code": "R"}, {"display": "imported"}, {}]}}, None),
+        ({"meta": {"tag": [{"code": "imported"}, {"code": "htest"}]}}, ("patient-test", False)),
+        ({"meta": {"tag": [{"display": "Test health data"}]}}, ("patient-test", False)),
         ({"birthDate": "2015-01-01"}, ("minor-without-guardian", True)),
         ({"telecom": []}, ("phone-missing", True)),
         ({"telecom": [{"system": "phone", "value": "${phone}"}]}, ("phone-missing", True)),
@@ -78,6 +86,42 @@ def test_an_unresolved_patient_is_a_reject(asked: Any, proposed: Json) -> None:
 def test_a_restricted_trigger_counts_as_well(asked: Any, proposed: Json, marigold: Json) -> None:
     """On patient or trigger."""
     assert asked({**proposed, **label("V")}, marigold) == ("restricted-record", False)
+
+
+def test_a_test_label_of_the_trigger_counts_as_well(asked: Any, proposed: Json, marigold: Json) -> None:
+    """A test appointment of a record that does not say so itself."""
+    tagged = {**proposed, "meta": {"tag": [{"code": "HTEST"}]}}
+    assert asked(tagged, marigold) == ("patient-test", False)
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [("do_not_call_marks", ("do-not-call", False)), ("test_marks", ("patient-test", False))],
+)
+def test_a_vendors_mark_on_the_patient_is_obeyed(
+    asked: Any,
+    proposed: Json,
+    marigold: Json,
+    profile_of: Callable[..., Profile],
+    marks: str,
+    expected: tuple[str, bool],
+) -> None:
+    """An extension by its URL, with one of the values a layer names; another value is another thing."""
+    url = "https://ehr.example/mark"
+    layer = profile_of(**{f"gates.{marks}": f"[{{url: {url!r}, values: ['true']}}]"})
+    for value, reason in ((True, expected), (False, None)):
+        marked = {**marigold, "extension": [{"url": url, "valueBoolean": value}]}
+        assert asked(proposed, marked, profile=layer) == reason
+
+
+def test_who_has_no_number_but_one_marked_is_rightly_not_called(
+    asked: Any, proposed: Json, marigold: Json, profile_of: Callable[..., Profile]
+) -> None:
+    """A Skip: nobody need look for another number."""
+    url = "https://ehr.example/consent-to-call"
+    layer = profile_of(**{"gates.do_not_call_marks": f"[{{url: {url!r}, values: ['false']}}]"})
+    only = {**marigold["telecom"][0], "extension": [{"url": url, "valueBoolean": False}]}
+    assert asked(proposed, {**marigold, "telecom": [only]}, profile=layer) == ("do-not-call", False)
 
 
 def test_a_merged_record_is_followed_or_rejected(asked: Any, proposed: Json, marigold: Json) -> None:
@@ -108,7 +152,38 @@ def test_a_merge_takes_nobody_off_the_list(asked: Any, proposed: Json, marigold:
     assert asked(*records, blocked=Blocked(patients=frozenset({"Patient/other"}))) is None
 
 
-def consent(status: str = "active", **more: Any) -> Json:
+@pytest.mark.parametrize("name", ["Patient/marigold", "Patient/second", "Patient/third", "Patient/other"])
+def test_a_block_holds_for_every_record_of_several_merges(
+    asked: Any, proposed: Json, marigold: Json, name: str
+) -> None:
+    """The one in the middle too, that neither the trigger names nor anybody is called by."""
+    records = [
+        {**marigold, "id": one, "link": [{"type": "replaced-by", "other": {"reference": f"Patient/{other}"}}]}
+        for one, other in (("marigold", "second"), ("second", "third"))
+    ]
+    found = asked(
+        proposed, *records, {**marigold, "id": "third"}, blocked=Blocked(patients=frozenset({name}))
+    )
+    assert found == (None if name == "Patient/other" else ("do-not-call", False))
+
+
+def test_a_patient_who_is_known_by_an_identifier_is_blocked_by_it(
+    asked: Any, case_of: Callable[..., Case], proposed: Json, marigold: Json
+) -> None:
+    """A contained one has no lasting id: the ledger's list has them as the case identifies them."""
+    number = {"system": "https://ehr.example/mrn", "value": "77"}
+    held = {
+        **proposed,
+        "contained": [{**marigold, "id": "p", "identifier": [number]}],
+        "participant": [{"actor": {"reference": "#p"}, "status": "needs-action"}],
+    }
+    assert asked(held) is None
+    identity = case_of(held).patient_identity
+    assert identity is not None and identity.startswith("identifier:")
+    assert asked(held, blocked=Blocked(patients=frozenset({identity}))) == ("do-not-call", False)
+
+
+def consent(status: str | None = "active", **more: Any) -> Json:
     """A Consent of Marigold's."""
     return {
         "resourceType": "Consent",
@@ -134,6 +209,17 @@ def consent(status: str = "active", **more: Any) -> Json:
             ("consent-missing", False),
         ),
         (consent(provision={"type": "permit"}), None, None),
+        (consent(provision=[{"type": "permit"}, {"type": "deny"}]), DENIED, DENIED),
+        (consent(decision="deny", period={"end": "2026-01-01"}), None, ("consent-missing", False)),
+        (consent(decision="deny", period={"start": "2027-01-01"}), None, ("consent-missing", False)),
+        (consent("entered-in-error", decision="deny"), None, ("consent-missing", False)),
+        (consent("Active ", decision="deny"), DENIED, DENIED),
+        (consent(policyRule={"coding": [{"code": "OPTOUT"}]}), DENIED, DENIED),
+        (consent(policyRule={"coding": [{"code": "OPTIN"}, {"code": "optoute"}]}), DENIED, DENIED),
+        (consent(policyRule="http://hl7.org/fhir/ConsentPolicy/opt-out/"), DENIED, DENIED),
+        (consent(policyRule="http://hl7.org/fhir/ConsentPolicy/opt-in"), None, None),
+        (consent(None, provision={"type": "permit"}), None, ("consent-missing", False)),
+        (consent(None, decision="deny"), DENIED, DENIED),
     ],
 )
 def test_consent(

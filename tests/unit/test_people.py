@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -94,6 +94,8 @@ def test_a_minors_guardian_is_called(called: Any, marigold: Json, code: str) -> 
         related(None, "Step mother"),
         related(active=False),
         related(period={"end": "2026-01-01"}),
+        related(period={"end": "last summer"}),
+        related(period={"start": "2027-01-01"}),
         related(telecom=[]),
         related(patient={"reference": "Patient/somebody-else"}),
     ],
@@ -103,6 +105,40 @@ def test_nobody_else_is_called_for_a_minor(called: Any, marigold: Json, person: 
     found = called({**marigold, "birthDate": "2015-01-01"}, person)
     assert isinstance(found, NoCallee)
     assert (found.reason, found.path) == ("minor-without-guardian", "birthDate")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"relationship": [{"text": "Grandmother"}]},
+        {"relationship": [{"coding": [{"system": ROLE, "code": "EMC"}], "text": "Emergency contact"}]},
+        {"relationship": []},
+        {"period": {"end": "2026-01-01"}},
+        {"period": {"end": "last summer"}},
+    ],
+)
+def test_no_other_contact_is_called_for_a_minor(called: Any, marigold: Json, change: Json) -> None:
+    """A contact of the patient is a guardian by what is said of them, while that holds."""
+    father = {
+        "relationship": [{"text": "Father"}],
+        "name": {"text": "Basil Example"},
+        "telecom": [{"system": "phone", "value": "646-555-0103"}],
+    }
+    child = {**marigold, "birthDate": "2015-01-01"}
+    assert isinstance(called({**child, "contact": [father]}), Callee)
+    found = called({**child, "contact": [{**father, **change}]})
+    assert isinstance(found, NoCallee) and found.reason == "minor-without-guardian"
+
+
+def test_a_minor_comes_of_age_by_the_sources_clock(
+    case_of: Callable[..., Case], us: Profile, proposed: Json, marigold: Json
+) -> None:
+    """At three in the morning in London it is still the day before in New York."""
+    case = case_of(proposed, {**marigold, "birthDate": "2008-11-24"})
+    assert case.patient is not None
+    eve = datetime(2026, 11, 24, 3, tzinfo=UTC)
+    assert is_minor(case.patient, us, eve)
+    assert not is_minor(case.patient, us, eve + timedelta(hours=2))
 
 
 def test_a_guardian_with_an_impossible_number_is_named_as_such(called: Any, marigold: Json) -> None:

@@ -135,5 +135,8 @@ async def bring_back(connection: AsyncConnection, patient_id: int, now: datetime
 
 
 def is_behind() -> ColumnElement[bool]:
-    """Whether an intent is parked for its patient's sake."""
-    return and_(intents.c.state == State.PARKED, intents.c.reason.in_([*_BEHIND.values(), CHANGED]))
+    """Whether an intent is parked for its patient's sake alone: what retention has cleared as well cannot be
+    sent any more.
+    """
+    reasons = intents.c.reason.in_([*_BEHIND.values(), CHANGED])
+    return and_(intents.c.state == State.PARKED, reasons, intents.c.content.is_not(None))
