@@ -122,6 +122,17 @@ class Case(msgspec.Struct, frozen=True, eq=False, dict=True):
         return bool(self._subject and self._subject.merge_broken)
 
     @property
+    def patient_doubtful(self) -> bool:
+        """Whether the reference to the patient has a type that is none of FHIR's, so that it is not certain
+        whom it means."""
+        return bool(self._subject and self._subject.link.is_doubtful)
+
+    def may_be_anothers(self, resource: Resource[View]) -> bool:
+        """Whether something that is found under this patient does not name them for certain."""
+        found = self.at_hand.patients.of(resource)
+        return found is not None and found.link.is_doubtful
+
+    @property
     def patient_contradicted(self) -> bool:
         """Whether the identifier beside the reference to the patient is another patient's."""
         return bool(self._subject and self._subject.contradicted)

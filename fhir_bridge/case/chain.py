@@ -65,9 +65,10 @@ class Chains:
         point to."""
         patient = self._patients.of(trigger)
         identity, name = patient.identity if patient else None, stable_name(trigger)
-        chain = self._known.get((name, identity))
+        is_doubtful = patient is not None and patient.link.is_doubtful
+        chain = None if is_doubtful else self._known.get((name, identity))
         if chain is None:
-            chain = self._alone(trigger, name, identity) or self._find(trigger, name, identity)
+            chain = self._alone(trigger, name, identity) or self._find(trigger, name, identity, is_doubtful)
         return replace(chain, complete=True) if complete else chain
 
     def appointments_of(self, trigger: Resource[View]) -> tuple[Resource[Appointment], ...]:
@@ -94,9 +95,10 @@ class Chains:
         numbers = [_of_patient(number, identity) for number in self._numbers([order])]
         return Chain(root, tuple(sorted((name, *numbers))), ())
 
-    def _find(self, trigger: Resource[View], name: str, identity: str | None) -> Chain:
-        """The chain, kept for every member: a series of a thousand visits under one order is walked once."""
-        members = self._members(name, identity)
+    def _find(self, trigger: Resource[View], name: str, identity: str | None, is_doubtful: bool) -> Chain:
+        """The chain, kept for every member: a series of a thousand visits under one order is walked once.
+        Where it is not certain who the trigger's patient is, nobody is a stranger to it."""
+        members = self._members(name, None if is_doubtful else identity)
         nodes = [node for label in sorted(members) for node in self._nodes.get(label, ())]
         nodes += [] if trigger in nodes else [trigger]
         appointments = [cast("Resource[Appointment]", n) for n in nodes if is_appointment(n.view)]
@@ -106,7 +108,7 @@ class Chains:
         lasting = _lasting(members) | self._numbers(orders) if orders else _lasting(members)
         names = {_of_patient(name, identity) for name in lasting}
         chain = Chain(self._root(members, orders, appointments), tuple(sorted(names)), tuple(appointments))
-        for label in members:
+        for label in () if is_doubtful else members:
             self._known[label, identity] = chain
         return chain
 
@@ -153,6 +155,8 @@ class Chains:
     def _is_strangers(self, label: str, identity: str | None) -> bool:
         for node in self._nodes.get(label, ()):
             patient = self._patients.of(node)
+            if patient is not None and patient.link.is_doubtful:
+                continue
             if patient is not None and identity is not None and identity not in self._patients.names_in(node):
                 return True
         return False
@@ -227,8 +231,11 @@ class Chains:
         if link.resource is not None:
             return stable_name(link.resource)
         target = parse(link.reference.reference)
-        if target is not None and target.label and self._resolver.may_be_own(target):
-            return target.label
+        if target is not None and self._resolver.may_be_own(target):
+            if target.label:
+                return target.label
+            if target.doubtful and target.id:
+                return f"{_meant_in(link.path)}/{target.id}"
         return self._patients.naming.reference_key(link)
 
     def _based_on(self, appointment: Resource[Appointment]) -> Iterator[Link[ServiceRequest]]:
@@ -294,6 +301,13 @@ def _may_be_order(reference: Reference) -> bool:
     target = parse(reference.reference)
     named = (target.type if target else None) or type_named(reference.type)
     return named is None or named in _ORDER_TYPES
+
+
+def _meant_in(path: str) -> str:
+    """What a reference of an Appointment leads to where its own words do not tell."""
+    if ".basedOn" in path:
+        return "ServiceRequest"
+    return "ReferralRequest" if ".incomingReferral" in path else "Appointment"
 
 
 def _age(appointment: Resource[Appointment]) -> tuple[datetime, datetime, str]:

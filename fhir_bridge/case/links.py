@@ -20,6 +20,9 @@ from fhir_bridge.fhir.views import (
 
 V = TypeVar("V", bound=View, covariant=True)
 
+MISSPELT = "reference-misspelt"
+"""The note of a reference whose type is none of FHIR's: it is taken for the one that it is most like."""
+
 
 class Link(msgspec.Struct, Generic[V], frozen=True):
     """A reference followed: who refers, by which element, to what. `resource` is None where it is not at
@@ -33,6 +36,12 @@ class Link(msgspec.Struct, Generic[V], frozen=True):
     reference: Reference
     resource: Resource[V] | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is not certain whom or what the reference means: enough to keep somebody from being
+        called, and never to call them."""
+        return MISSPELT in self.notes
 
 
 class Party(msgspec.Struct, frozen=True):

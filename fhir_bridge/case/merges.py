@@ -45,7 +45,8 @@ class Merges:
         followed."""
         seen = {id(patient)}
         while self.are_told_of(patient):
-            following = {id(link.resource): link.resource for link in self._replaced_by(patient)}
+            told = (None if link.is_doubtful else link.resource for link in self._replaced_by(patient))
+            following = {id(other): other for other in told}
             following |= {id(other): other for other in self._replacing.get(id(patient), ())}
             if not following:
                 return patient, True
@@ -63,17 +64,18 @@ class Merges:
                 yield self._resolver.follow(patient, path, link.other or Reference(), Patient)
 
     @cached_property
-    def _replacing(self) -> dict[int, list[Resource[Patient]]]:
-        """The records that say of another that they took its place."""
-        found: dict[int, list[Resource[Patient]]] = {}
+    def _replacing(self) -> dict[int, list[Resource[Patient] | None]]:
+        """The records that say of another that they took its place; None for one that may mean another."""
+        found: dict[int, list[Resource[Patient] | None]] = {}
         with self._resolver.quietly():
             for patient in self._resolver.index.of(Patient):
                 for number, link in enumerate(patient.view.link):
                     if folded(link.type or "") == "replaces" and link.other is not None:
                         path = f"Patient.link[{number}].other"
-                        other = self._resolver.follow(patient, path, link.other, Patient).resource
-                        if other is not None and other is not patient:
-                            found.setdefault(id(other), []).append(patient)
+                        named = self._resolver.follow(patient, path, link.other, Patient)
+                        if (other := named.resource) is not None and other is not patient:
+                            by = None if named.is_doubtful else patient
+                            found.setdefault(id(other), []).append(by)
         return found
 
     @cached_property

@@ -33,6 +33,9 @@ class Naming:
         for identifier in (*own, *named):
             if identifier.value and self._resolver.rules.is_patient_system(identifier.system):
                 return self.identifier_key(identifier)
+        target = references.parse(link.reference.reference) if patient is None else None
+        if target is not None and target.doubtful and target.id and self._resolver.may_be_own(target):
+            return f"Patient/{target.id}"
         if patient is not None:
             return next(
                 (self.identifier_key(one) for one in own if one.system and one.value), stable_name(patient)

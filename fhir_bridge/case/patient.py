@@ -17,7 +17,7 @@ from fhir_bridge.case.subjects import Subjects, element_of, may_be_patient
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
 from fhir_bridge.fhir.resource import Resource
-from fhir_bridge.fhir.views import Appointment, Consent, Patient, View
+from fhir_bridge.fhir.views import Appointment, Consent, Patient, ServiceRequest, View
 
 V = TypeVar("V", bound=View)
 
@@ -27,8 +27,8 @@ SEVERAL = "patients-several"
 
 class CasePatient(msgspec.Struct, frozen=True):
     """The patient of a resource: how it is named, the record (None if not at hand), and who that is for a
-    key. `contradicted`: the identifier beside the reference is another patient's; `others` are those of them
-    that are at hand, as for a key."""
+    key; where `link` is doubtful, that is whom it may mean. `contradicted`: the identifier beside the
+    reference is another patient's; `others` are those of them that are at hand, as for a key."""
 
     link: Link[View]
     patient: Resource[Patient] | None
@@ -38,6 +38,9 @@ class CasePatient(msgspec.Struct, frozen=True):
     contradicted: bool = False
     others: tuple[str, ...] = ()
 
+
+_STOPPING = (Consent, Appointment, ServiceRequest)
+"""What may keep somebody from being called: it does so also where it is not certain whom it is about."""
 
 _Person = tuple[Resource[Patient], bool, str, tuple[str, ...]]
 """Whom a reference to a record means: the record that counts, whether a merge could not be followed, the
@@ -93,11 +96,14 @@ class Patients:
         return lists
 
     def _names_for(self, resource: Resource[View]) -> tuple[str, ...]:
-        """Under whom a resource is found. A Consent also by Type/id, whatever server it names, and under whom
-        else its identifier names: that somebody is wrongly kept from being called can be mended. An
-        Appointment too where nobody knows the source's own base, as chains are joined."""
+        """Under whom a resource is found. A Consent also by Type/id, whatever server it names, by an id
+        alone, and under whom else its identifier names: that somebody is wrongly kept from being called can
+        be mended. An Appointment too where nobody knows the source's own base, as chains are joined. What
+        only tells of somebody, such as an Encounter, is found under nobody where it is not certain whom."""
         patient = self.of(resource)
         if patient is None:
+            return ()
+        if patient.link.is_doubtful and not isinstance(resource.view, _STOPPING):
             return ()
         if patient.patient is not None and not patient.others:
             return (patient.identity,)
@@ -107,8 +113,8 @@ class Patients:
         if patient.patient is None and isinstance(resource.view, Consent | Appointment):
             target = references.parse(patient.link.reference.reference)
             is_meant = isinstance(resource.view, Consent) or (target and self._resolver.may_be_own(target))
-            if target is not None and target.label and is_meant:
-                names.append(target.label)
+            if target is not None and target.id and is_meant:
+                names.append(target.label or f"Patient/{target.id}")
         return tuple(dict.fromkeys(names))
 
     def names_of(self, patient: Resource[Patient]) -> tuple[str, ...]:

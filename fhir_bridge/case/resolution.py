@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fhir_bridge.case.index import Found, Index, base
-from fhir_bridge.case.links import Link
+from fhir_bridge.case.links import MISSPELT, Link
 from fhir_bridge.case.wanted import Wanted
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Reference
@@ -61,8 +61,8 @@ class Resolver:
         """Where a reference of `holder` at `path` leads, if that is at hand and of that kind.
 
         Notes: `reference-unresolved`, `reference-ambiguous` (several at hand answer to it),
-        `reference-other-type`, and of a resource found: `reference-untyped` (by a bare id),
-        `reference-other-version`.
+        `reference-other-type`, `reference-misspelt` (its type is none of FHIR's), and of a resource found:
+        `reference-untyped` (by a bare id), `reference-other-version`.
         """
         text = reference.reference
         if text is None or reference.identifier is not None or self._wanted is not None:
@@ -99,8 +99,11 @@ class Resolver:
     def _led_to(self, holder: Resource[View], reference: Reference, kind: type[View]) -> _LedTo:
         found, note = self._find(holder, reference, kind)
         if found is not None and not isinstance(found.view, kind):
-            return None, (OTHER_TYPE,)
-        return found, (note,) if note else ()
+            found, note = None, OTHER_TYPE
+        notes = (note,) if note else ()
+        if references.is_doubtful(reference.reference, reference.type):
+            notes = (*notes, MISSPELT)
+        return found, notes
 
     def _find(
         self, holder: Resource[View], reference: Reference, kind: type[View]
@@ -109,6 +112,8 @@ class Resolver:
         note = UNRESOLVED
         if target is not None:
             found, untyped = self._literal(holder, target)
+            if target.doubtful and target.type is None:
+                found = tuple(one for one in found if isinstance(one.view, kind))
             if not found and issubclass(kind, _IN_CHAINS) and target.label and self.may_be_own(target):
                 found = self.index.labelled(target.label)
             if len(found) == 1:
@@ -132,6 +137,8 @@ class Resolver:
             found = self._labelled(holder, target, label)
         if found or target.type:
             return found, False
+        if target.doubtful:
+            return (self.index.with_id(target.id or "") if self.may_be_own(target) else ()), False
         return self.index.with_id(target.id or (target.url or "").rpartition(":")[2]), True
 
     def _labelled(self, holder: Resource[View], target: Target, label: str) -> Found:

@@ -50,8 +50,8 @@ def _requester(resolver: Resolver, order: Resource[ServiceRequest]) -> str | Non
 
 def _named(reference: Reference) -> str | None:
     target = references.parse(reference.reference)
-    if target is not None and target.label:
-        return target.label
+    if target is not None and (target.label or target.doubtful):
+        return target.label or reference.reference
     return reference.display.casefold() if reference.display else None
 
 

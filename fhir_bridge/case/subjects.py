@@ -36,8 +36,8 @@ class Subjects:
         """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
 
         Where a group has several, the one that SBJ or `subject` singles out comes first. Where nobody is a
-        patient for sure, a reference that leads nowhere and does not say to what may be to one: that is no
-        slot offer.
+        patient for sure, a reference that leads nowhere and does not say to what, or whose type is misspelt,
+        may be to one: that is no slot offer.
         """
         sure: list[Link[View]] = []
         subjects: list[Link[View]] = []
@@ -50,11 +50,11 @@ class Subjects:
             is_subject = bool(participant.type) and any(
                 code.code == "SBJ" for concept in participant.type for code in concept.coding
             )
-            if self._is_patient(link):
+            if self._is_patient(link) and not link.is_doubtful:
                 sure.insert(0 if is_subject else len(sure), link)
             elif is_subject and may_be_patient(link):
                 subjects.append(link)
-            elif actor.reference and may_be_patient(link):
+            elif (actor.reference or link.resource) and may_be_patient(link):
                 unknown.append(link)
         if view.subject is not None:
             link = self.link(appointment, "Appointment.subject", view.subject)

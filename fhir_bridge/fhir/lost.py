@@ -6,9 +6,12 @@ A broken record may have told of a death, a denial, a cancellation, or of what w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from hashlib import blake2b
 
 from fhir_bridge.errors import Lost
+from fhir_bridge.fhir import references
+from fhir_bridge.fhir.references import Target
 from fhir_bridge.fhir.resource import Origin
 from fhir_bridge.fhir.resource_types import meant_type
 from fhir_bridge.fhir.views import TRIGGER_TYPES
@@ -26,6 +29,8 @@ _LABEL = re.compile(_LABELS)
 _REFERENCE = re.compile(rb'"reference"\s*:\s*"[^"]*' + _LABELS)
 """What is neither FHIR by its type nor refers to anybody may speak of `Patient/p1` for any reason: the lines
 that `map` prints do."""
+
+_SAID = re.compile(rb'"reference"\s*:\s*"([^"\\]+)"', re.IGNORECASE)
 
 _FRONT = re.compile(
     rb'\s*\{\s*"resourceType"\s*:\s*"([^"\\]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]+)"', re.IGNORECASE
@@ -54,9 +59,22 @@ def lost_in(raw: bytes, origin: Origin, full_url: str | None = None) -> tuple[Lo
     own = {f"{kind}/{id_.decode()}" for kind in types & _NAMED for id_ in _ID.findall(raw)}
     names = frozenset(named | own)
     is_clear = any(name.startswith("Patient/") for name in names)
+    spelt = [target for target in _misspelt(raw) if target.type in _NAMED or target.type is None]
+    is_clear = is_clear or any(one.type == "Patient" and not one.doubtful for one in spelt)
+    names |= {f"{one.type or 'Patient'}/{one.id}" for one in spelt}
     place = (origin.file, origin.line, origin.entry)
     digest = blake2b(raw + url, digest_size=16).digest()
     return (Lost(*place, names, not is_clear, *_named(raw, types), digest),)
+
+
+def _misspelt(raw: bytes) -> Iterator[Target]:
+    """What its references mean by types that are not written as FHIR's."""
+    for text in set(_SAID.findall(raw)):
+        target = references.parse(text.decode(errors="replace"))
+        if target is None or not target.id or not (target.type or target.doubtful):
+            continue
+        if target.doubtful or f"{target.type}/{target.id}".encode() not in text:
+            yield target
 
 
 def _named(raw: bytes, types: set[str]) -> tuple[str | None, str | None, str | None]:

@@ -54,16 +54,21 @@ _NEAR = 0.8
 """How alike two names are at least: `Apointmnet` and Appointment, and no first word of two."""
 
 
-@lru_cache(maxsize=1_024)
 def meant_type(name: str) -> str | None:
     """The type that the bridge reads and this name was probably meant for; None where it is a type, in
     whatever case, or most like one that nobody reads, or like none."""
-    letters = folded(name)
+    nearest, _ = type_told(name)
+    return nearest if nearest != name and nearest in _READ else None
+
+
+@lru_cache(maxsize=4_096)
+def type_told(name: str) -> tuple[str | None, bool]:
+    """The type that a name speaks of, None where it is like none; and whether that is in doubt, for the name
+    has not the same letters as a type's, in whatever case, script and company."""
     if name in RESOURCE_TYPES or name in _READ:
-        return None
+        return name, False
+    letters = folded(name)
     if letters in _FOLDED:
-        nearest = _FOLDED[letters]
-    else:
-        found = get_close_matches(letters, _FOLDED, n=1, cutoff=_NEAR)
-        nearest = _FOLDED[found[0]] if found else ""
-    return nearest if nearest in _READ else None
+        return _FOLDED[letters], False
+    found = get_close_matches(letters, _FOLDED, n=1, cutoff=_NEAR)
+    return (_FOLDED[found[0]] if found else None), True

@@ -71,6 +71,8 @@ def admit(look: Look, blocked: Blocked = NOBODY_BLOCKED) -> Admitted | Verdict:
     """The patient and whom to call, or the verdict of the first gate that keeps them out."""
     case = look.case
     patient = case.patient
+    if case.patient_doubtful:
+        return Verdict("patient-unresolved", ((case.trigger, case.patient_path),), wanted=True)
     if patient is None or case.patient_merge_broken:
         return _unknown(look)
     if case.patient_contradicted:
@@ -189,7 +191,10 @@ def _consent(look: Look, patient: Resource[Patient]) -> Verdict | None:
         if may_be_in_force(consent.view, look.now, zone) and (path := denial(consent.view)):
             return Verdict("consent-denied", ((consent, path),))
     rules = look.profile.gates
-    is_there = any(in_force(consent.view, look.now, zone) for consent in look.case.consents)
+    is_there = any(
+        in_force(consent.view, look.now, zone) and not look.case.may_be_anothers(consent)
+        for consent in look.case.consents
+    )
     if rules.consent != "opt-in" or is_there or marked(patient.view.extension, rules.consent_marks):
         return None
     return Verdict("consent-missing", ((patient, ""),), layer=_layer(look, "consent"))

@@ -36,6 +36,8 @@ NOTES = {
     "phone-region-of-source": "The number is none of the person's country; it was read as of the source's.",
     "reason-restricted": "A reason is restricted, and was left unsaid.",
     "reference-ambiguous": "Several resources at hand answer to the reference; none was taken.",
+    "reference-misspelt": "The reference's type is none of FHIR's; it was taken for the one it is most like, "
+    "which may keep somebody from being called, but calls nobody.",
     "reference-other-type": "The reference leads to a type that does not belong there; it was not used.",
     "reference-other-version": "The reference names a version that is not at hand; another one was taken.",
     "reference-unresolved": "What the reference names is not at hand; its display counts where there is one.",

@@ -70,6 +70,7 @@ def _past(case: Case, profile: Profile, now: datetime, recorder: Recorder) -> li
         for each in (*case.chain_appointments, *case.other_appointments)
         if _is_fulfilled(each, profile)
         and id(each) not in covered
+        and not case.may_be_anothers(each)
         and (past := _appointment(each, recorder)) is not None
     ]
     began = sorted((*finished, *fulfilled), key=itemgetter(0), reverse=True) if fulfilled else finished

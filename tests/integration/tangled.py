@@ -122,6 +122,36 @@ class Tangle:
             self._appointment(participant=[{"Actor": {"Reference": self._patient()}, "status": "accepted"}])
         )
 
+    def tie_by_misspelt_types(self) -> None:
+        """In each kind of record that may keep somebody from being called: who is meant may have it so."""
+        spelt, number = self._misspelt, len(self.extra)
+        of_order = f"ServiceRequest/{self._any('ServiceRequest')['id']}"
+        self._any("Patient").setdefault("link", []).append(
+            {"type": self.chance.choice(["seealso", "replaces", "replaced-by"]),
+             "other": {"reference": spelt(self._patient())}}
+        )  # fmt: skip
+        self.extra += [
+            self._with_patient({"reference": spelt(self._patient())}),
+            {**self._any("ServiceRequest"), "id": f"y{number}",
+             "subject": {"reference": spelt(self._patient())}},
+            {**self._any("Encounter"), "id": f"z{number}", "subject": {"reference": spelt(self._patient())}},
+            {"resourceType": "Consent", "id": f"q{number}", "status": "active", "provision": {"type": "deny"},
+             "patient": {"reference": spelt(self._patient())},
+             "performer": [{"reference": self._patient()}]},
+            self._appointment(
+                status="booked", id=f"b{number}", basedOn=[{"reference": spelt(of_order)}],
+                participant=[{"actor": {"reference": spelt(self._patient())}},
+                             {"actor": {"reference": self.chance.choice(["Practitoner/x", "Room/p1"])}}]
+            ),
+        ]  # fmt: skip
+
+    def _misspelt(self, text: str) -> str:
+        """A reference's text with its type in another case, with a slip, or of another name."""
+        kind, _, id_ = text.partition("/")
+        spelt = [kind.upper(), kind.lower(), f" {kind} ", kind[:3] + kind[4:], f"{kind}s", "Client"]
+        base = self.chance.choice(["", "", "https://ehr.example/fhir/"])
+        return f"{base}{self.chance.choice(spelt)}/{id_}"
+
     def tie_by_slot(self) -> None:
         slot = {"resourceType": "Slot", "id": f"slot{self.chance.randrange(5)}", "status": "free",
                 "start": "2026-12-01T15:00:00Z", "end": "2026-12-01T15:30:00Z",

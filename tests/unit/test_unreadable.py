@@ -60,6 +60,10 @@ CUT = {
     "a cancellation": '{"resourceType":"Appointment","id":"a1","sta',
     "a booking": '{"resourceType" : "Appointment","participant":[{"actor":{"reference":"Patient\\/marigold',
     "no type": '{"id":"c1","status":"active","patient":{"reference":"https://ehr.example/Patient/marigold"},"pro',
+    "another case": '{"resourceType":"Consent","id":"c","patient":{"reference":"PATIENT/marigold"},"',
+    "a misspelt type": '{"resourceType":"Consent","id":"c","patient":{"reference":"Pateint/marigold"},"',
+    "no known type": '{"resourceType":"Consent","id":"c","patient":{"reference":"Client/marigold"},"',
+    "a misspelt order": '{"resourceType":"Appointment","id":"b","basedOn":[{"reference":"APPOINTMENT/a1"}],"',
     "a Bundle": '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"marigold",',
 }
 

@@ -71,6 +71,8 @@ class Named:
             self.asked.append(self._identifier(Identifier(system=target.system, value=target.value)))
         elif target.label:
             self._name(target.type or "", target.label)
+        elif target.doubtful and target.id:
+            self.bare.append(key_of(f"id|{target.id}".encode()))
         elif target.url is not None:
             self._urn(target.url.lower())
         elif target.id is not None:

@@ -15,6 +15,7 @@ from stringzilla import count, find
 from fhir_bridge.fhir import references
 from fhir_bridge.fhir.datatypes import Identifier
 from fhir_bridge.fhir.resource import Resource
+from fhir_bridge.fhir.resource_types import RESOURCE_TYPES
 from fhir_bridge.fhir.views import View
 from fhir_bridge.intake.bulk.glance import DIRECTORY, Kind, SeenOfOurs
 from fhir_bridge.intake.bulk.named import Named
@@ -48,6 +49,9 @@ _LITERAL = re.compile(
     rb"(?:https?://[A-Za-z0-9\-._:/]+/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-._]+)(?:/_history/[A-Za-z0-9\-.]+)?"
 ).fullmatch
 """A reference of a usual form: on whichever server, whichever version, it names the same."""
+
+_TYPES = frozenset(name.encode() for name in RESOURCE_TYPES)
+"""Any other is misspelt, or in another case: its view tells whom it means."""
 
 _NUMBER, _NUMBERS = b'"identifier"', b'"identifier":['
 _LOGICAL = re.compile(rb'"identifier"\s*:\s*\{')
@@ -109,7 +113,10 @@ def _named(texts: Sequence[bytes], group: int) -> tuple[int, Sequence[tuple[int,
             continue
         elif (literal := _LITERAL(text)) is not None:
             text = literal[1]
-            what = KINDS.get(text.partition(b"/")[0])
+            kind = text.partition(b"/")[0]
+            what = KINDS.get(kind)
+            if what is None and kind not in _TYPES:
+                return None
         else:
             return None
         if what == PATIENT and not group:
