@@ -3,57 +3,80 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fhir_bridge.app.rules import loaded_settings, mapping_run, profile_of
 from fhir_bridge.cli import screen
-from fhir_bridge.cli.options import Setting, files_argument, mapping_options, now_option
+from fhir_bridge.cli.options import (
+    PathOrAddress,
+    Setting,
+    mapping_options,
+    now_option,
+    processes_option,
+    work_option,
+)
+from fhir_bridge.cli.stopping import stopped_at_once
 from fhir_bridge.errors import UsageError
+from fhir_bridge.mapping_run import MappingRun
+
+if TYPE_CHECKING:
+    from fhir_bridge.migration.run import Report
+
+MOST_TOLD = 20
+"""Parts that could not be read of which each is told."""
 
 FOLDER = "concept-maps"
 
 
 @click.command()
-@files_argument
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--map", "map_name", metavar="NAME", help="Only this map, as a ConceptMap by itself.")
-@mapping_options
+@processes_option
+@work_option
+@partial(mapping_options, context_type=PathOrAddress())
 @now_option
 @click.pass_obj
 def unmapped(
     config_file: str | None,
-    files: tuple[str, ...],
+    paths: tuple[str, ...],
     map_name: str | None,
+    processes: int | None,
+    work: Path | None,
     source: str | None,
     overrides: tuple[tuple[str, str], ...],
-    context: tuple[Path, ...],
+    context: tuple[str, ...],
     now: datetime | None,
 ) -> int:
     """List the codes that no map has a word or class for.
 
     Prints ConceptMaps to fill in, the commonest codes first, as a Bundle; how many there are goes to standard
     error. Give a target its code and display, and another equivalence than unmatched, then put the file into
-    concept-maps beside the site's layer: `fhir-bridge mappings import` checks it and does so. What is read is
-    held in memory, as for `map`: of a large export name a part, unpacked.
+    concept-maps beside the site's layer: `fhir-bridge mappings import` checks it and does so. A PATH is what
+    it is for `migrate`, an export of any size, packed or not; nothing is kept or sent.
 
     \b
     fhir-bridge mappings unmapped export/ > words.json
     fhir-bridge mappings unmapped export/ --map specialty
     """
-    from fhir_bridge.profiles.unmapped import Listening, skeletons
+    from fhir_bridge.mapping.terminology import Missed
+    from fhir_bridge.profiles.unmapped import skeletons
 
+    if "-" in paths:
+        raise click.UsageError("standard input can be read only once: write it into a file, and name that")
     run = mapping_run(config_file, source, dict(overrides), now)
-    heard = Listening(run.profile.terms.load, run.profile.terms.aliases)
-    run = replace(run, profile=replace(run.profile, terms=heard))
-    inputs = run.read(files, context)
-    for _ in run.decisions(inputs):
-        heard.next_trigger()
-    found = [each for each in skeletons(heard) if map_name in (None, each["id"])]
-    screen.tell_problems(inputs.problems)
+    with stopped_at_once("stopped; nothing was kept"):
+        report = _decided(run, paths, context, processes, work)
+    counts = {Missed(*key.split("\t")): count for key, count in report.tally.unmapped.items()}
+    displays = {Missed(*key.split("\t")): display for key, display in report.tally.displays.items()}
+    found = [each for each in skeletons(counts, displays) if map_name in (None, each["id"])]
+    _tell_errors(report)
     for each in found:
         codes = sum(len(group["element"]) for group in each["group"])
         click.echo(f"{each['id']}: {screen.counted(codes, 'code')}", err=True)
@@ -61,7 +84,37 @@ def unmapped(
         click.echo("no code without a word or class", err=True)
     else:
         click.echo(json.dumps(found[0] if map_name else _bundle(found), indent=2, ensure_ascii=False))
-    return 4 if inputs.nothing_readable else 1 if inputs.problems else 0
+    return 4 if report.nothing_readable else 1 if report.errors else 0
+
+
+def _decided(
+    run: MappingRun, paths: Sequence[str], context: Sequence[str], processes: int | None, work: Path | None
+) -> Report:
+    """What a migration of these would count; it holds no more of them in memory than that."""
+    from fhir_bridge.cli.migrate_progress import Bars
+    from fhir_bridge.intake.bulk import scratch
+    from fhir_bridge.intake.bulk.pieces import find
+    from fhir_bridge.intake.bulk.workers import cores
+    from fhir_bridge.migration.engine import ThisMachine
+    from fhir_bridge.migration.run import Migration
+
+    found = find(paths, context)
+    name = scratch.fingerprint(
+        [version("fhir-bridge"), "unmapped", *found.pieces, run.profile.systems.aliases]
+    )
+    with scratch.folder(work, name) as folder, Bars() as bars:
+        engine = ThisMachine(folder, processes or cores())
+        return Migration(run, found, engine, bars, samples=0).decide()
+
+
+def _tell_errors(report: Report) -> None:
+    from fhir_bridge.migration.run import in_order
+
+    for error in in_order(report.errors)[:MOST_TOLD]:
+        line = f":{error['line']}" if error["line"] else ""
+        click.echo(f"unreadable: {error['file']}{line}: {error['reason']}", err=True)
+    if (more := len(report.errors) - MOST_TOLD) > 0:
+        click.echo(f"and {more:,} more: `fhir-bridge migrate` lists them all", err=True)
 
 
 def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,8 +22,15 @@ from fhir_bridge.app.ledgers import known_do_not_call
 from fhir_bridge.app.rules import loaded_settings, run_elsewhere, run_with
 from fhir_bridge.cli import screen
 from fhir_bridge.cli.look import json_text
-from fhir_bridge.cli.options import PathOrAddress, json_option, mapping_options, now_option
-from fhir_bridge.cli.stopping import stop_signals
+from fhir_bridge.cli.options import (
+    PathOrAddress,
+    json_option,
+    mapping_options,
+    now_option,
+    processes_option,
+    work_option,
+)
+from fhir_bridge.cli.stopping import stopped_at_once
 from fhir_bridge.errors import InputError, UsageError
 from fhir_bridge.mapping.reasons import REASONS
 from fhir_bridge.mapping_run import MappingRun
@@ -150,7 +156,7 @@ class Wanted:
     metavar="URL",
     help="Of Spark: local[4], spark://host:7077, yarn, ...; else as Spark is set up here.",
 )
-@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Else as many as there are cores.")
+@processes_option
 @click.option(
     "--errors",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -160,12 +166,7 @@ class Wanted:
     help="Where what could not be read is listed, if anything.",
 )
 @click.option("--max-errors", type=click.IntRange(min=0), metavar="N", help="Stop at more errors than these.")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where scratch files go, which hold patient data; else a folder of this user's in TMPDIR.",
-)
+@work_option
 @json_option
 @partial(mapping_options, context_type=PathOrAddress())
 @now_option
@@ -209,7 +210,7 @@ def migrate(
         paths = tuple(found_by_all(path) for path in paths)
         wanted = replace(wanted, out=wanted.out and found_by_all(wanted.out))
         context = tuple(found_by_all(path) for path in context)
-    with _stopped_at_once():
+    with stopped_at_once(STOPPED):
         return _migrate(loaded, run, recipe, paths, context, wanted)
 
 
@@ -368,23 +369,3 @@ def _tell_errors(report: Report, path: Path) -> None:
 def _exit_code(report: Report) -> int:
     rejected = any(outcome.startswith("reject") for outcome in report.tally.decisions)
     return 1 if rejected or report.errors else 0
-
-
-@contextmanager
-def _stopped_at_once() -> Iterator[None]:
-    """SIGTERM, and SIGHUP of a terminal that is closed, end a migration as Ctrl-C does: at once, with its
-    processes, exit code 130. What to do next is said."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    # Also of Ctrl-C: asyncio's own handler only cancels, and one that comes at a task's end would be lost.
-    before = {number: signal.signal(number, interrupt) for number in stop_signals()}
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(STOPPED, err=True)
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -179,7 +179,7 @@ def _print_left_aside(data: dict[str, Any], console: Console) -> None:
     if data["files_passed_over"]:
         files = counted(sum(data["files_passed_over"].values()), "file")
         ends = ", ".join(data["files_passed_over"])
-        console.print(Text(f"passed over: {files} in the folder whose names end in {ends}", "yellow"))
+        console.print(Text(f"passed over: {files} in folders and zips whose names end in {ends}", "yellow"))
     if data["passed_over"]:
         names = list(data["passed_over"])
         more = f" and {len(names) - MOST_TYPES} more" if len(names) > MOST_TYPES else ""

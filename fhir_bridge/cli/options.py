@@ -127,6 +127,18 @@ def mapping_options(command: Command, context_type: click.ParamType[Any] = PATH)
     return source(overrides(context(command)))
 
 
+processes_option = click.option(
+    "--processes", type=click.IntRange(min=1), metavar="N", help="Else as many as there are cores."
+)
+
+work_option = click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where scratch files go, which hold patient data; else a folder of this user's in TMPDIR.",
+)
+
+
 def now_option(command: Command) -> Command:
     """--now: only for commands that send nothing."""
     return click.option(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import click
+
 INTERRUPTED = 130
 
 
@@ -48,6 +50,26 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def stopped_at_once(told: str) -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, end what uses processes as Ctrl-C does: at once, with
+    its processes, exit code 130. What to do next is `told`."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Also of Ctrl-C: asyncio's own handler only cancels, and one that comes at a task's end would be lost.
+    before = {number: signal.signal(number, interrupt) for number in stop_signals()}
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(told, err=True)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

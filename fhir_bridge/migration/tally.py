@@ -50,9 +50,10 @@ class Tally(msgspec.Struct):
     """Counts of one partition, or of many.
 
     `decisions` by `call`, `skip REASON`, `reject REASON`; `calls` by their queue as JSON; `unmapped` by map,
-    system and code with tabs between; `stops` are the reasons for which records speak against calls;
-    `older` counts the versions that were left aside for a newer one, by type; `same_call` the calls that
-    another one of `decisions` is about too, which are not among `calls`.
+    system and code with tabs between, and `displays` one of the displays that it had there; `stops` are the
+    reasons for which records speak against calls; `older` counts the versions that were left aside for a
+    newer one, by type; `same_call` the calls that another one of `decisions` is about too, which are not
+    among `calls`.
     """
 
     triggers: int = 0
@@ -60,6 +61,7 @@ class Tally(msgspec.Struct):
     calls: dict[str, int] = {}
     notes: dict[str, Found] = {}
     unmapped: dict[str, int] = {}
+    displays: dict[str, str] = {}
     stops: dict[str, int] = {}
     older: dict[str, int] = {}
     same_call: int = 0
@@ -78,6 +80,8 @@ class Tally(msgspec.Struct):
             (self.older, other.older),
         ):
             _add(mine, theirs)
+        for key, display in other.displays.items():
+            self.displays[key] = min(display, self.displays.get(key, display))
         for code, found in other.notes.items():
             own = self.notes.setdefault(code, Found())
             own.count += found.count

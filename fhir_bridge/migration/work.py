@@ -122,7 +122,11 @@ class Work:
                 if form is not None:
                     decided.append(one)
             self._heard.next_trigger()
-        tally.unmapped = {"\t".join(missed): count for missed, count in self._heard.counts.items()}
+        for missed, count in self._heard.counts.items():
+            key = "\t".join(part.replace("\t", " ") for part in missed)
+            tally.unmapped[key] = count
+            if display := self._heard.displays.get(missed):
+                tally.displays[key] = display
         tally.stops = dict(Counter(self.decider.stops(at_hand)))
         tally.older = dict(at_hand.index.superseded())
         self._show(tally)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -58,7 +58,7 @@ class Listening(Terminology):
         return found
 
 
-def skeletons(heard: Listening) -> list[dict[str, Any]]:
+def skeletons(counts: Mapping[Missed, int], displays: Mapping[Missed, str]) -> list[dict[str, Any]]:
     """A ConceptMap (R4) for each map, its codes the most frequent first, each mapped to nothing as yet.
 
     Filling in is to give `target` a code and a display, and `equivalence` another value than "unmatched". As
@@ -67,19 +67,19 @@ def skeletons(heard: Listening) -> list[dict[str, Any]]:
     from fhir.resources.R4B.conceptmap import ConceptMap
 
     maps = []
-    for name in sorted({missed.map_name for missed in heard.counts}):
-        skeleton = _skeleton(name, heard)
+    for name in sorted({missed.map_name for missed in counts}):
+        skeleton = _skeleton(name, counts, displays)
         ConceptMap.model_validate(skeleton)
         maps.append(skeleton)
     return maps
 
 
-def _skeleton(name: str, heard: Listening) -> dict[str, Any]:
+def _skeleton(name: str, counts: Mapping[Missed, int], displays: Mapping[Missed, str]) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
-    ordered = sorted(heard.counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     for missed, count in ordered:
         if missed.map_name == name:
-            groups.setdefault(missed.system, []).append(_element(missed, count, heard.displays.get(missed)))
+            groups.setdefault(missed.system, []).append(_element(missed, count, displays.get(missed)))
     return {
         "resourceType": "ConceptMap",
         "id": name,

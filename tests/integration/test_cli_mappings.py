@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,33 @@ class TestUnmapped:
             line["decision"] for line in bridge("map", orders, "--format", "decisions", *arguments[3:]).lines
         ]
         assert decided == ["call", "call", "skip"]
+
+    def test_an_export_of_any_form_is_read_as_a_migration_reads_it(
+        self, bridge: Any, orders: str, hospital: Any
+    ) -> None:
+        """Packed, in folders, with a broken line, by several processes: the same codes, held by nobody."""
+        whole = bridge("mappings", "unmapped", orders, *NOW)
+        (bridge.folder / "export").mkdir()
+        with zipfile.ZipFile(bridge.folder / "export" / "e.zip", "w") as archive:
+            archive.writestr("orders.json", (bridge.folder / orders).read_bytes())
+        (bridge.folder / "export" / "bad.ndjson").write_text(
+            '{"resourceType":"Observation"}\n' + '{"resourceType":"Pat\n' * 30
+        )
+        ran = bridge("mappings", "unmapped", "export", "--processes", "2", "--work", "scratch", *NOW)
+        assert ran.code == 1 and ran.json == whole.json
+        assert ran.err.count("unreadable: export/bad.ndjson:") == 20 and "and 10 more" in ran.err
+        assert not list((bridge.folder / "scratch").iterdir())
+        assert bridge("mappings", "unmapped", "-").code == 2
+
+    def test_a_code_with_a_tab_in_it_is_told_like_any_other(self, bridge: Any, hospital: Any) -> None:
+        """Nothing ends because of it, here or in a preview."""
+        coding = {"system": "urn:\tours", "code": "WA\tLK"}
+        order = {"resourceType": "ServiceRequest", "id": "o1", "status": "active", "intent": "order",
+                 "subject": {"reference": "Patient/p1"}, "authoredOn": "2026-11-20",
+                 "code": {"coding": [coding]}}  # fmt: skip
+        file = hospital.write("tab.json", hospital.patient(), order)
+        ran = bridge("mappings", "unmapped", file, "--map", "order-code", *NOW)
+        assert ran.json["group"][0]["element"][0]["code"] == "WA LK"
 
     def test_nothing_unmapped_and_nothing_readable_are_said(self, bridge: Any, hospital: Any) -> None:
         """With the exit codes of `map`."""

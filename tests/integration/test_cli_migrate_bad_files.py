@@ -128,6 +128,26 @@ def test_what_systems_put_into_a_zip_beside_the_data_is_no_error(
     assert not (bridge.folder.parent / "in.ndjson").exists()
 
 
+def test_what_a_zip_holds_besides_is_passed_over_and_counted(
+    bridge: Bridge, export: Path, hospital: Hospital
+) -> None:
+    """As in a folder, by its ending, a picture too; but what may be FHIR is read whatever its name is."""
+    with zipfile.ZipFile(export / "m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", "What is in here, and who made it.\n" * 100)
+        archive.writestr("img/logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + os.urandom(200_000))
+        archive.writestr("img/icon.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+        archive.writestr("checksums", "d41d8cd98f00b204e9800998ecf8427e  Patient\n")
+        archive.writestr("Patient", b"\xef\xbb\xbf\n" + lines(hospital.patient(3)))
+        archive.writestr("part.000", json.dumps(hospital.appointment(3)).encode("utf-16"))
+        archive.writestr("export.log", b"exported on Monday\n" + lines(hospital.patient(4)))
+        archive.writestr("Appointment.gz.1", gzip.compress(lines(hospital.appointment(4))))
+        archive.writestr("notes.json", "no JSON at all\n" * 50)
+    ran = migrate(bridge, "export")
+    assert (ran.code, ran.json["decisions"]) == (1, {"call": 4}), ran.err
+    assert ran.json["files_passed_over"] == {".png": 2, ".txt": 1, "checksums": 1}
+    assert [error[0] for error in errors(bridge)] == ["export/m.zip/export.log", "export/m.zip/notes.json"]
+
+
 def test_links_are_followed_to_files_and_told_where_they_lead_to_folders(
     bridge: Bridge, export: Path, hospital: Hospital
 ) -> None:
@@ -219,7 +239,7 @@ def test_files_of_other_kinds_are_counted(bridge: Bridge, export: Path) -> None:
     assert ran.code == 0
     assert ran.json["files_passed_over"] == {".zst": 2, "README": 1}
     told = bridge("migrate", "export", "--processes", "1", "--work", "scratch")
-    assert "passed over: 3 files in the folder whose names end in .zst, README" in told.out
+    assert "passed over: 3 files in folders and zips whose names end in .zst, README" in told.out
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ import msgspec
 
 from fhir_bridge.errors import InputError, printable
 from fhir_bridge.intake.bulk import objects
-from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, opened, unzipped
+from fhir_bridge.intake.bulk.lines import GZIP, ZIP, is_ndjson, is_plain, is_tar, opened, unzipped
 from fhir_bridge.intake.bulk.workers import alone
 from fhir_bridge.intake.files import BESIDE, PACKED, listing
 from fhir_bridge.intake.files import ENDINGS as PLAIN
@@ -30,8 +33,12 @@ UNPACKED = 10
 HEAD = 1024 * 1024
 """Bytes that show what a file holds."""
 
+SHOWS = 64 * 1024
+"""Bytes that show whether what lies in a zip under any name may be FHIR."""
+
 ENDINGS = (*PLAIN, *PACKED)
-"""What is looked for in a folder; a file that is named is read whatever its name is."""
+"""What is looked for in a folder; a file that is named is read whatever its name is, and what is in a zip
+unless it shows that it is something else."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -73,7 +80,8 @@ class Piece(msgspec.Struct, frozen=True):
 @dataclass(slots=True)
 class Found:
     """The pieces in their order, what could not be looked at, and the bytes of all files as they lie there
-    and, about, as they are unpacked. `passed_over` are the files of other endings, counted."""
+    and, about, as they are unpacked. `passed_over` are files in folders and zips that are no data, counted by
+    their endings."""
 
     pieces: list[Piece] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
@@ -185,21 +193,40 @@ def _take(file: objects.Listed, is_context: bool, found: Found) -> None:
             is_lines = not is_packed and not is_object and is_plain(head) and is_ndjson(head)
             _add(found, msgspec.structs.replace(piece, is_lines=is_lines), is_packed=is_packed)
             return
-        for member, length in _members(stream, file.url):
+        for member, length in _members(stream, file.url, found):
             within = {"size": length, "member": member, "zip_size": file.size}
             _add(found, msgspec.structs.replace(piece, file=found.files, **within))
 
 
-def _members(stream: BinaryIO, name: str) -> list[tuple[str, int]]:
-    """The files in a zip and their unpacked sizes, without what exports and systems put beside the data."""
+def _members(stream: BinaryIO, name: str, found: Found) -> list[tuple[str, int]]:
+    """The files in a zip and their unpacked sizes, without what exports and systems put beside the data, and
+    what is none."""
+    members = []
     with unzipped(stream, name) as archive:
-        return [
-            (one.filename, one.file_size)
-            for one in archive.infolist()
-            if not one.is_dir()
-            and PurePosixPath(one.filename).name not in (*BESIDE, ".DS_Store")
-            and not one.filename.startswith("__MACOSX/")
-        ]
+        for one in archive.infolist():
+            inner = PurePosixPath(one.filename)
+            is_beside = inner.name in (*BESIDE, ".DS_Store") or one.filename.startswith("__MACOSX/")
+            if one.is_dir() or is_beside:
+                continue
+            if inner.suffix.lower() in ENDINGS or _may_be_fhir(archive, one):
+                members.append((one.filename, one.file_size))
+            else:
+                found.passed_over[printable(inner.suffix.lower() or inner.name)] += 1
+    return members
+
+
+def _may_be_fhir(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a member of any name begins as JSON or what is packed does, or names a resource's type. One
+    that cannot be looked at may be: whoever reads it says what is wrong with it."""
+    try:
+        with archive.open(member) as file:
+            head = file.read(SHOWS)
+    except (RuntimeError, NotImplementedError, zipfile.BadZipFile, ValueError, zlib.error, EOFError, OSError):
+        return True
+    if head.startswith((GZIP, ZIP)) or is_tar(head):
+        return True
+    text = head.decode(json.detect_encoding(head), errors="replace")
+    return text.lstrip("\ufeff \t\r\n").startswith(("{", "[")) or "resourceType" in text
 
 
 def _add(found: Found, piece: Piece, *, is_packed: bool = False) -> None:
