@@ -58,6 +58,7 @@ def report_data(report: Report, loaded: Loaded, run: MappingRun, pace: float | N
         "decisions": dict(_by_count(tally.decisions)),
         "calls": tally.decisions.get("call", 0) - tally.same_call,
         "same_call": tally.same_call,
+        "only_in_context": 0 if run.profile.source.base_url else tally.only_in_context,
         "deleted": len(report.gone),
         "older_versions": dict(sorted(tally.older.items())),
         "persons_not_to_be_called": dict(sorted(_stops(report).items())),
@@ -191,6 +192,12 @@ def _print_left_aside(data: dict[str, Any], console: Console) -> None:
         console.print(Text(f"some of these are no types of FHIR's: {shown}", "yellow"))
     if data["older_versions"]:
         console.print(Text(f"older versions left aside: {superseded_text(data['older_versions'])}", "dim"))
+    if count := data["only_in_context"]:
+        told = (
+            f"{counted(count, 'trigger')} of these patients only in --context, and so not decided on: a call "
+            "that waits keeps the number and the words that it has. To renew it, name both exports as PATHs"
+        )
+        console.print(Text(told, "yellow"))
     if data["deleted"]:
         console.print(Text(f"{counted(data['deleted'], 'appointment or order')} deleted: no call is made"))
 

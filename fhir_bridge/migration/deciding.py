@@ -11,6 +11,7 @@ import msgspec
 
 from fhir_bridge.case.at_hand import AtHand
 from fhir_bridge.case.case import Case, Trigger
+from fhir_bridge.case.gather import triggers
 from fhir_bridge.case.people import person_records
 from fhir_bridge.case.unread import Unread
 from fhir_bridge.fhir.resource import Resource
@@ -88,6 +89,19 @@ class Decider:
         inputs = Inputs(contents.resources)
         for case, decision in self.run.over(inputs, at_hand, self.blocked):
             yield Decided(places[id(case.trigger)], case, decision)
+
+    def only_in_context(self, contents: Contents, at_hand: AtHand) -> int:
+        """How many triggers that may call stand in the context alone, their patient's record among what is
+        decided on: a call of theirs that waits in the ledger does not hear what the record says now."""
+        if not contents.context:
+            return 0
+        here = {id(one) for one in contents.resources}
+        people = (
+            at_hand.patients.of(trigger)
+            for trigger in triggers(at_hand, contents.context)
+            if id(trigger) not in here and not ends_by_status(trigger, self.run.profile)
+        )
+        return sum(person is not None and id(person.patient) in here for person in people)
 
     def whole(self, one: Decided) -> Decision:
         """The decision with its intent and lineage, for which the case is decided on again where it was

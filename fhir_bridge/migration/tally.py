@@ -53,7 +53,8 @@ class Tally(msgspec.Struct):
     system and code with tabs between, and `displays` one of the displays that it had there; `stops` are the
     reasons for which records speak against calls; `older` counts the versions that were left aside for a
     newer one, by type; `same_call` the calls that another one of `decisions` is about too, which are not
-    among `calls`.
+    among `calls`; `only_in_context` the triggers that no decision is of, though their patient's record is
+    among what is decided on.
     """
 
     triggers: int = 0
@@ -65,6 +66,7 @@ class Tally(msgspec.Struct):
     stops: dict[str, int] = {}
     older: dict[str, int] = {}
     same_call: int = 0
+    only_in_context: int = 0
     samples: list[Shown] = []
     texts: list[Shown] = []
 
@@ -72,6 +74,7 @@ class Tally(msgspec.Struct):
         """Adds what another one counted; of the samples so many are kept."""
         self.triggers += other.triggers
         self.same_call += other.same_call
+        self.only_in_context += other.only_in_context
         for mine, theirs in (
             (self.decisions, other.decisions),
             (self.calls, other.calls),

@@ -128,6 +128,7 @@ class Work:
             if display := self._heard.displays.get(missed):
                 tally.displays[key] = display
         tally.stops = dict(Counter(self.decider.stops(at_hand)))
+        tally.only_in_context = self.decider.only_in_context(contents, at_hand)
         tally.older = dict(at_hand.index.superseded())
         self._show(tally)
         if form is not None:

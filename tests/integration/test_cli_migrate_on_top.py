@@ -159,3 +159,25 @@ def test_two_at_once_over_one_ledger_call_nobody_twice(
         patch.setattr(scratch, "fingerprint", lambda _: "x")
         ran = bridge(*send, "here")
     assert (ran.code, "another migration of these files runs" in ran.err) == (2, True)
+
+
+def test_whose_calls_are_not_renewed_is_said_where_their_appointment_is_only_in_the_context(
+    bridge: Bridge, hospital: Hospital, waiting: Any
+) -> None:
+    """A later export has a new number and no appointment. Both exports named renew the call."""
+    meta = {"versionId": "3", "lastUpdated": LATER}
+    patient = {**hospital.patient(1, meta=meta), "telecom": [{"system": "phone", "value": "212-555-0177"}]}
+    (bridge.folder / "second").mkdir()
+    (bridge.folder / "second" / "Patient.ndjson").write_bytes(lines(patient, hospital.patient(7)))
+
+    def told(*arguments: str) -> Any:
+        return bridge("migrate", *arguments, "--work", "scratch", "--processes", "1")
+
+    with_context = told("second", "--context", "full")
+    assert "1 trigger of these patients only in --context" in " ".join(with_context.out.split())
+    assert told("second", "--context", "full", "--json").json["only_in_context"] == 1
+    assert told("second", "full", "--json").json["only_in_context"] == 0
+    again = ("Appointment.ndjson", "Patient.ndjson")
+    booked = (bridge.folder / "full" / again[0]).read_bytes()
+    (bridge.folder / "second" / again[0]).write_bytes(booked)
+    assert told("second", "--context", "full", "--json").json["only_in_context"] == 0
