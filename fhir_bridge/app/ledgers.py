@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
-    """The ledger the settings name, created or upgraded where it is a SQLite file.
+async def ledger_of(chosen: Loaded, *, is_restored: bool = False) -> AsyncIterator[SqlLedger]:
+    """The ledger the settings name, created or upgraded where it is a SQLite file. `is_restored`: whoever
+    asks says that it may be an older copy.
 
     Raises SettingsError for another destination's ledger and for an address that cannot be found out,
     LedgerError where it cannot be opened.
@@ -43,6 +44,7 @@ async def ledger_of(chosen: Loaded) -> AsyncIterator[SqlLedger]:
         breaker_of(settings),
         audit_key=audit_key.get_secret_value().encode() if audit_key else None,
         encryption_keys=settings.encryption_keys(),
+        is_restored=is_restored,
     ) as ledger:
         yield ledger
 
@@ -83,6 +85,7 @@ async def ledger_at(
     *,
     audit_key: bytes | None = None,
     encryption_keys: Sequence[str] = (),
+    is_restored: bool = False,
 ) -> AsyncIterator[SqlLedger]:
     """The ledger of this destination at a file or SQLAlchemy URL; raises as `ledger_of` does."""
     from fhir_bridge.ledger.store import open_ledger
@@ -96,6 +99,7 @@ async def ledger_at(
         breaker=breaker,
         audit_key=audit_key,
         encryption_keys=encryption_keys,
+        is_restored=is_restored,
     )
     async with opened as ledger:
         yield ledger

@@ -130,7 +130,8 @@ def restored(config_file: str | None, as_of: datetime, because: str) -> None:
     \b
     fhir-bridge ledger restored --as-of 2026-11-20T02:00:00Z --because "disk of the server broken"
     """
-    count = on_ledger(config_file, lambda opened: opened.restored(as_of.astimezone(UTC), act(because)))
+    at = as_of.astimezone(UTC)
+    count = on_ledger(config_file, lambda opened: opened.restored(at, act(because)), is_restored=True)
     click.echo(f"everything is paused; {counted(count, 'intent')} that waited now in doubt")
     click.echo(
         f"  → ask the vendor for the tasks created since {as_of.isoformat()}; then `resolve INTENT --sent "

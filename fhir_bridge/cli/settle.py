@@ -49,11 +49,14 @@ def act(reason: str) -> Act:
     return Act(getpass.getuser(), reason, datetime.now(UTC))
 
 
-def on_ledger(config_file: str | None, work: Callable[[Ledger], Awaitable[int]]) -> int:
-    """Does one thing on the ledger and gives its count."""
+def on_ledger(
+    config_file: str | None, work: Callable[[Ledger], Awaitable[int]], *, is_restored: bool = False
+) -> int:
+    """Does one thing on the ledger and gives its count; for `is_restored` see `ledger_of`."""
 
     async def run() -> int:
-        async with ledger_of(loaded_settings(config_file, secrets=False)) as ledger:
+        loaded = loaded_settings(config_file, secrets=False)
+        async with ledger_of(loaded, is_restored=is_restored) as ledger:
             return await work(ledger)
 
     return asyncio.run(run())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.arrivals import intake
 from fhir_bridge.ledger.arrivals.batch import Intake
 from fhir_bridge.ledger.database import postgres
+from fhir_bridge.ledger.database.beside import Mark, demand_local
 from fhir_bridge.ledger.database.collisions import CollidedError, done_again, gave_up
 from fhir_bridge.ledger.database.direct import Answer, Body, DirectTransactions
 from fhir_bridge.ledger.database.encryption import use
@@ -74,8 +75,10 @@ class SqlLedger(Receiving, Protection, Watching):
         salt: bytes,
         audit_key: bytes | None,
         breaker: Breaker = BREAKER,
+        mark: Mark | None = None,
     ) -> None:
         self._engine = engine
+        self._mark = mark
         self._breaker = breaker
         self._salt = salt
         self._own_audit_key = destination.own_audit_key(salt)
@@ -101,6 +104,9 @@ class SqlLedger(Receiving, Protection, Watching):
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._mark is not None:
+            with suppress(LedgerError):  # whatever it is, whoever used the ledger was told
+                await self.last_attempt()
         for direct in (self._direct, self._looks, self._inbox):
             if direct is not None:
                 await asyncio.to_thread(direct.close)
@@ -331,7 +337,17 @@ class SqlLedger(Receiving, Protection, Watching):
     async def restored(self, as_of: datetime, act: Act) -> int:
         """See port.Operations."""
         async with self._acting(act, "restored", f"as of {as_of.isoformat()}") as connection:
-            return await restoring.restored(connection, as_of, act)
+            doubted = await restoring.restored(connection, as_of, act)
+        if self._mark is not None:
+            self._mark.note(await super().last_attempt(), anew=True)
+        return doubted
+
+    async def last_attempt(self) -> int:
+        """See Protection; noted beside a SQLite file, so that an older copy in its place is told."""
+        number = await super().last_attempt()
+        if self._mark is not None:
+            self._mark.note(number)
+        return number
 
     async def verify_audit(self) -> int | None:
         """See port.Operations."""
@@ -415,6 +431,7 @@ async def open_ledger(
     audit_key: bytes | None = None,
     encryption_keys: Sequence[str] = (),
     breaker: Breaker = BREAKER,
+    is_restored: bool = False,
 ) -> SqlLedger:
     """The ledger at a file path or SQLAlchemy URL, created and upgraded where it is a SQLite file; one on
     PostgreSQL is refused until `ledger upgrade` was run.
@@ -422,11 +439,14 @@ async def open_ledger(
     It belongs to this endpoint and project from its first use on; where the settings leave one open, it is
     taken as it is. Of `encryption_keys` (base64) the first writes, all read. Raises SettingsError for another
     destination, or none at first use, LedgerError where it cannot be opened or is not whole, where others
-    than its owner may read the file, and where its payloads are under a key that is not among them.
+    than its owner may read the file, where its payloads are under a key that is not among them, where the
+    file lies on a network, and, unless somebody says that it `is_restored`, where it is an older copy.
     """
     url = ledger_url(location)
+    path: Path | None = None
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         path = Path(str(url.database))
+        demand_local(path)
         demand_whole(path)
         make_file(path)
         await asyncio.to_thread(upgrade_sqlite, path)
@@ -443,4 +463,12 @@ async def open_ledger(
     except BaseException:
         await engine.dispose()
         raise
-    return SqlLedger(engine, salt, chained_with, breaker)
+    mark = Mark.of(path, salt) if path is not None else None
+    opened = SqlLedger(engine, salt, chained_with, breaker, mark)
+    if path is not None and mark is not None and mark.last and not is_restored:
+        try:
+            mark.demand_no_older(path, await Protection.last_attempt(opened))
+        except BaseException:
+            await opened.aclose()
+            raise
+    return opened

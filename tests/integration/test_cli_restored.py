@@ -91,3 +91,31 @@ def test_a_check_tells_a_ledger_that_is_older_than_the_log(bridge: Any, restored
     assert (ran.code, "it has not row 3 of the audit as it was logged" in ran.err) == (6, True)
     assert bridge("ledger", "check", "--head", "3").code == 2
     assert bridge("ledger", "check", "--attempt", "1").code == 6, "nobody was called yet in the backup"
+
+
+def test_a_backup_that_is_put_back_and_not_told_of_calls_nobody(
+    bridge: Any, restored: Any, as_of: str
+) -> None:
+    """Beside its file stands how many calls the ledger had begun; until `ledger restored` nothing runs."""
+    say = ("ledger", "restored", "--as-of", as_of, "--yes", *RESTORED)
+    ledger, later = bridge.folder / "fhir-bridge.db", bridge.folder / "later.db"
+    assert bridge(*say).code == 0
+    bridge("resume", *RESTORED)
+    copy(ledger, later)
+    bridge("resolve", "--reason", "restored", "--resend", "--yes", *RESTORED)
+    bridge("worker", "--drain")
+    called = restored.stats["tasks"]
+    assert called > 2
+    for file in bridge.folder.glob("fhir-bridge.db-[sw]*"):
+        file.unlink()
+    later.replace(ledger)
+    ledger.chmod(0o600)
+    for command in (("worker", "--drain"), ("status",), ("resume", *RESTORED)):
+        ran = bridge(*command)
+        assert ran.code == 6 and "older copy" in ran.err and "ledger restored" in ran.err
+    assert "older copy" in bridge("ledger", "check").err
+    assert restored.stats["tasks"] == called
+    now = datetime.now(UTC).isoformat()
+    assert bridge("ledger", "restored", "--as-of", now, "--yes", *RESTORED).code == 0
+    assert bridge("status").code in (0, 1)
+    assert bridge("ledger", "check").code == 0

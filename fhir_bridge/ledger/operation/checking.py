@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.arrivals.deciding import MERGED, SUPERSEDED
 from fhir_bridge.ledger.database import postgres
+from fhir_bridge.ledger.database.beside import Mark
 from fhir_bridge.ledger.database.engine import READS, ledger_url, open_engine, open_to_look
 from fhir_bridge.ledger.database.migrate import revision
 from fhir_bridge.ledger.database.tables import REVISION, attempts, destination, intents, metadata, triggers
@@ -84,6 +85,7 @@ async def check_ledger(
         if found.api_url is not None:
             await _check_audit(connection, audit_key, found)
             found.problems += [told async for told in _forgotten(connection, logged)]
+            found.problems += [told async for told in _older(connection, ledger_url(location))]
         return found
 
 
@@ -218,6 +220,19 @@ async def _forgotten(connection: AsyncConnection, logged: Logged) -> AsyncIterat
     last = (await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0
     if logged.attempt is not None and last < logged.attempt:
         yield f"its last attempt is {last}, and {logged.attempt} was logged: {_OLDER}"
+
+
+async def _older(connection: AsyncConnection, url: URL) -> AsyncIterator[str]:
+    """What was noted beside a SQLite file and it knows no more."""
+    if url.get_backend_name() != "sqlite":
+        return
+    database = Path(str(url.database))
+    salt = (await connection.execute(select(destination.c.salt))).scalar_one()
+    last = (await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0
+    try:
+        Mark.of(database, salt).demand_no_older(database, last)
+    except LedgerError as error:
+        yield f"{error}: {error.hint}"
 
 
 async def _check_audit(connection: AsyncConnection, given: bytes | None, found: Condition) -> None:
