@@ -32,7 +32,7 @@ class ScheduleAppointmentData(Sent):
     @model_serializer
     def _null_unless_rescheduling(self) -> dict[str, Any]:
         """The vendor's own request says null, not nothing, for these two when nothing is rescheduled."""
-        wire = {name: value for name, value in self if value is not None}
+        wire = {name: value for name, value in vars(self).items() if value is not None}
         if not self.is_rescheduling:
             wire.setdefault("existing_appointment", None)
             wire.setdefault("reschedule_reason", None)

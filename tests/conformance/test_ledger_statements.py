@@ -12,7 +12,7 @@ from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.database import many
 from fhir_bridge.ledger.database.given import GIVEN, as_given, as_listed, found_in, given, given_values
 from fhir_bridge.ledger.database.ids import new_ids
-from fhir_bridge.ledger.database.many import insert_many, run, upsert_many
+from fhir_bridge.ledger.database.many import ask, insert_many, upsert_many
 from fhir_bridge.ledger.database.tables import inbox, subscriptions
 from fhir_bridge.ledger.store import SqlLedger
 
@@ -24,7 +24,7 @@ async def test_rows_come_back_from_one_value_as_they_went_in(ledger: SqlLedger) 
     rows = [(1, 'O\'Neill "x" \\ Ж 漢\n', 1_795_446_000_123_456), (2, None, None), (3, "", -1)]
     async with ledger._reading() as connection:
         of = given(connection.dialect.name, id=BigInteger, text=String, at=BigInteger)
-        found = await run(connection, select(*of.values()), given=as_given(rows))
+        found = (await ask(connection, select(*of.values()), given=as_given(rows))).all()
         assert sorted(tuple(row) for row in found) == rows
 
 
@@ -32,7 +32,7 @@ async def test_many_more_values_than_parameters_may_be_asked_for(ledger: SqlLedg
     """SQLite takes 32,766 parameters, PostgreSQL 65,535: one value holds them all."""
     async with ledger._reading() as connection:
         statement = select(given_values(connection.dialect.name, Integer).subquery())
-        found = await run(connection, statement, given=as_given((n,) for n in range(70_000)))
+        found = (await ask(connection, statement, given=as_given((n,) for n in range(70_000)))).all()
         assert sum(row[0] for row in found) == sum(range(70_000))
 
 

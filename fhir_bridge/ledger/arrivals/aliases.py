@@ -13,7 +13,7 @@ from sqlalchemy import Select, String, and_, bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.database.given import as_given, given
-from fhir_bridge.ledger.database.many import execute_many, run
+from fhir_bridge.ledger.database.many import ask, execute_many
 from fhir_bridge.ledger.database.tables import aliases
 from fhir_bridge.ledger.database.upserts import inserting
 from fhir_bridge.ledger.records import Heard
@@ -42,9 +42,9 @@ def _keeping(dialect: str) -> Any:
 async def part(connection: AsyncConnection, records: Collection[Place]) -> list[set[Place]]:
     """Forget what these records said of who is one person; gives whom each had said to be one."""
     found: dict[Place, set[Place]] = {}
-    rows = await run(connection, _told_by(connection.dialect.name), given=as_given(records))
-    for row in rows:
-        found.setdefault((row.source, row.record), set()).add((row.source, row.identity))
+    told = await ask(connection, _told_by(connection.dialect.name), given=as_given(records))
+    for source, record, identity in told.all():
+        found.setdefault((source, record), set()).add((source, identity))
     if found:
         await execute_many(
             connection, _FORGETTING, [{"of_source": source, "of_record": record} for source, record in found]
@@ -82,8 +82,8 @@ async def persons(connection: AsyncConnection, places: Iterable[Place]) -> list[
 
 
 async def _told_with(connection: AsyncConnection, places: Collection[Place]) -> set[Place]:
-    rows = await run(connection, _others(connection.dialect.name), given=as_given(places))
-    return {(row.source, row.identity) for row in rows}
+    told = await ask(connection, _others(connection.dialect.name), given=as_given(places))
+    return {(source, identity) for source, identity in told.all()}
 
 
 @lru_cache

@@ -8,7 +8,7 @@ more than itself from then on.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger.arrivals.batch import Intake, KnownIntent, key_alone, key_of, labels
 from fhir_bridge.ledger.arrivals.content import skip_told
 from fhir_bridge.ledger.database.given import as_listed, found_in
-from fhir_bridge.ledger.database.many import insert_rows, run
+from fhir_bridge.ledger.database.many import ask, insert_rows
 from fhir_bridge.ledger.database.tables import intents, members, triggers
 from fhir_bridge.ledger.records import Accepted, Arrival, Change
 from fhir_bridge.ledger.states import State
@@ -71,28 +71,23 @@ class Arriving:
 async def told_apart(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Arriving:
     """A Skip stands alone of whose chain the ledger knows nothing, and which no other arrival names."""
     alone: dict[int, str | None] = {}
-    named: list[list[Name]] = []
-    first: dict[Name, int] = {}
-    several: set[int] = set()
+    named: list[Collection[Name]] = []
     for position, arrival in enumerate(arrivals):
-        source, key = arrival.source, key_of(arrival)
-        names: list[Name] = [(source, label) for label in labels(arrival)]
         if not _arrives_alone(arrival):
-            names.append(key)
-        else:
-            subject = arrival.decision.subject
-            alone[position] = own = own_key(key, source, subject.patient, subject.trigger)
-            if own:
-                names.append(own)
-        for name in names:
-            if (other := first.setdefault(name, position)) != position:
-                several |= {other, position}
-        named.append(names)
-    known = await _known(connection, first)
-    touching = [at for at, names in enumerate(named) if not known.isdisjoint(names)] if known else []
-    for position in chain(touching, several):
-        alone.pop(position, None)
-    return Arriving(alone, [arrivals[position] for position in touching])
+            named.append({(arrival.source, label) for label in labels(arrival)} | {key_of(arrival)})
+            continue
+        source, subject = arrival.source, arrival.decision.subject
+        own = own_key(key_of(arrival), source, subject.patient, subject.trigger)
+        alone[position] = own
+        place = (source, subject.trigger)
+        named.append((place, own) if own else (place,))
+    counts = Counter(chain.from_iterable(named))
+    known = await _known(connection, counts)
+    shared = known.union(name for name, count in counts.items() if count > 1)
+    return Arriving(
+        {position: own for position, own in alone.items() if shared.isdisjoint(named[position])},
+        [arrivals[at] for at, names in enumerate(named) if not known.isdisjoint(names)] if known else [],
+    )
 
 
 def _arrives_alone(arrival: Arrival) -> bool:
@@ -104,6 +99,7 @@ def _arrives_alone(arrival: Arrival) -> bool:
 
 async def _known(connection: AsyncConnection, names: Collection[Name]) -> set[Name]:
     """Those of the names that the ledger knows."""
+    dialect = connection.dialect.name
     by_source: dict[str, list[str]] = defaultdict(list)
     keys: list[str] = []
     for name in names:
@@ -112,15 +108,16 @@ async def _known(connection: AsyncConnection, names: Collection[Name]) -> set[Na
         else:
             by_source[name[0]].append(name[1])
     found: set[Name] = set()
-    for source, listed in by_source.items():
+    for source, names_there in by_source.items():
+        listed = as_listed(names_there)
         for column in (triggers.c.trigger, members.c.member):
-            statement = _of_source(column, connection.dialect.name)
-            rows = await run(connection, statement, source=source, given=as_listed(listed))
-            found.update((source, label) for (label,) in rows)
+            told = await ask(connection, _of_source(column, dialect), source=source, given=listed)
+            found.update((source, label) for (label,) in told.all())
     if keys:
+        listed = as_listed(keys)
         for column in (intents.c.key, triggers.c.key):
-            statement = _anywhere(column, connection.dialect.name)
-            found.update(key for (key,) in await run(connection, statement, given=as_listed(keys)))
+            told = await ask(connection, _anywhere(column, dialect), given=listed)
+            found.update(key for (key,) in told.all())
     return found
 
 

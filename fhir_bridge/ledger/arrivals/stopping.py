@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fhir_bridge.ledger.arrivals import aliases
 from fhir_bridge.ledger.arrivals.precedence import UNREADABLE, Age, Version, age
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given
-from fhir_bridge.ledger.database.many import run
+from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import intents, patients, statements
 from fhir_bridge.ledger.database.upserts import upsert
 from fhir_bridge.ledger.records import Heard
@@ -209,9 +209,9 @@ async def standing(connection: AsyncConnection, places: Collection[Place]) -> di
     may."""
     found: dict[Place, str] = {}
     if places:
-        rows = await run(connection, _stops(connection.dialect.name), given=as_given(places))
-        for row in rows:
-            found.setdefault((row.source, row.identity), row.stop)
+        told = await ask(connection, _stops(connection.dialect.name), given=as_given(places))
+        for source, identity, stop in told.all():
+            found.setdefault((source, identity), stop)
     return found
 
 

@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, String, delete, select, union
+from sqlalchemy import ColumnElement, CompoundSelect, Select, String, delete, literal_column, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.arrivals import broken
 from fhir_bridge.ledger.arrivals.precedence import UNREADABLE, Age, Version, age
 from fhir_bridge.ledger.database.given import GIVEN, as_given, given, given_values
+from fhir_bridge.ledger.database.many import ask
 from fhir_bridge.ledger.database.tables import intents, members, statements, triggers
 from fhir_bridge.ledger.database.upserts import upsert
 from fhir_bridge.ledger.records import Arrival, Heard
@@ -57,12 +58,12 @@ async def take_in(
     of_files = await broken.take_in(connection, unread.broken, read_at, salt)
     if unread.found or of_files:
         turned |= await _keep(connection, [*unread.found, *of_files])
-    if (arrivals or heard) and (await connection.execute(_ANY)).first() is not None:
+    if (arrivals or heard) and (await ask(connection, _ANY)).all():
         turned |= await _answered(connection, _said(arrivals, heard), read_at)
     return turned
 
 
-_ANY = select(statements.c.message).where(statements.c.message.is_not(None)).limit(1)
+_ANY = select(statements.c.message).where(statements.c.message.is_not(None)).limit(literal_column("1"))
 
 
 async def _keep(connection: AsyncConnection, found: Sequence[Unreadable]) -> set[Place]:

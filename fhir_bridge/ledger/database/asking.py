@@ -80,13 +80,18 @@ class Asking:
                 in_one.__exit__(kind, error, trace)
 
     def ask(self, text: str, parameters: Any) -> Told:
-        """Put a statement, in the driver's words. Raises DBAPIError, here or where somebody looks."""
+        """Put a statement, in the driver's words, once for each of a list of rows. Raises DBAPIError, here or
+        where somebody looks.
+        """
         with self.told():
             if self._goes_in_one and self._in_one is None:
                 self._in_one = self._driver.pipeline()
                 self._in_one.__enter__()
             cursor = self._driver.cursor()
-            cursor.execute(text, parameters, **self._options)
+            if isinstance(parameters, list):
+                cursor.executemany(text, parameters)
+            else:
+                cursor.execute(text, parameters, **self._options)
             return Told(self, cursor)
 
     def wait(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Integer, Select, Table, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.database.many import run
+from fhir_bridge.ledger.database.many import ask
 
 
 async def new_ids(connection: AsyncConnection, table: Table, count: int) -> Sequence[int]:
@@ -17,9 +17,9 @@ async def new_ids(connection: AsyncConnection, table: Table, count: int) -> Sequ
     afterwards. SQLite has one writer, and only that one counts on.
     """
     if connection.dialect.name == "sqlite":
-        last = (await run(connection, _last_id(table))).scalar() or 0
+        last = (await ask(connection, _last_id(table))).scalar() or 0
         return range(last + 1, last + 1 + count)
-    return list((await run(connection, _next_ids(table), count=count)).scalars())
+    return [one for (one,) in (await ask(connection, _next_ids(table), count=count)).all()]
 
 
 @lru_cache

@@ -15,7 +15,6 @@ from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import (
-    CursorResult,
     Dialect,
     Executable,
     Table,
@@ -110,9 +109,10 @@ async def _write_steps(
         tuple(chain.from_iterable(rows[start : start + ROWS_A_STEP]))
         for start in range(0, whole, ROWS_A_STEP)
     ]
-    for text, parameters in ((compiled.text_of(ROWS_A_STEP), steps), (compiled.text, rows[whole:])):
-        if parameters:
-            await connection.exec_driver_sql(text, parameters)
+    if steps:
+        await _put(connection, compiled.text_of_a_step, steps)
+    if whole < len(rows):
+        await _put(connection, compiled.text, rows[whole:])
 
 
 async def _write_lists(
@@ -151,23 +151,22 @@ async def execute_many(connection: AsyncConnection, statement: UpdateBase, rows:
     return (await connection.exec_driver_sql(compiled.text, parameters)).rowcount
 
 
-async def run(connection: AsyncConnection, statement: Executable, **values: Any) -> CursorResult[Any]:
-    """Run a statement once, with values for its `bindparam`s; it too lives as long as the program.
+async def ask(connection: AsyncConnection, statement: Executable, **values: Any) -> Told:
+    """Run a statement once, with values for its `bindparam`s; it too lives as long as the program. In the
+    ledger's own thread nobody waits for the answer until somebody looks at it.
 
     The rows it gives are the driver's: no type has done its part.
     """
     compiled = _compiled_for(connection, statement, tuple(values))
     parameters = compiled.parameters([values], cipher_of(connection.dialect))[0]
-    return await connection.exec_driver_sql(compiled.text, parameters)
+    return await _put(connection, compiled.text, parameters)
 
 
-async def ask(connection: AsyncConnection, statement: Executable, **values: Any) -> Told:
-    """The same; in the ledger's own thread, without waiting for the answer until somebody looks at it."""
-    compiled = _compiled_for(connection, statement, tuple(values))
-    parameters = compiled.parameters([values], cipher_of(connection.dialect))[0]
+async def _put(connection: AsyncConnection, text: str, parameters: Any) -> Told:
+    """The driver's words and values; a list of these is as many rows."""
     if isinstance(connection, Asking):
-        return connection.ask(compiled.text, parameters)
-    return cast(Told, await connection.exec_driver_sql(compiled.text, parameters))
+        return connection.ask(text, parameters)
+    return cast(Told, await connection.exec_driver_sql(text, parameters))
 
 
 class _Compiled:
@@ -190,6 +189,11 @@ class _Compiled:
         """The text of an INSERT for so many rows at once."""
         head, row, conflict = self._parts_of_insert
         return f"{head} VALUES {', '.join([row] * rows)}{conflict}"
+
+    @cached_property
+    def text_of_a_step(self) -> str:
+        """SQLite's text for ROWS_A_STEP rows."""
+        return self.text_of(ROWS_A_STEP)
 
     @cached_property
     def text_of_lists(self) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, String, and_, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.ledger.arrivals.batch import KnownIntent
 from fhir_bridge.ledger.arrivals.sameness import fingerprint, is_another
-from fhir_bridge.ledger.database.given import GIVEN, as_given, given
+from fhir_bridge.ledger.database.encryption import cipher_of
+from fhir_bridge.ledger.database.given import as_given, given
 from fhir_bridge.ledger.database.ids import new_ids
-from fhir_bridge.ledger.database.many import insert_many, run
+from fhir_bridge.ledger.database.many import ask, insert_many
 from fhir_bridge.ledger.database.tables import in_state, intents, patients
 from fhir_bridge.ledger.states import PatientState, State
 
@@ -26,6 +27,16 @@ _ANY_STUCK = select(patients.c.id).where(in_state(patients, *_BEHIND)).limit(lit
 _SETTLED_BY_SITE = {"state": PatientState.CREATED, "error": None, "answer": None, "lease_token": None}
 
 Place = tuple[str, str]
+
+
+class _Known(NamedTuple):
+    """What the crosswalk has of a patient."""
+
+    id: int
+    state: str
+    api_id: str | None
+    request: bytes | None
+    person: str | None
 
 
 def identity_of(intent: KnownIntent) -> str:
@@ -53,23 +64,28 @@ async def take_in(
         for row, row_id in zip(new, await new_ids(connection, patients, len(new)), strict=True):
             row["id"] = ids[(row["source"], row["identity"])] = row_id
         await insert_many(connection, patients, new)
-    for place, row in known.items():
-        await _bring_up_to_date(connection, row, wanted[place], now, salt)
+    for place, patient in known.items():
+        await _bring_up_to_date(connection, patient, wanted[place], now, salt)
     return ids
 
 
-async def _rows(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, Any]:
+async def _rows(connection: AsyncConnection, places: Collection[Place]) -> dict[Place, _Known]:
     if not places:
         return {}
-    rows = await connection.execute(_at(connection.dialect.name), {GIVEN: as_given(places)})
-    return {(row.source, row.identity): row for row in rows}
+    told = await ask(connection, _at(connection.dialect.name), given=as_given(places))
+    decrypt = cipher_of(connection.dialect).decrypt
+    return {
+        (source, identity): _Known(id_, state, api_id, None if request is None else decrypt(request), person)
+        for source, identity, id_, state, api_id, request, person in told.all()
+    }
 
 
 @lru_cache
 def _at(dialect: str) -> Select[Any]:
     of = given(dialect, source=String, identity=String)
     here = and_(patients.c.source == of["source"], patients.c.identity == of["identity"])
-    return select(patients).where(here).with_for_update(of=patients)
+    columns = (patients.c[name] for name in ("source", "identity", *_Known._fields))
+    return select(*columns).where(here).with_for_update(of=patients)
 
 
 def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]:
@@ -85,7 +101,7 @@ def _new_row(place: Place, intent: KnownIntent, now: datetime) -> dict[str, Any]
 
 
 async def _bring_up_to_date(
-    connection: AsyncConnection, row: Any, intent: KnownIntent, now: datetime, salt: bytes
+    connection: AsyncConnection, row: _Known, intent: KnownIntent, now: datetime, salt: bytes
 ) -> None:
     """The site's own id settles everything; a mended request is tried again where the last one
     was refused. Somebody else under the identity is for a person to look at: no call in another's name, also
@@ -93,7 +109,6 @@ async def _bring_up_to_date(
     """
     assert intent.content is not None
     request, api_id = bytes(intent.content.patient), intent.content.api_id
-    statement = update(patients).where(patients.c.id == row.id, patients.c.state == row.state)
     if api_id and api_id != row.api_id:
         values: dict[str, Any] = {**_SETTLED_BY_SITE, "api_id": api_id}
     elif not api_id and is_another(row.request, row.person, request, salt):
@@ -106,12 +121,13 @@ async def _bring_up_to_date(
         values = {"person": fingerprint(request, salt)}
     else:
         return
+    statement = update(patients).where(patients.c.id == row.id, patients.c.state == row.state)
     await connection.execute(statement.values(**values, changed_at=now))
 
 
 async def park_behind(connection: AsyncConnection, now: datetime) -> None:
     """Park every ready intent whose patient is in doubt or refused: it cannot be sent, and must be seen."""
-    if (await run(connection, _ANY_STUCK)).first() is None:
+    if not (await ask(connection, _ANY_STUCK)).all():
         return
     changed = and_(in_state(patients, PatientState.IN_DOUBT), patients.c.error == CHANGED)
     behind = [(changed, CHANGED), *((in_state(patients, state), why) for state, why in _BEHIND.items())]
