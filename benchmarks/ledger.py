@@ -122,9 +122,12 @@ def _taking_in(arrivals: Sequence[Arrival], database: Database) -> Work:
 
 
 def _taking_in_at(place: str | Path, arrivals: Sequence[Arrival]) -> Work:
-    """Accepting them, a batch a transaction, in a ledger that is open."""
+    """Accepting them, a batch a transaction, in a ledger that is open and has its connection, as the baseline
+    has.
+    """
     runner = asyncio.Runner()
     ledger = runner.run(open_ledger(place, api_url=URL, project_id=PROJECT, now=NOW))
+    runner.run(ledger.accept([], now=NOW))
 
     def work() -> None:
         runner.run(_accept(ledger, arrivals))
