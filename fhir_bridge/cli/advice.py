@@ -144,6 +144,12 @@ def meaning(reason: str) -> str | None:
     return REASON.get(reason) or next((said for code, said in _REASONS_LIKE if reason.startswith(code)), None)
 
 
+def remedy(reason: str) -> str:
+    """What would change a decision with this reason, after a blank; empty for what is none of ours."""
+    known = reason_of(reason)
+    return f" {known.remedy}" if known else ""
+
+
 def exit_code(status: Status) -> int:
     """5 the endpoint holds something back, 1 something needs a person, else 0 (intake, section 3)."""
     held_back = status.destination["held_back_because"]

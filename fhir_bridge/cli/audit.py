@@ -15,6 +15,7 @@ from fhir_bridge.cli.options import Head, Instant, json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.cli.settle import act, because
 from fhir_bridge.cli.whole_file import whole_file
+from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.people.disclosures import Period
 from fhir_bridge.ledger.records import AuditCheck, AuditHead
 from fhir_bridge.ledger.store import SqlLedger
@@ -118,6 +119,11 @@ def export(
 
     async def write() -> int:
         async with ledger_of(loaded) as ledger:
+            if patient and not await ledger.knows(source, identity):
+                raise UsageError(
+                    "the ledger knows no such patient",
+                    hint="write it as the work list and `show` do, SOURCE/IDENTITY: ehr/Patient/p1",
+                )
             await ledger.note(act(because), "audit-export", patient or "everything")
             with whole_file(file) as out:
                 whom = (source, identity) if patient else None

@@ -186,7 +186,7 @@ def _number(text: str, region: str | None) -> str:
 
 def _patient(text: str, settings: Settings) -> str:
     source, slash, identity = text.partition("/")
-    if not slash or not identity:
+    if not slash or not identity or (source == "Patient" and source not in settings.sources):
         raise UsageError("not a patient", hint="write it as SOURCE/IDENTITY, for instance ehr/Patient/p1")
     return f"{settings.source(source).name}|{identity}"
 

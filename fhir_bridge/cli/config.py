@@ -39,5 +39,10 @@ def show(config_file: str | None, as_json: bool, everything: bool) -> None:
     for row in shown:
         table.add_row(row.key, row.value if row.value is not None else "-", row.origin)
     Console(highlight=False).print(table)
+    for row in shown:
+        if row.value is None:
+            click.echo(
+                f"{row.origin}: {row.key}: the secret is not there; what needs it will not start", err=True
+            )
     if len(shown) < len(rows):
         click.echo(f"{len(rows) - len(shown)} more are at their defaults: --all shows them", err=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fhir_bridge.errors import InputError
 
+NOTHING_TAKEN = "Nothing was taken in: mend the line, then the same command takes all of them."
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -27,22 +29,42 @@ class Row:
 def read_rows(name: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[Row]:
     """The lines of a UTF-8 CSV file with a header; `-` is standard input. Blank lines are passed over.
 
-    `needed` columns must be there; with none, one of the optional ones. Raises InputError that names file and
-    line, and never a cell: it may be somebody's number.
+    `needed` columns must be there; with none, one of the optional ones. What a spreadsheet makes of it is
+    read too: semicolons or tabs between the cells, empty cells at the end. Raises InputError that names file
+    and line, and never a cell: it may be somebody's number.
     """
-    reader = csv.reader(io.StringIO(_text(name), newline=""), strict=True)
+    text = _text(name)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     try:
-        header = [column.strip().lower() for column in next(reader, [])]
+        header = _filled([column.lower() for column in next(reader, [])])
         _check_header(name, header, needed, optional)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
+        for line in reader:
+            cells = _filled(line)
+            if not cells:
                 continue
             if len(cells) > len(header):
-                raise InputError(f"{name}:{reader.line_num}: more cells than the header has columns")
-            named = zip(header, cells, strict=False)
-            yield Row(reader.line_num, {column: cell.strip() for column, cell in named})
+                raise InputError(
+                    f"{name}:{reader.line_num}: more cells than the header has columns", hint=NOTHING_TAKEN
+                )
+            yield Row(reader.line_num, dict(zip(header, cells, strict=False)))
     except csv.Error:
-        raise InputError(f"{name}:{reader.line_num}: not CSV: a quotation mark is out of place") from None
+        raise InputError(
+            f"{name}:{reader.line_num}: not CSV: a quotation mark is out of place", hint=NOTHING_TAKEN
+        ) from None
+
+
+def _delimiter(text: str) -> str:
+    """What the header has between its columns, none of whose names holds any of these."""
+    header = text.partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _filled(cells: list[str]) -> list[str]:
+    """The cells without their outer blanks and without empty ones at the end."""
+    stripped = [cell.strip() for cell in cells]
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    return stripped
 
 
 def _text(name: str) -> str:
@@ -52,7 +74,9 @@ def _text(name: str) -> str:
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 (byte {error.start})") from None
+        raise InputError(
+            f"{name}: not UTF-8 (byte {error.start})", hint="Save it as CSV UTF-8; nothing was taken in."
+        ) from None
 
 
 def _check_header(name: str, header: list[str], needed: tuple[str, ...], optional: tuple[str, ...]) -> None:

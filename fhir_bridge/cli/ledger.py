@@ -16,10 +16,11 @@ from rich.table import Table
 
 from fhir_bridge.app.ledgers import checked_ledger, ledger_of, ledger_url_of
 from fhir_bridge.app.rules import loaded_settings
-from fhir_bridge.cli.options import Head, Instant, json_option
+from fhir_bridge.cli.options import Head, Instant, RowNumber, json_option, yes_option
 from fhir_bridge.cli.screen import counted, tell_held
 from fhir_bridge.cli.settle import act, because, on_ledger
 from fhir_bridge.errors import Category
+from fhir_bridge.mapping.printed import instant
 
 if TYPE_CHECKING:
     from fhir_bridge.ledger.operation.checking import Condition
@@ -51,7 +52,7 @@ def upgrade(config_file: str | None) -> None:
 @ledger.command()
 @click.option("--head", type=Head(), metavar="NUMBER:CHAIN",
               help="The last audit-head of a worker's log: the ledger must know it.")  # fmt: skip
-@click.option("--attempt", type=click.IntRange(min=1), metavar="NUMBER",
+@click.option("--attempt", type=RowNumber(), metavar="NUMBER",
               help="The last last-attempt of a worker's log: the same.")  # fmt: skip
 @json_option
 @click.pass_obj
@@ -115,9 +116,7 @@ def load(config_file: str | None, files: tuple[Path, ...], as_json: bool) -> Non
 @click.option("--as-of", "as_of", required=True, type=Instant(), metavar="INSTANT",
               help="When the backup was made, with its zone.")  # fmt: skip
 @because
-@click.confirmation_option(
-    "--yes", prompt="All is paused, and who waits is called only after somebody says so. Go on?"
-)
+@yes_option("All is paused, and who waits is called only after somebody says so. Go on?")
 @click.pass_obj
 def restored(config_file: str | None, as_of: datetime, because: str) -> None:
     """Say that this ledger was restored from a backup: it calls nobody again.
@@ -130,11 +129,12 @@ def restored(config_file: str | None, as_of: datetime, because: str) -> None:
     \b
     fhir-bridge ledger restored --as-of 2026-11-20T02:00:00Z --because "disk of the server broken"
     """
-    at = as_of.astimezone(UTC)
-    count = on_ledger(config_file, lambda opened: opened.restored(at, act(because)), is_restored=True)
+    if as_of > datetime.now(UTC):
+        raise click.BadParameter("no backup was made after now", param_hint="--as-of")
+    count = on_ledger(config_file, lambda opened: opened.restored(as_of, act(because)), is_restored=True)
     click.echo(f"everything is paused; {counted(count, 'intent')} that waited now in doubt")
     click.echo(
-        f"  → ask the vendor for the tasks created since {as_of.isoformat()}; then `resolve INTENT --sent "
+        f"  → ask the vendor for the tasks created since {instant(as_of)}; then `resolve INTENT --sent "
         "TASK_ID`, and\n    for those without a task `resolve --reason restored --resend`; `resume` last",
         err=True,
     )
@@ -185,7 +185,7 @@ def _print(found: Condition, console: Console) -> None:
     console.print(table)
     for problem in found.problems:
         click.echo(f"wrong: {problem}", err=True)
-    if found.problems:
+    if found.damaged:
         click.echo("  → keep a copy of it as it is, then restore the last one that was whole", err=True)
-    else:
+    if not found.problems:
         console.print("all well")

@@ -27,6 +27,7 @@ from fhir_bridge.cli.advice import (
     holding,
     meaning,
     meaning_of_message,
+    remedy,
 )
 from fhir_bridge.cli.options import json_option, selection_options
 from fhir_bridge.cli.screen import counted
@@ -90,6 +91,8 @@ def print_status(found: Status, console: Console) -> None:
         console.print(f"next due at {instant(found.next_due)}")
     if because := found.destination["held_back_because"]:
         console.print(Text(f"everything is held back: {meaning(because) or because}", "bold red"))
+    for source in filter(None, found.destination["paused_sources"]):  # an empty one stands for everything
+        console.print(Text(f"source {source} is held back: {meaning('paused')}", "bold red"))
 
 
 _MESSAGES = {
@@ -132,7 +135,11 @@ _KINDS = ("intent", "patient", "message")
 @click.command()
 @selection_options
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many of each kind."
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=50,
+    show_default=True,
+    help="At most so many of each kind.",
 )
 @json_option
 @click.pass_obj
@@ -157,7 +164,8 @@ def worklist(config_file: str | None, selection: Selection, limit: int, as_json:
         return
     console = Console(highlight=False)
     if not items:
-        console.print("nothing waits for a person")
+        filtered = selection != Selection()
+        console.print("nothing that fits waits for a person" if filtered else "nothing waits for a person")
     for item in items:
         _print_item(item, console)
     for state in {item.state: None for item in items if item.kind == "intent" and item.state in NEXT_STEP}:
@@ -179,8 +187,9 @@ def _print_item(item: WorkItem, console: Console) -> None:
                 f"→ {meaning_of_message(item.reason or '')}; then {MESSAGE_STEP}",
                 holding(item.holds)]  # fmt: skip
     else:
+        said = meaning(item.reason or "")
         told = [f"{item.trigger}  intent {item.key}", item.expression and f"look at {item.expression}",
-                item.reason and (said := meaning(item.reason)) and f"→ {said}"]  # fmt: skip
+                said and f"→ {said}{remedy(item.reason or '')}"]  # fmt: skip
     for line in filter(None, told):
         console.print(Text(f"  {line}"), soft_wrap=True)
 

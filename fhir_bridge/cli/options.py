@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -31,6 +32,9 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"{value!r} is no instant; write it like 2026-11-23T10:00:00-05:00", param, ctx)
         if moment.tzinfo is None:
             self.fail(f"{value!r} has no zone; end it with Z or an offset such as -05:00", param, ctx)
+        # At the calendar's ends another zone would have no such day.
+        if not 1900 <= moment.year <= 9000:
+            self.fail(f"{value!r} is no instant at which anybody was called, or will be", param, ctx)
         return moment.astimezone(UTC)
 
 
@@ -98,6 +102,19 @@ class Span(click.ParamType[timedelta]):
             self.fail(f"{value!r} is no duration; write it like 60s, 90m or 4h", param, ctx)
 
 
+class RowNumber(click.ParamType[int]):
+    """The number of a row of the ledger, from 1; no database holds one of more than 63 bits."""
+
+    name = "ID"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Raises click's usage error for what is none."""
+        number = click.INT.convert(value, param, ctx)
+        if not 1 <= number < 2**63:
+            self.fail(f"{value!r} is no number of the ledger's", param, ctx)
+        return number
+
+
 class PathOrAddress(click.ParamType[str]):
     """A folder or file that is there, or an address in an object store; as a string."""
 
@@ -157,6 +174,30 @@ def fetch_option(command: Command) -> Command:
 def files_argument(command: Command) -> Command:
     """FILE…: resources, Bundles, NDJSON, folders of them; `-` is standard input."""
     return click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)
+
+
+def confirm(question: str) -> None:
+    """Goes on if the answer is yes. Raises click.Abort for any other, UsageError where nobody answers."""
+    try:
+        agreed = click.confirm(question)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody answers, and nothing was done: --yes does not ask") from None
+    if not agreed:
+        raise click.Abort
+
+
+def yes_option(question: str) -> Callable[[Command], Command]:
+    """--yes: the question is asked without it."""
+
+    def ask(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if not value and not ctx.resilient_parsing:
+            confirm(question)
+
+    return click.option(
+        "--yes", is_flag=True, callback=ask, expose_value=False, help="Do not ask before it is done."
+    )
 
 
 def json_option(command: Command) -> Command:

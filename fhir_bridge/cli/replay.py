@@ -17,7 +17,7 @@ from fhir_bridge.app.ledgers import do_not_call_of, ledger_of
 from fhir_bridge.app.rules import loaded_settings, served_sources
 from fhir_bridge.app.servers import fhir_servers
 from fhir_bridge.cli.look import json_text
-from fhir_bridge.cli.options import Instant, Setting, json_option
+from fhir_bridge.cli.options import Instant, RowNumber, Setting, json_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.errors import InputError
 from fhir_bridge.ledger.sources.messages import Message, MessageSelection, MessageState
@@ -38,7 +38,7 @@ MAY_BE_FETCHED = (
                 metavar="[FILE...]")  # fmt: skip
 @click.option("--since", type=Instant(), help="Messages that came at this instant or later.")
 @click.option("--until", type=Instant(), help="Messages that came before this instant.")
-@click.option("--id", "message", type=click.IntRange(min=1), metavar="ID", help="This message of the inbox.")
+@click.option("--id", "message", type=RowNumber(), metavar="ID", help="This message of the inbox.")
 @click.option("--source", metavar="NAME", help="Messages of this source; whose the FILEs are.")
 @click.option("--set", "overrides", type=Setting(), multiple=True,
               help="A setting for this run, for instance consent=opt-in. Repeatable.")  # fmt: skip

@@ -16,7 +16,7 @@ import click
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
-from fhir_bridge.cli.options import selection_options
+from fhir_bridge.cli.options import RowNumber, confirm, selection_options, yes_option
 from fhir_bridge.cli.screen import counted
 from fhir_bridge.ledger.port import Ledger
 from fhir_bridge.ledger.records import Act, Selection
@@ -65,7 +65,7 @@ def on_ledger(
 @click.command(no_args_is_help=True)
 @click.argument("intent", required=False)
 @selection_options
-@click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
+@click.option("--message", "message", type=RowNumber(), metavar="ID",
               help="Instead of an intent, have a message that failed processed again.")  # fmt: skip
 @click.option("--messages", "messages", is_flag=True,
               help="The same for all that failed, of this --source or with this --reason.")  # fmt: skip
@@ -114,7 +114,7 @@ def _retry_messages(
 @click.argument("intent", required=False)
 @selection_options
 @because
-@click.confirmation_option("--yes", prompt="Nobody will be called for these intents. Go on?")
+@yes_option("Nobody will be called for these intents. Go on?")
 @click.pass_obj
 def cancel(config_file: str | None, intent: str | None, selection: Selection, because: str) -> int:
     """Make sure that nobody is called for an intent, from now on.
@@ -147,7 +147,7 @@ def cancel(config_file: str | None, intent: str | None, selection: Selection, be
     type=click.UUID,
     help="With --patient: the endpoint has them as this id.",
 )
-@click.option("--message", "message", type=click.IntRange(min=1), metavar="ID",
+@click.option("--message", "message", type=RowNumber(), metavar="ID",
               help="Resolve a message that failed: what it may have said is seen to.")  # fmt: skip
 @click.option("--messages", "messages", is_flag=True,
               help="Resolve all that failed, of this --source or with this --reason.")  # fmt: skip
@@ -212,7 +212,7 @@ def resolve(
         return _told(count, "resolved as sent")
     chosen = _chosen(intent, selection)
     if intent is None and not yes:
-        click.confirm("They may have been called already. Is it known of each that nobody was?", abort=True)
+        confirm("They may have been called already. Is it known of each that nobody was?")
     count = on_ledger(config_file, lambda ledger: ledger.resolve_resend(chosen, act(because)))
     return _told(count, "to be sent again")
 
@@ -275,7 +275,7 @@ def _resend_patients(config_file: str | None, selection: Selection, because: str
             people, behind = await ledger.stuck_patients(selection)
             told = f"{counted(people, 'patient')}, {counted(behind, 'intent')} waiting for them"
             if people and not yes:
-                click.confirm(f"{told}: create them (again) and send?", abort=True)
+                confirm(f"{told}: create them (again) and send?")
             return await ledger.resend_patients(selection, act(because)) if people else (0, 0)
 
     people, behind = asyncio.run(run())

@@ -25,13 +25,20 @@ def whole_file(name: str) -> Iterator[TextIO]:
     try:
         descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     except OSError as error:
-        raise UsageError(f"{name} cannot be written: {error.strerror}") from None
+        raise _unwritable(name, error) from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _unwritable(name, error) from None
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _unwritable(name: str, error: OSError) -> UsageError:
+    return UsageError(f"{name} cannot be written: {error.strerror}", hint="Make room, or name another place.")

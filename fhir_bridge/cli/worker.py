@@ -23,7 +23,7 @@ from fhir_bridge.logs import set_up_logs
 
 @click.command()
 @click.option("--drain", is_flag=True, help="End when nothing is due within 60 seconds.")
-@click.option("--concurrency", type=click.IntRange(min=1), metavar="N",
+@click.option("--concurrency", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Requests in flight at once; else dispatch.max_in_flight.")  # fmt: skip
 @click.option("--metrics", type=Address(), metavar="ADDRESS:PORT",
               help="Show /metrics, /healthz and /readyz there; a port alone is this machine's.")  # fmt: skip

@@ -210,6 +210,11 @@ class Protection:
         async with self._reading() as connection:
             return await disclosures.destination_told(connection)
 
+    async def knows(self: Transactions, source: str, identity: str) -> bool:
+        """Whether anything was ever decided about this patient of a source."""
+        async with self._reading() as connection:
+            return await disclosures.knows(connection, source, identity)
+
     async def disclosures(
         self: Transactions, period: Period, patient: tuple[str, str] | None = None
     ) -> AsyncIterator[Disclosure]:

@@ -397,15 +397,23 @@ def _told_errors() -> Iterator[None]:
         ) from None
     except DBAPIError as error:
         kind = CollidedError if gave_up(getattr(error.orig, "sqlstate", None)) else LedgerError
+        full = _named(error) in _FULL
         raise kind(
-            f"the ledger cannot be used: {_named(error)}",
+            f"the ledger cannot be {'written: its disk is full' if full else 'used'}: {_named(error)}",
             code="ledger-unavailable",
-            hint="Check that the database runs, its disk space and permissions, and that nothing locks it.",
+            hint=_MAKE_ROOM if full else _LOOK,
         ) from None
     except StatementError as error:
         if isinstance(error.orig, LedgerError):  # a payload that needs a key which is not set
             raise error.orig from None
         raise
+
+
+_FULL = ("SQLITE_FULL", "53100")
+"""How SQLite and PostgreSQL (its disk_full) name it."""
+
+_MAKE_ROOM = "Make room, then start it again: what was kept before is whole, and nothing is sent meanwhile."
+_LOOK = "Check that the database runs, its disk space and permissions, and that nothing locks it."
 
 
 def _named(error: DBAPIError) -> str:

@@ -40,7 +40,8 @@ _SPAN = r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d"
 Hours = Annotated[str, msgspec.Meta(pattern=rf"^(closed|{_SPAN}(, {_SPAN})*)$")]
 Holiday = Annotated[str, msgspec.Meta(pattern=r"^(\d{4}-)?[01]\d-[0-3]\d$")]
 Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
+"""Days or years: not so many that the calendar ends before."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -325,7 +326,7 @@ class Context(Section, frozen=True):
     """The sentences that are said besides (mapping, section 13)."""
 
     said: tuple[ContextPart, ...]
-    limit: int
+    limit: Annotated[int, msgspec.Meta(ge=0)]
     ask_for: str
     ask_for_extension: str
     language: str

@@ -35,6 +35,18 @@ class Given:
         return f"{self.file}:{line_of(self.lines, path) or 1}" if self.file else "settings"
 
 
+_BELONGS = {
+    "model_type": "a table belongs here",
+    "dict_type": "a table belongs here",
+    "tuple_type": "a list belongs here, in square brackets",
+    "string_type": "a text belongs here, in quotation marks",
+    "int_type": "a whole number belongs here",
+    "bool_type": "true or false belongs here, without quotation marks",
+    "bool_parsing": "true or false belongs here, without quotation marks",
+}
+"""What TOML calls the kinds of value that pydantic names as Python does."""
+
+
 def told(details: Iterable[ErrorDetails], given: Given) -> str:
     """One line for each thing pydantic found."""
     return "\n".join(dict.fromkeys(_problem(detail, given) for detail in details))
@@ -53,9 +65,7 @@ def _problem(details: ErrorDetails, given: Given) -> str:
     """One line: where the setting was given, its key, what is wrong. Never its value."""
     path = tuple(str(part) for part in details["loc"])
     origin = given.origin(path)
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "model_type":
-        message = "a table belongs here"
+    message = _BELONGS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "extra_forbidden":
         message = f"there is no such setting{did_you_mean(path[-1], _keys(path[:-1]))}"
     return f"{origin}: {'.'.join(path)}: {message}" if path else f"{origin}: {message}"

@@ -5,6 +5,7 @@ Long because each type has a parser, and an error that says what it should look 
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64decode
 from collections.abc import Mapping
@@ -22,6 +23,12 @@ from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+LONGEST = timedelta(days=36_500)
+"""No duration is longer: a calendar that must go back as far, or on, has no such day."""
+
+_DIGITS = 100
+"""Nobody writes a number as long as this, and none with a fraction could hold it."""
+
 KEY_LENGTH = 32
 """Bytes of an encryption key: AES-256."""
 
@@ -51,7 +58,10 @@ def duration(value: object) -> timedelta:
     parts = re.findall(r"(\d+)(ms|s|m|h|d)", value) if isinstance(value, str) else []
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise _error("duration", 'not a duration: write it like "60s", "90m", "4h" or "30d"')
-    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts) if len(value) < _DIGITS else math.inf
+    if seconds > LONGEST.total_seconds():
+        raise _error("duration", "too long: at most 36500d")
+    return timedelta(seconds=seconds)
 
 
 def positive(value: timedelta) -> timedelta:
@@ -101,7 +111,7 @@ def rate(value: object) -> float:
     """`"10/s"`, `"600/min"`, `"200/h"`, as a number a second."""
     if isinstance(value, float):
         return value
-    match = re.fullmatch(r"(\d+) ?/ ?(s|min|h|d)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"(\d{1,9}) ?/ ?(s|min|h|d)", value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise _error("rate", 'not a rate: write it like "10/s", "600/min" or "200/h"')
     return int(match[1]) / _PERIODS[match[2]]
@@ -281,7 +291,7 @@ def surroundings(info: ValidationInfo) -> Surroundings:
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(duration_text)]
 PositiveDuration = Annotated[Duration, AfterValidator(positive)]
 RetentionPeriod = Annotated[Duration, AfterValidator(at_least_a_day)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Size = Annotated[Bytes, BeforeValidator(size)]
 Rate = Annotated[float, BeforeValidator(rate), PlainSerializer(rate_text)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]

@@ -10,7 +10,7 @@ BAD = {
     "unknown-key": ('[api]\n\nprojct_id = "x"\n', 3, "api.projct_id: there is no such", "mean project_id"),
     "unknown-table": ("[dispach]\n", 1, "dispach: there is no such setting", "did you mean dispatch"),
     "unknown-in-source": ('[sources.ehr]\ntimezon = "UTC"\n', 2, "sources.ehr.timezon", "mean timezone"),
-    "wrong-type": ('\n[dispatch]\nmax_in_flight = "many"\n', 3, "dispatch.max_in_flight", "integer"),
+    "wrong-type": ('\n[dispatch]\nmax_in_flight = "many"\n', 3, "dispatch.max_in_flight", "whole number"),
     "no-duration": ('[dispatch]\nmin_gap = "soon"\n', 2, "dispatch.min_gap", '"4h"'),
     "no-address": ('[api]\nurl = "http://api.example"\n', 2, "api.url", "use https"),
     "no-zone": ('[sources.ehr]\ntimezone = "Mars/Base"\n', 2, "sources.ehr.timezone", "America/New_York"),
@@ -43,6 +43,13 @@ def test_each_setting_is_shown_with_where_it_was_given(bridge: Any, monkeypatch:
     assert "very-secret" not in ran.out + ran.err
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "…" not in ran.out, "no value may be cut: it is there to be copied"
+
+
+def test_a_secret_that_is_not_there_is_told(bridge: Any) -> None:
+    """What sends would not start; who looks at the settings before learns it here."""
+    (bridge.folder / "bridge.toml").write_text('[api]\nkey = { env = "NOWHERE" }\n')
+    ran = bridge("config", "show")
+    assert (ran.code, "bridge.toml:2: api.key: the secret is not there" in ran.err) == (0, True)
 
 
 def test_defaults_show_on_demand(bridge: Any) -> None:

@@ -60,6 +60,9 @@ def patient_in_doubt(bridge: Any, hospital: Any, endpoint: Any) -> Any:
     return running
 
 
+HUGE = "9" * 30
+
+
 def states(bridge: Any) -> dict[str, int]:
     """What `status --json` counts."""
     return dict(bridge("status", "--json").json["states"])
@@ -132,6 +135,7 @@ def test_the_work_list_keeps_keys_whole(bridge: Any, hospital: Any, refused: Any
     assert f"  Appointment/{name}  intent default|Patient/{name}|Appointment/{name}\n" in ran.out
     assert "refused  http-400  since 20" in ran.out
     assert "look at Patient.telecom" in ran.out
+    assert "→ There is no phone number. Add one to the patient or guardian." in ran.out
     assert "→ the endpoint finds the request wrong" in ran.out
 
 
@@ -147,6 +151,7 @@ def test_the_work_list_is_filtered_and_limited(bridge: Any, refused: Any) -> Non
         ran = bridge("worklist", "--json", *filters)
         assert len(ran.json) == number, filters
         assert ("there is more" in ran.err) == ("--limit" in filters)
+    assert bridge("worklist", "--source", "elsewhere").out == "nothing that fits waits for a person\n"
     ran = bridge("worklist", "--state", "lost")
     assert ran.code == 2
     assert "in_doubt" in ran.err
@@ -236,10 +241,40 @@ def test_what_is_cancelled_stays_so_until_a_retry(bridge: Any, hospital: Any, re
 
 
 def test_cancel_asks_before_it_does(bridge: Any, refused: Any) -> None:
-    """No is no."""
+    """No is no; in a script, where nobody answers, it says how it is said there."""
     ran = bridge("cancel", "Appointment/a1", *BECAUSE, stdin=b"n\n")
     assert ran.code == 130
+    unanswered = bridge("cancel", "Appointment/a1", *BECAUSE)
+    assert (unanswered.code, "--yes" in unanswered.err) == (2, True)
     assert states(bridge)["refused"] == 1
+
+
+def test_status_names_a_source_that_is_paused(bridge: Any, refused: Any) -> None:
+    """Also while nothing of it waits: nobody should look for a reason later."""
+    assert bridge("pause", "--source", "default", *BECAUSE).code == 0
+    assert "source default is held back: somebody paused it" in bridge("status").out
+    bridge("resume", "--source", "default", *BECAUSE)
+    assert "held back" not in bridge("status").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["worklist", "--limit", HUGE],
+        ["retry", "--message", HUGE, *BECAUSE],
+        ["resolve", "--message", HUGE, *BECAUSE],
+        ["replay", "--id", HUGE],
+        ["ledger", "check", "--attempt", HUGE],
+        ["worker", "--drain", "--concurrency", HUGE],
+        ["submit", "a.json", "--wait", f"{HUGE}d"],
+        ["map", "a.json", "--now", "0001-01-01T00:00:00+05:00"],
+        ["ledger", "restored", "--as-of", "2999-01-01T00:00:00Z", "--yes", *BECAUSE],
+    ],
+)
+def test_a_number_that_nothing_can_hold_is_usage(bridge: Any, refused: Any, arguments: list[str]) -> None:
+    """And no fault of ours."""
+    ran = bridge(*arguments)
+    assert (ran.code, "Invalid value" in ran.err) == (2, True), ran.err
 
 
 def test_what_is_in_doubt_is_resolved_as_sent(bridge: Any, in_doubt: Any) -> None:

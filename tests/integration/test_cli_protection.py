@@ -86,7 +86,9 @@ def test_a_number_on_the_list_is_shown_to_nobody(bridge: Any, site: Any) -> None
     assert not any(b"5550147" in path.read_bytes() for path in files)
 
 
-@pytest.mark.parametrize("whom", ["p1", "elsewhere/Patient/p1", "default/", "12", "+1212555", "+15550147"])
+@pytest.mark.parametrize(
+    "whom", ["p1", "Patient/p1", "elsewhere/Patient/p1", "default/", "12", "+1212555", "+15550147"]
+)
 def test_what_is_neither_number_nor_patient_is_usage(bridge: Any, site: Any, whom: str) -> None:
     """A slip must not look as if somebody were safe."""
     assert bridge("block", "add", whom, *BECAUSE).code == 2
@@ -114,6 +116,20 @@ def test_a_list_is_imported_and_its_bad_lines_are_named(bridge: Any, hospital: A
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"number;patient\r\n+12125550101;\r\n;default/Patient/p2;;\r\n;;\r\n",
+        b"number\tpatient\t\n+12125550101\n\tdefault/Patient/p2\t\n",
+    ],
+)
+def test_a_list_is_read_as_a_spreadsheet_writes_it(bridge: Any, site: Any, content: bytes) -> None:
+    """Semicolons or tabs, and empty cells at the end of some lines."""
+    (bridge.folder / "list.csv").write_bytes(content)
+    ran = bridge("block", "import", "list.csv", *BECAUSE)
+    assert (ran.code, ran.out) == (0, "2 entries of list.csv added; 0 waiting intents skipped\n")
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"phone\n+12125550101\n", "list.csv:1"),
@@ -133,6 +149,7 @@ def test_a_file_that_is_not_understood_is_not_half_taken(
     assert ran.code == 4
     assert told in ran.err
     assert "5550101" not in ran.err
+    assert bridge("block", "list").out == "nobody is blocked\n"
 
 
 # -- patients --
@@ -320,4 +337,6 @@ def test_the_accounting_of_one_patient_names_nobody_else(bridge: Any, hospital: 
     events = bridge(*export).lines
     assert [event["entity"][0]["what"]["reference"] for event in events] == ["Patient/p2"] * 2
     assert bridge(*export, "--since", "2999-01-01T00:00:00Z").lines == []
-    assert bridge("audit", "export", "-", "--patient", "p2", *BECAUSE).code == 2
+    for slip in ("p2", "Patient/p2", "default/Patient/nobody"):
+        ran = bridge("audit", "export", "-", "--patient", slip, *BECAUSE)
+        assert (ran.code, ran.out) == (2, ""), "nothing was told of nobody: no account of it"

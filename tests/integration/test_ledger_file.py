@@ -16,7 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, text
 
 from fhir_bridge.errors import Category, LedgerError, SettingsError
 from fhir_bridge.ledger.database import migrations
@@ -24,7 +24,7 @@ from fhir_bridge.ledger.database.engine import ledger_url, open_to_look
 from fhir_bridge.ledger.database.tables import REVISION, metadata
 from fhir_bridge.ledger.database.upgrade import upgrade
 from fhir_bridge.ledger.records import Act
-from fhir_bridge.ledger.store import open_ledger
+from fhir_bridge.ledger.store import _told_errors, open_ledger
 
 HERE = {"api_url": "https://api.example", "project_id": "123e4567-e89b-12d3-a456-426614174000"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -234,3 +234,15 @@ async def test_a_ledger_that_is_open_or_was_left_behind_by_a_kill_is_whole(tmp_p
         for ending in ("", "-wal"):
             shutil.copy(tmp_path / f"ledger.db{ending}", copy)
     await make(copy / "ledger.db")
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    """By what helps, not by the database's code alone."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'small.db'}")
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 2"))
+        connection.execute(text("CREATE TABLE t (x)"))
+        with pytest.raises(LedgerError, match="its disk is full: SQLITE_FULL") as caught, _told_errors():
+            connection.execute(text("INSERT INTO t VALUES (zeroblob(100000))"))
+    engine.dispose()
+    assert "Make room" in (caught.value.hint or "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 from pathlib import Path
 
 import pytest
 
 from fhir_bridge.cli.csv_rows import read_rows
 from fhir_bridge.cli.whole_file import whole_file
+from fhir_bridge.errors import UsageError
 
 
 def test_a_file_whose_writing_fails_is_as_it_was(tmp_path: Path) -> None:
@@ -18,6 +20,24 @@ def test_a_file_whose_writing_fails_is_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), whole_file(str(path)) as out:
         out.write("half")
         raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_its_disk_cannot_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, and what was there before stays."""
+    path = tmp_path / "known.csv"
+    path.write_text("before")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with (
+        pytest.raises(UsageError, match=r"known\.csv cannot be written: No space"),
+        whole_file(str(path)) as out,
+    ):
+        out.write("half")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

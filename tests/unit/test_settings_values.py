@@ -38,6 +38,14 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         duration(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "99999999999999999999d", f"{'9' * 400}h"])
+def test_a_duration_is_at_most_a_hundred_years(text: str) -> None:
+    """No calendar holds more: reckoning with it would end a worker."""
+    with pytest.raises(PydanticCustomError, match="too long"):
+        duration(text)
+    assert duration("36500d") == timedelta(days=36_500)
+
+
 @given(st.integers(min_value=0, max_value=10**10))
 def test_a_duration_is_written_as_it_is_read(milliseconds: int) -> None:
     """`config show` prints what bridge.toml would take."""
@@ -66,7 +74,7 @@ def test_a_rate_is_a_number_and_a_period(text: str, a_second: float) -> None:
     assert rate(text) == a_second
 
 
-@pytest.mark.parametrize("text", ["0/s", "10", 10, "10/week", "-1/s"])
+@pytest.mark.parametrize("text", ["0/s", "10", 10, "10/week", "-1/s", f"{'9' * 400}/s"])
 def test_what_is_no_rate_is_refused(text: object) -> None:
     """No rate at all is written by leaving the key out."""
     with pytest.raises(PydanticCustomError, match="not a rate"):

@@ -39,6 +39,11 @@ from fhir_bridge.ledger.states import State
 
 _OLDER = "it is a restored backup, or was changed; before anything is sent: `fhir-bridge ledger restored`"
 
+_ELSEWHERE = (
+    "it belongs to another endpoint or project than api.url and api.project_id say: mend those, or name "
+    "their own ledger in ledger.url"
+)
+
 _CALLING = (State.READY, State.SENDING, State.SENT, State.IN_DOUBT, State.REFUSED, State.PARKED, State.DONE)
 
 
@@ -55,7 +60,9 @@ NOTHING_LOGGED = Logged()
 
 @dataclass(slots=True)
 class Condition:
-    """What was found. `rows` by table, `states` of intents; `problems` in words, none where all is well."""
+    """What was found. `rows` by table, `states` of intents; `problems` in words, none where all is well, and
+    whether one of them is that the ledger is `damaged`: the others say themselves what mends them.
+    """
 
     revision: str | None = None
     api_url: str | None = None
@@ -64,6 +71,7 @@ class Condition:
     states: dict[str, int] = field(default_factory=dict)
     acts: int = 0
     problems: list[str] = field(default_factory=list)
+    damaged: bool = False
 
 
 async def check_ledger(
@@ -109,6 +117,7 @@ def _look(connection: Connection, api_url: str | None, project_id: str | None) -
         found.problems.append(f"it has {has}, this release needs {REVISION}: `fhir-bridge ledger upgrade`")
         return found
     found.problems += [*_missing(connection), *_damaged(connection)]
+    found.damaged = bool(found.problems)
     if found.problems:
         return found
     found.rows = {
@@ -121,6 +130,7 @@ def _look(connection: Connection, api_url: str | None, project_id: str | None) -
     for told, table, wrong in _contradictions():
         if count := connection.execute(select(func.count()).select_from(table).where(wrong)).scalar_one():
             found.problems.append(f"{count} {told}")
+            found.damaged = True
     return found
 
 
@@ -171,11 +181,12 @@ def _check_destination(
     if row is None:
         if found.rows["intents"]:
             found.problems.append("it holds intents and says not for which endpoint")
+            found.damaged = True
         return
     found.api_url, found.project_id = row.api_url, row.project_id
     wanted = (api_url or row.api_url).rstrip("/"), (project_id or row.project_id).lower()
     if wanted != (row.api_url, row.project_id):
-        found.problems.append("it belongs to another endpoint or project than api.url and api.project_id say")
+        found.problems.append(_ELSEWHERE)
 
 
 def _contradictions() -> Iterator[tuple[str, Table, ColumnElement[bool]]]:
@@ -248,3 +259,4 @@ async def _check_audit(connection: AsyncConnection, given: bytes | None, found: 
     found.acts = checked.head.number if checked.head else 0
     if checked.broken_at is not None:
         found.problems.append(f"the audit was changed by hand: its row {checked.broken_at} does not fit")
+        found.damaged = True

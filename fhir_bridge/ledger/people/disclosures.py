@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fhir_bridge.ledger.database.tables import attempts, audit, intents, patients
+from fhir_bridge.ledger.database.tables import attempts, audit, intents, patients, triggers
 
 ROWS_AT_ONCE = 2_000
 
@@ -61,6 +61,17 @@ async def destination_told(connection: AsyncConnection) -> str:
     from fhir_bridge.ledger.database.tables import destination
 
     return str((await connection.execute(select(destination.c.api_url))).scalar_one())
+
+
+async def knows(connection: AsyncConnection, source: str, identity: str) -> bool:
+    """Whether a patient, an intent or a Skip that stands alone has this identity."""
+    there = or_(
+        *(
+            exists().where(table.c.source == source, table.c.identity == identity)
+            for table in (patients, intents, triggers)
+        )
+    )
+    return bool((await connection.execute(select(there))).scalar_one())
 
 
 async def disclosures(
