@@ -245,7 +245,7 @@ def _resolve_messages(config_file: str | None, chosen: MessageSelection, because
     if is_filtered == (chosen.id is not None):
         raise click.UsageError("name one with --message ID, or --messages with --source or --reason")
     if is_filtered and not yes:
-        click.confirm("Is it seen to of each what it may have said of anybody?", abort=True)
+        confirm("Is it seen to of each what it may have said of anybody?")
     count = on_ledger(config_file, lambda ledger: ledger.settle_failed(chosen, act(because)))
     if not count:
         click.echo("no such message failed: `fhir-bridge worklist` lists those that did", err=True)
