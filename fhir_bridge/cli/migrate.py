@@ -350,11 +350,12 @@ def _load(loaded: Loaded, migration: Migration) -> int:
 
 
 def _tell_errors(report: Report, path: Path) -> None:
-    """Lists what could not be read, in a file that no earlier run's errors stay in."""
+    """Lists what could not be read, in a file that no earlier run's errors stay in; /dev/null stays."""
     from fhir_bridge.migration.run import error_lines
 
     try:
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
         if report.errors:
             path.write_bytes(error_lines(report.errors))
     except OSError as error:

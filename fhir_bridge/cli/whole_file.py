@@ -16,12 +16,22 @@ from fhir_bridge.errors import UsageError
 def whole_file(name: str) -> Iterator[TextIO]:
     """A text file to write, for its owner only, as it may name patients; `-` is standard output.
 
-    Where writing fails the file that was there before stays. Raises UsageError where it cannot be written.
+    Where writing fails the file that was there before stays; a link stays one. A device or a pipe is written
+    to and never replaced: /dev/null must stay what it is. Raises UsageError where it cannot be written.
     """
+    path = Path(name)
     if name == "-":
         yield sys.stdout
         return
-    path, beside = Path(name), Path(f"{name}.tmp")
+    if path.exists() and not path.is_file():
+        try:
+            with path.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+        except OSError as error:
+            raise _unwritable(name, error) from None
+        return
+    path = path.resolve()
+    beside = path.with_name(f"{path.name}.tmp")
     try:
         descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     except OSError as error:

@@ -26,8 +26,8 @@ PACKED = (".gz", ".zip")
 RESUMABLE = ".tmp.json"
 """How the name of a file ends that says of another one what it takes to fetch the rest of it only."""
 
-BESIDE = frozenset({"manifest.json", UNFINISHED})
-"""Files that an export leaves beside its data: no FHIR."""
+BESIDE = frozenset({"manifest.json", UNFINISHED, "migrate-errors.ndjson"})
+"""Files that an export, or `migrate` in its folder, leaves beside the data: no FHIR."""
 
 ENDINGS = (".json", ".ndjson", ".jsonl")
 """What is looked for in a folder; a file that is named is read whatever its name is."""

@@ -40,14 +40,20 @@ def write_placed(path: Path, lines: Iterable[tuple[Place, bytes]]) -> None:
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file for its owner only, as it names patients; it has its name only when it is whole and on disk.
+    A link stays one. A device or a pipe is written to and never replaced: /dev/null must stay what it is.
     Raises UsageError where it cannot be written."""
-    partial = path.with_name(path.name + ".tmp")
+    is_stream = path.exists() and not path.is_file()
+    real = path if is_stream else path.resolve()
+    partial = path if is_stream else real.with_name(real.name + ".tmp")
+    flags = os.O_WRONLY if is_stream else os.O_CREAT | os.O_TRUNC | os.O_WRONLY
     try:
-        with os.fdopen(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+        with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            if not is_stream:
+                os.fsync(file.fileno())
+        if not is_stream:
+            partial.replace(real)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}",
@@ -55,8 +61,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             hint="nothing was kept or sent; make room, or name another place",
         ) from None
     finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        if not is_stream:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def gather(

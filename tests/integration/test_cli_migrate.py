@@ -224,6 +224,21 @@ def test_errors_of_an_earlier_run_do_not_stay(bridge: Any, people: str) -> None:
     assert not (bridge.folder / "migrate-errors.ndjson").exists()
 
 
+def test_what_an_earlier_run_in_the_folder_left_is_not_read(bridge: Any, people: str) -> None:
+    """Its list of errors would be read as data, and grow with each run."""
+    (bridge.folder / "bad.ndjson").write_text("{bad\n")
+    for _ in range(2):
+        assert migrate(bridge, ".").code == 1
+        assert len((bridge.folder / "migrate-errors.ndjson").read_text().splitlines()) == 1
+
+
+def test_a_pipe_that_is_named_for_errors_stays_one(bridge: Any, people: str) -> None:
+    """As /dev/null must: an earlier run's file is removed, and nothing else."""
+    os.mkfifo(bridge.folder / "pipe")
+    assert migrate(bridge, people, "--errors", "pipe").code == 0
+    assert (bridge.folder / "pipe").is_fifo()
+
+
 def test_too_many_errors_end_it_where_somebody_says_so(bridge: Any, people: str) -> None:
     """--max-errors; they are listed all the same."""
     (bridge.folder / "people" / "c.ndjson").write_bytes(lines({"resourceType": "Slot"}) + b"{\n" * 9)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from fhir_bridge.cli.csv_rows import read_rows
 from fhir_bridge.cli.whole_file import whole_file
 from fhir_bridge.errors import UsageError
+from fhir_bridge.migration.results import write_plain
 
 
 def test_a_file_whose_writing_fails_is_as_it_was(tmp_path: Path) -> None:
@@ -40,6 +44,27 @@ def test_a_file_that_its_disk_cannot_hold_is_told(tmp_path: Path, monkeypatch: p
         out.write("half")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _written(path: Path) -> None:
+    with whole_file(str(path)) as out:
+        out.write("line\n")
+
+
+@pytest.mark.parametrize("write", [_written, lambda path: write_plain(path, [b"line"])])
+def test_a_pipe_is_written_to_and_a_link_stays_one(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """As /dev/null and /dev/stdout must be: whoever may write to /dev would have replaced them by a file."""
+    pipe, link, target = (tmp_path / name for name in ("pipe", "link", "target"))
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        write(pipe)
+        assert read.result(10) == b"line\n"
+    write(link)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert target.read_bytes() == b"line\n"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "pipe", "target"]
 
 
 def test_a_file_is_its_owners_even_where_another_was_open_to_all(tmp_path: Path) -> None:
