@@ -391,6 +391,51 @@ async def test_the_audit_shows_what_was_changed(ledger: SqlLedger, arrivals: Any
     assert await ledger.verify_audit() == 3
 
 
+@pytest.mark.parametrize("column", ["at", "actor", "action", "subject", "reason"])
+async def test_nothing_that_the_audit_tells_can_be_changed_unseen(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, column: str
+) -> None:
+    """Who did what to whom, when and why; nor can two rows change places, which both are true."""
+    await ready(ledger, arrivals, monday, 2)
+    await ledger.cancel(Selection(key="Appointment/0"), act(monday))
+    await ledger.block("number", "+12125550000", Act("another", "asked us", monday + MINUTE))
+    changed = text(
+        f"UPDATE audit SET {column} = (SELECT {column} FROM audit WHERE number = 2) WHERE number = 1"
+    )
+    async with ledger._engine.begin() as connection:
+        await connection.execute(changed)
+    assert await ledger.verify_audit() == 1
+    async with ledger._engine.begin() as connection:
+        await connection.execute(text("DELETE FROM audit WHERE number = 1"))
+        await connection.execute(text("UPDATE audit SET number = 1"))
+    assert await ledger.verify_audit() == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "left"),
+    [
+        (Selection(reason="revoked-after-send"), 0),
+        (Selection(reason="also-sent"), 2),
+        (Selection(key="Appointment/0"), 1),
+        (Selection(source="lab"), 2),
+        (Selection(source="ehr", reason="revoked-after-send"), 0),
+        (Selection(key="Appointment/1", reason="also-sent"), 2),
+    ],
+)
+async def test_only_the_alarms_that_somebody_means_are_taken_off_the_list(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, selection: Selection, left: int
+) -> None:
+    """By alarm, by intent, or by both: of the others the vendor was not told."""
+    await ready(ledger, arrivals, monday, 2)
+    for claimed in await claim(ledger, monday):
+        await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday - MINUTE)])
+        await settle(ledger, claimed, monday, SENT)
+        await ledger.block("number", claimed.phone_number, act(monday))
+    assert len(await ledger.worklist()) == 2
+    assert await ledger.acknowledge(selection, act(monday)) == 2 - left
+    assert len(await ledger.worklist()) == left
+
+
 async def test_no_phone_number_is_kept_outside_of_payloads(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:

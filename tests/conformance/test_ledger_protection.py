@@ -16,7 +16,7 @@ from sqlalchemy import text
 from fhir_bridge.errors import LedgerError, UsageError
 from fhir_bridge.ledger.arrivals import intake
 from fhir_bridge.ledger.arrivals.batch import Intake
-from fhir_bridge.ledger.people import retention
+from fhir_bridge.ledger.people import audit, retention
 from fhir_bridge.ledger.people.disclosures import Period
 from fhir_bridge.ledger.records import (
     Act,
@@ -731,6 +731,26 @@ async def test_the_sites_key_protects_the_audit_from_who_can_write_to_the_ledger
             with pytest.raises(LedgerError, match=r"ledger\.audit_key"):
                 await other.block("number", "+12125550103", act(monday))
             assert len(await other.blocked()) == 2
+
+
+async def test_a_row_that_a_key_forged_is_told_by_what_stands_around_it(
+    location: str, ledger: SqlLedger, monday: datetime
+) -> None:
+    """The ledger's own key, which whoever can write to it can find out, counts no more after the site's; and
+    the site's alone cannot change one row without those that follow."""
+    async with await open_ledger(location, audit_key=b"the site's own", **DESTINATION) as own:
+        await own.block("number", NUMBER, act(monday))
+        await own.block("number", "+12125550102", act(monday))
+        (first, _) = [row async for row in own.acts(Period())]
+        other = replace(act(monday), reason="another")
+        chain = audit._link(own._audit_key, audit._START, 1, other, first.action, first.subject)
+        async with own._writing() as connection:
+            await audit.note(connection, own._own_audit_key, act(monday), "unblock", "number")
+        assert await own.verify_audit() == 3
+        async with own._engine.begin() as connection:
+            rewritten = text("UPDATE audit SET reason = 'another', chain = :chain WHERE number = 1")
+            await connection.execute(rewritten, {"chain": chain})
+        assert await own.verify_audit() == 2
 
 
 async def test_every_act_leaves_its_row_in_the_audit(location: str, arrivals: Any, monday: datetime) -> None:

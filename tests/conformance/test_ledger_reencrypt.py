@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from fhir_bridge.errors import LedgerError
+from fhir_bridge.ledger.database.engine import ledger_url
 from fhir_bridge.ledger.people import reencrypting
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.sources.messages import MessageSelection, Received
@@ -88,6 +90,30 @@ async def test_it_goes_on_where_it_was_killed(
         assert await own.reencrypt(act(monday), unheard, unheard) == left > 0
         assert await own.not_under_key() == 0
         assert await everything(own) == before
+
+
+async def test_what_somebody_wrote_meanwhile_is_left_as_they_wrote_it(
+    location: str, in_the_clear: SqlLedger, monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a row and its exchange: a retention that cleared it is not undone. On SQLite nobody
+    can write then."""
+    if "://" not in location:
+        pytest.skip("SQLite has one writer")
+    engine = create_engine(ledger_url(location))
+    anew = reencrypting._anew
+
+    def late(kept: bytes, cipher: Any) -> dict[str, bytes]:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE patients SET request = NULL"))
+        return anew(kept, cipher)
+
+    async with await reopened(location, KEY) as own:
+        monkeypatch.setattr(reencrypting, "_anew", late)
+        await own.reencrypt(act(monday), unheard, unheard)
+        assert await own.not_under_key() == 0
+        async with own._reading() as connection:
+            assert (await connection.execute(text("SELECT count(request) FROM patients"))).scalar() == 0
+    engine.dispose()
 
 
 async def test_without_a_key_there_is_nothing_to_do_it_with(

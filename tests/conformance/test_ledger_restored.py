@@ -9,7 +9,7 @@ import pytest
 
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.operation.checking import check_ledger
-from fhir_bridge.ledger.records import Act, Selection, StartTask
+from fhir_bridge.ledger.records import Act, Refusal, Selection, StartTask
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger
 from tests.conformance.conftest import DESTINATION
@@ -44,6 +44,20 @@ async def test_what_waits_is_in_doubt_and_nothing_goes(
     await ledger.resume("", act)
     assert await ledger.resolve_resend(Selection(reason="restored"), act) == 2
     assert len(await ledger.claim(Claim("w", monday + MINUTE, monday + 2 * MINUTE, 2))) == 2
+
+
+async def test_nobody_else_is_called_at_a_number_that_may_have_been_called_since(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A child's call comes in, and the mother's was perhaps made after the backup: it waits for the gap."""
+    act = Act("tester", "disk broken", monday)
+    await ledger.accept([arrivals.call("Appointment/a", **KNOWN)], now=monday)
+    await ledger.restored(monday, act)
+    await ledger.resume("", act)
+    await ledger.accept([arrivals.call("Appointment/b", **KNOWN)], now=monday)
+    (claimed,) = await ledger.claim(Claim("w", monday, monday + MINUTE, 2))
+    (start,) = await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday - MINUTE)])
+    assert (start.refusal, start.called_at) == (Refusal.RECENTLY_CALLED, monday)
 
 
 async def test_a_ledger_that_called_since_is_no_backup(

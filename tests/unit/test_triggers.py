@@ -156,6 +156,8 @@ def test_row_10_goes_by_the_orders_status(decided: Any, proposed: Json, order: J
     assert decided(of_order, {**order, "status": status}) == (10, "order-withdrawn")
     assert decided({**of_order, "status": "booked"}, {**order, "status": status}) == (10, "order-withdrawn")
     assert decided(of_order, order) is None
+    of_two = {**proposed, "basedOn": [{"reference": f"ServiceRequest/{name}"} for name in ("o1", "o2")]}
+    assert decided(of_two, {**order, "status": status}, {**order, "id": "o2"}) is None, "one still wants it"
 
 
 def test_row_12_finds_the_chains_booked_appointment(decided: Any, proposed: Json, order: Json) -> None:
@@ -170,6 +172,9 @@ def test_row_12_finds_the_chains_booked_appointment(decided: Any, proposed: Json
     assert decided(order, of_order, booked) == (12, "already-booked")
     assert decided(of_order, order, kept) == (12, "already-booked")
     assert decided(of_order, order, before) is None
+    undated = {name: value for name, value in before.items() if name != "created"}
+    assert decided(order, of_order, undated) == (12, "already-booked"), "it came of the order"
+    assert decided(of_order, order, undated) is None
 
 
 def test_row_13_is_a_slot_offer(decided: Any, proposed: Json, order: Json) -> None:
@@ -208,6 +213,8 @@ REASONS = "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason
         (concept(REASONS, "pat-mv"), (15, "patient-moved")),
         ({"text": "Patient passed away"}, (15, "patient-deceased")),
         ({"text": "Being treated elsewhere"}, (15, "treated-elsewhere")),
+        ({"coding": [{"code": "x", "display": "Patient passed away"}]}, (15, "patient-deceased")),
+        ({"text": "Her husband predeceased her"}, None),
         ({"text": "Patient moved the appointment"}, None),
         (concept(REASONS, "oth-err"), (16, "booked-in-error")),
         ({"text": "Booked by mistake"}, (16, "booked-in-error")),
@@ -250,6 +257,12 @@ def test_row_17_without_a_chain(decided: Any, proposed: Json, same: Json, start:
     cardiology = lost(proposed, specialty=[concept(SNOMED, "394579002")])
     other = {**proposed, "id": "a2", "status": "booked", "start": start, **same} | {"requestedPeriod": []}
     assert decided(cardiology, other) == expected
+    assert decided(cardiology, {**other, "status": "cancelled"}) is None
+    of_others = [
+        {**one, "basedOn": [{"reference": f"ServiceRequest/{n}"}]}
+        for n, one in enumerate((cardiology, other))
+    ]
+    assert decided(*of_others) is None, "each belongs to an order of its own"
 
 
 def test_row_17_knows_the_practitioner(decided: Any, proposed: Json) -> None:
@@ -271,6 +284,8 @@ def test_row_17_knows_the_practitioner(decided: Any, proposed: Json) -> None:
     [
         ({"start": "2026-10-20T10:00:00Z"}, {}, (18, "reschedule-window-passed")),
         ({"start": "2026-10-25T10:00:00Z"}, {}, None),
+        ({"start": "2026-10-24T15:00:00Z"}, {}, None),
+        ({"start": "2026-10-24T14:59:50Z"}, {}, (18, "reschedule-window-passed")),
         ({"start": "2026-10-01T10:00:00Z", "cancellationDate": "2026-11-20"}, {}, None),
         ({"start": "2026-10-01T10:00:00Z"}, {"first_cancelled_at": datetime(2026, 11, 20, tzinfo=UTC)}, None),
         ({"start": "2026-10-01T10:00:00Z"}, {"reported_at": datetime(2026, 11, 20, tzinfo=UTC)}, None),
@@ -291,6 +306,8 @@ def test_row_18_counts_from_the_newer_of_start_and_loss(
     [
         ({"authoredOn": "2026-05-20"}, (19, "trigger-too-old")),
         ({"authoredOn": "2026-06-01"}, None),
+        ({"authoredOn": "2026-05-27T15:00:00Z"}, None),
+        ({"authoredOn": "2026-05-27T14:59:50Z"}, (19, "trigger-too-old")),
         (
             {"authoredOn": "2026-01-20", "occurrencePeriod": {"start": "2026-11-01", "end": "2027-01-31"}},
             None,
@@ -362,3 +379,5 @@ def test_a_layer_may_read_a_booked_one_as_lost(
     pending = lost(proposed, status="booked", extension=[{"url": url, "valueString": "Pending Reschedule"}])
     assert decided(pending, profile=layer) is None
     assert decided(pending) == (11, "already-booked")
+    for said in ([], [{"url": url, "valueString": "Confirmed"}]):
+        assert decided({**pending, "extension": said}, profile=layer) == (11, "already-booked")
