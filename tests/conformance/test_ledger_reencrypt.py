@@ -14,7 +14,7 @@ from fhir_bridge.ledger.people import reencrypting
 from fhir_bridge.ledger.records import Act
 from fhir_bridge.ledger.sources.messages import MessageSelection, Received
 from fhir_bridge.ledger.store import SqlLedger
-from tests.conformance.test_ledger_protection import KEY, OTHER, raw, reopened, settled
+from tests.conformance.test_ledger_protection import KEY, OTHER, PAYLOADS, kept, raw, reopened, settled
 
 
 class KilledError(Exception):
@@ -99,20 +99,20 @@ async def test_what_somebody_wrote_meanwhile_is_left_as_they_wrote_it(
     can write then."""
     if "://" not in location:
         pytest.skip("SQLite has one writer")
-    engine = create_engine(ledger_url(location))
-    anew = reencrypting._anew
+    engine, anew, cleared = create_engine(ledger_url(location)), reencrypting._anew, []
 
-    def late(kept: bytes, cipher: Any) -> dict[str, bytes]:
-        with engine.begin() as connection:
-            connection.execute(text("UPDATE patients SET request = NULL"))
-        return anew(kept, cipher)
+    def late(payload: bytes, cipher: Any) -> dict[str, bytes]:
+        for table in () if cleared else PAYLOADS:
+            nothing = ", ".join(f"{column} = NULL" for column in PAYLOADS[table])
+            with engine.begin() as connection:
+                connection.execute(text(f"UPDATE {table} SET {nothing}"))
+            cleared.append(table)
+        return anew(payload, cipher)
 
     async with await reopened(location, KEY) as own:
         monkeypatch.setattr(reencrypting, "_anew", late)
         await own.reencrypt(act(monday), unheard, unheard)
-        assert await own.not_under_key() == 0
-        async with own._reading() as connection:
-            assert (await connection.execute(text("SELECT count(request) FROM patients"))).scalar() == 0
+        assert cleared and await kept(own) == {}
     engine.dispose()
 
 

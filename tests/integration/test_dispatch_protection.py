@@ -49,14 +49,17 @@ async def test_workers_keep_the_pace_together(delivery: Any, arrivals: Any, cloc
         assert await running.states() == {"sent": 9}
 
 
-async def test_who_waits_for_a_turn_until_the_evening_is_not_called(delivery: Any, arrivals: Any) -> None:
+async def test_who_waits_for_a_turn_until_the_evening_is_not_called(
+    delivery: Any, arrivals: Any, clock: Clock
+) -> None:
     """Four a second, and a fifth of a second until nine: of four calls the first may go, no other."""
-    clock = started_at(datetime(2026, 11, 24, 1, 59, 59, 800_000, tzinfo=UTC))
-    async with delivery(clock=clock, calling_hours=None, rate="4/s") as running:
+    shown = [clock]
+    async with delivery(clock=lambda: shown[0](), calling_hours=None, rate="4/s") as running:
         calls = [
             arrivals.call(f"Appointment/{n}", phone=phone(n), zones=("America/New_York",)) for n in range(4)
         ]
         await running.ledger.accept(calls, now=clock())
+        shown[0] = started_at(datetime(2026, 11, 24, 1, 59, 59, 800_000, tzinfo=UTC))
         await running.drain(1)
         assert (await running.reasons())["calling-hours"] >= 3
         assert (await running.stats())["tasks"] <= 1
