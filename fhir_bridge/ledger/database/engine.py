@@ -134,6 +134,7 @@ def direct_engine(engine: AsyncEngine) -> Engine | None:
     else:
         url = engine.url.set(drivername="sqlite+pysqlite")
         beside = _prepared(create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True))
+        event.listen(beside, "connect", undo_in_memory)
     use(beside.dialect, cipher_of(engine.dialect))
     return beside
 
@@ -199,6 +200,13 @@ def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def undo_in_memory(connection: DBAPIConnection, _record: Any) -> None:
+    """For a connection whose statements each change no more than a batch: SQLite keeps what a page held before
+    a statement changed it, to undo that one alone, and by itself writes as many bytes of that into a file as
+    into its journal."""
+    connection.cursor().execute("PRAGMA temp_store=MEMORY")
 
 
 def begin_sqlite(connection: Connection) -> None:
