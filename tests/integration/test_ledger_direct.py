@@ -44,6 +44,11 @@ async def paused(ledger: SqlLedger) -> int:
     return await ledger._at_once(count)
 
 
+def open_files() -> list[str]:
+    """What this process has open, by name."""
+    return [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+
+
 async def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path, monday: datetime) -> None:
     """Be it by an error of ours, by waiting for the loop, or by the database, told without its parameters."""
     row = {"source": "Zzyx", "since": monday, "by": "nobody", "why": "test"}
@@ -66,6 +71,23 @@ async def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path, monday: d
                 await ledger._at_once(body)
             assert "Zzyx" not in str(caught.value)
             assert await paused(ledger) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are seen in /proc")
+async def test_what_undoes_a_statement_is_kept_in_no_file(tmp_path: Path, monday: datetime) -> None:
+    """SQLite would write the pages that a batch changes, and what they say of patients, into /var/tmp."""
+    rows = [{"source": str(number), "since": monday, "by": "x" * 2_000, "why": ""} for number in range(200)]
+
+    async def change(connection: AsyncConnection) -> list[str]:
+        await connection.execute(insert(pauses), rows)
+        found = select(func.json_each("[0]").table_valued("value").c.value)
+        await connection.execute(update(pauses).where(found.exists()).values(why="changed"))
+        return open_files()
+
+    async with await opened(tmp_path, monday) as ledger:
+        files = await ledger._at_once(change)
+    assert str(tmp_path / "ledger.db-wal") in files
+    assert not [name for name in files if "etilqs" in name]
 
 
 async def test_both_kinds_of_transaction_at_once_lose_no_update(tmp_path: Path, monday: datetime) -> None:

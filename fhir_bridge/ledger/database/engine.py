@@ -203,9 +203,10 @@ def prepare_sqlite(connection: DBAPIConnection, _record: Any) -> None:
 
 
 def undo_in_memory(connection: DBAPIConnection, _record: Any) -> None:
-    """For a connection whose statements each change no more than a batch: SQLite keeps what a page held before
-    a statement changed it, to undo that one alone, and by itself writes as many bytes of that into a file as
-    into its journal."""
+    """For a connection whose statements each change no more than a batch: to undo one of them alone SQLite
+    keeps what each page held before, and by itself writes as many bytes of it into a file as into its
+    journal.
+    """
     connection.cursor().execute("PRAGMA temp_store=MEMORY")
 
 
