@@ -35,9 +35,9 @@ class Subjects:
     def _of_appointment(self, appointment: Resource[View], view: Appointment) -> list[Link[View]]:
         """Participants that are patients by reference or type, then by identifier, then by SBJ; R5 `subject`.
 
-        Where a group has several, the one that SBJ or `subject` singles out comes first. Where nobody is a
-        patient for sure, a reference that leads nowhere and does not say to what, or whose type is misspelt,
-        may be to one: that is no slot offer.
+        Where a group has several, the one that SBJ or `subject` singles out comes first, also where its type
+        is misspelt. Where nobody is a patient for sure, a reference that leads nowhere and does not say to
+        what, or whose type is like none, may be to one: that is no slot offer.
         """
         sure: list[Link[View]] = []
         subjects: list[Link[View]] = []
@@ -50,7 +50,9 @@ class Subjects:
             is_subject = bool(participant.type) and any(
                 code.code == "SBJ" for concept in participant.type for code in concept.coding
             )
-            if self._is_patient(link) and not link.is_doubtful:
+            is_like_none = link.is_doubtful and _type_of(link) is None
+            is_one = is_subject and may_be_patient(link) if is_like_none else self._is_patient(link)
+            if is_one:
                 sure.insert(0 if is_subject else len(sure), link)
             elif is_subject and may_be_patient(link):
                 subjects.append(link)
@@ -71,7 +73,7 @@ class Subjects:
         system."""
         if link.resource is not None:
             return True
-        named = _type_named(link.reference.reference, link.reference.type)
+        named = _type_of(link)
         if named is not None:
             return named == "Patient"
         identifier = link.reference.identifier
@@ -99,6 +101,10 @@ def _is_somebody_elses(text: str | None) -> bool:
     return target is not None and target.url is None and target.type not in (None, "Patient")
 
 
+def _type_of(link: Link[View]) -> str | None:
+    return _type_named(link.reference.reference, link.reference.type)
+
+
 @lru_cache(maxsize=8_192)
 def _type_named(text: str | None, type_: str | None) -> str | None:
     """The type that a reference names by its text or `type`."""
@@ -116,6 +122,5 @@ def _first(links: list[Link[View]], subject: Link[View]) -> list[Link[View]]:
 
 def may_be_patient(link: Link[View]) -> bool:
     """Whether nothing says that the reference is to something else than a patient."""
-    reference = link.reference
-    named = _type_named(reference.reference, reference.type)
+    named = _type_of(link)
     return (named is None or named == "Patient") and OTHER_TYPE not in link.notes

@@ -255,9 +255,27 @@ def test_somebody_else_in_a_misspelt_type_takes_nothing_from_a_patient_who_is_na
 ) -> None:
     """A vendor's own type beside the patient is no reason to call nobody, even where a patient has its id."""
     stranger = {**marigold, "id": "12"}
-    for first in ("Room/12", "Pateint/12", "Practitoner/x"):
+    for first in ("Room/12", "Practitoner/x"):
         participants = [{"actor": {"reference": first}}, *proposed["participant"]]
         assert reason(us, now, {**proposed, "participant": participants}, marigold, stranger) is None
+
+
+@pytest.mark.parametrize("spelling", IN_DOUBT)
+def test_nobody_is_called_in_the_place_of_the_one_whom_a_misspelt_type_may_single_out(
+    spelling: str, us: Profile, now: datetime, proposed: Json, marigold: Json
+) -> None:
+    """Neither the mother who comes along with the subject, nor the second of two."""
+    (mother,) = proposed["participant"]
+    child: Json = {"actor": {"reference": spelling.format("child")}}
+    people = [marigold, {**marigold, "id": "child"}]
+    subject = {**child, "type": [{"coding": [{"code": "SBJ"}]}]}
+    for participants in ([subject, mother], [mother, subject]):
+        trigger = {**proposed, "participant": participants}
+        assert reason(us, now, trigger, *people) == "patient-unresolved"
+    if spelling in SLIPS:
+        trigger = {**proposed, "participant": [child, mother]}
+        assert reason(us, now, trigger, *people) == "patient-unresolved"
+    assert reason(us, now, {**proposed, "subject": child["actor"]}, *people) == "patient-unresolved"
 
 
 def test_a_type_beside_an_identifier_may_be_misspelt_too(
