@@ -191,6 +191,8 @@ def resolve(
         others = (intent, task_id, patient, patient_id, selection.state)
         if resend or patients or any(other is not None for other in others):
             raise click.UsageError("messages go with --because, and --messages with --source or --reason")
+        if messages == (message is not None) or messages != any((selection.source, selection.reason)):
+            raise click.UsageError("name one with --message ID, or --messages with --source or --reason")
         failed = MessageSelection(id=message, source=selection.source, error=selection.reason)
         return _resolve_messages(config_file, failed, because, yes)
     if patients:
@@ -241,10 +243,7 @@ def acknowledge(config_file: str | None, intent: str | None, selection: Selectio
 
 
 def _resolve_messages(config_file: str | None, chosen: MessageSelection, because: str, yes: bool) -> int:
-    is_filtered = chosen.source is not None or chosen.error is not None
-    if is_filtered == (chosen.id is not None):
-        raise click.UsageError("name one with --message ID, or --messages with --source or --reason")
-    if is_filtered and not yes:
+    if chosen.id is None and not yes:
         confirm("Is it seen to of each what it may have said of anybody?")
     count = on_ledger(config_file, lambda ledger: ledger.settle_failed(chosen, act(because)))
     if not count:

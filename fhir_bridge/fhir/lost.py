@@ -33,9 +33,11 @@ that `map` prints do."""
 _SAID = re.compile(rb'"reference"\s*:\s*"([^"\\]+)"', re.IGNORECASE)
 
 _FRONT = re.compile(
-    rb'\s*\{\s*"resourceType"\s*:\s*"([^"\\]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]+)"', re.IGNORECASE
+    rb'\s*\{\s*"resourceType"\s*:\s*"([^"\\]+)"\s*,\s*"id"\s*:\s*"([A-Za-z0-9\-._]+)"'
+    rb'(?:\s*,\s*"meta"\s*:\s*\{([^{}]*))?',
+    re.IGNORECASE,
 )
-"""As nearly every server writes a resource: then these are its own, whatever it contains."""
+"""As nearly every server begins a resource: then these are its own, whatever it contains."""
 
 _VERSION_ID = re.compile(rb'"versionId"\s*:\s*"([^"\\]+)"')
 _LAST_UPDATED = re.compile(rb'"lastUpdated"\s*:\s*"([^"\\]+)"')
@@ -80,12 +82,15 @@ def _misspelt(raw: bytes) -> Iterator[Target]:
 def _named(raw: bytes, types: set[str]) -> tuple[str | None, str | None, str | None]:
     """`Type/id`, versionId and lastUpdated of the record itself, each None unless it stands in front or the
     text shows one only: what it contains may have an id of its own."""
+    kind, id_, meta = next(iter(types), ""), _only(_ID, raw), raw
     if front := _FRONT.match(raw):
         kind, id_ = _spelt(front[1].decode(errors="replace")), front[2].decode()
-    else:
-        kind, id_ = (next(iter(types), ""), _only(_ID, raw)) if len(types) == 1 else ("", None)
-    own = f"{kind}/{id_}" if id_ and kind in _DECIDING else None
-    return (own, _only(_VERSION_ID, raw), _only(_LAST_UPDATED, raw)) if own else (None, None, None)
+        meta = raw if len(types) == 1 else front[3] or b""
+    elif len(types) > 1:
+        return None, None, None
+    if not id_ or kind not in _DECIDING:
+        return None, None, None
+    return f"{kind}/{id_}", _only(_VERSION_ID, meta), _only(_LAST_UPDATED, meta)
 
 
 def _only(pattern: re.Pattern[bytes], raw: bytes) -> str | None:

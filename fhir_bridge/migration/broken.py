@@ -36,7 +36,8 @@ def broken_of(source: str, unread: Iterable[Unread]) -> list[Broken]:
     Bundles name in which it stands, or is for a person to know where nobody is."""
     named: dict[bytes, Broken] = {}
     unclear: dict[str, list[Unread]] = defaultdict(list)
-    for each in unread:
+    # Partitions are done in any order, and what is told must not go by that.
+    for each in sorted(unread, key=lambda each: (each.file, each.line or 0, each.lost.digest)):
         if each.lost.names:
             named.setdefault(each.lost.digest, _one(source, each))
         if not each.lost.names or each.lost.beside:

@@ -66,6 +66,7 @@ def _from_json(wanted: type[_M], value: Any) -> _M:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_to_json)
+_in_order = msgspec.json.Encoder(order="deterministic")
 _line = msgspec.json.Decoder(_Opened)
 _decoders = {name: msgspec.json.Decoder(wanted, dec_hook=_from_json) for name, wanted in _KINDS.items()}
 
@@ -75,7 +76,7 @@ def encode(record: Record) -> bytes:
     if isinstance(record, Heard):
         return _encoder.encode(_Line(SINCE_FIRST, HEARD, record.source, statement=record.statement))
     if isinstance(record, Broken):
-        return _encoder.encode(_Line(VERSION, BROKEN, record.source, broken=record))
+        return _in_order.encode(_Line(VERSION, BROKEN, record.source, broken=record))
     return _encoder.encode(
         _Line(
             SINCE_FIRST,

@@ -32,7 +32,6 @@ class Loading:
     ledger: Intakes
     progress: Progress
     accepted: int = 0
-    _read_at: datetime | None = None
 
     async def files(
         self, paths: Sequence[Path], broken: Sequence[Broken] = (), last: Sequence[Arrival | Heard] = ()
@@ -42,29 +41,26 @@ class Loading:
 
         Raises InputError, naming file and line, at what is no record: what stood before it is taken in.
         """
-        self._read_at = datetime.now(UTC)
+        # Without a version nothing tells whether a record is newer than what beside it cannot be read: all
+        # of it is said at one moment.
+        read_at = datetime.now(UTC)
         for start in range(0, len(broken), BATCH):
-            await self._hold(broken[start : start + BATCH])
+            missed = Unread(broken=broken[start : start + BATCH], read_at=read_at)
+            await self.ledger.accept((), now=datetime.now(UTC), missed=missed)
         self.progress.begin("loading", sum(path.stat().st_size for path in paths), is_bytes=True)
         for path in paths:
             for size, batch in batches(path):
-                await self._take(batch)
+                await self._take(batch, read_at)
                 self.progress.advance(size)
                 self.progress.tick()
-        await self._take(last)
+        await self._take(last, read_at)
 
-    async def _hold(self, broken: Sequence[Broken]) -> None:
-        missed = Unread(broken=broken, read_at=self._read_at)
-        await self.ledger.accept((), now=datetime.now(UTC), missed=missed)
-        self.progress.tick()
-
-    async def _take(self, batch: Sequence[Arrival | Heard]) -> None:
+    async def _take(self, batch: Sequence[Arrival | Heard], read_at: datetime) -> None:
         arrivals = [record for record in batch if isinstance(record, Arrival)]
         heard = [record for record in batch if isinstance(record, Heard)]
         if batch:
-            # Without a version nothing tells whether they are newer than what beside them cannot be read.
-            beside, now = Unread(read_at=self._read_at), datetime.now(UTC)
-            await self.ledger.accept(arrivals, now=now, heard=heard, keep_skips=False, missed=beside)
+            missed, now = Unread(read_at=read_at), datetime.now(UTC)
+            await self.ledger.accept(arrivals, now=now, heard=heard, keep_skips=False, missed=missed)
             self.accepted += len(arrivals)
 
 

@@ -21,6 +21,15 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 ALWAYS = ("--now", NOW.isoformat(), "--set", "incomplete_address=omit", "--json")
 SPARK = ("--engine", "spark", "--master", "local[2,4]")
 
+BROKEN = b"""{"resourceType":"Patient","id":"nobody-else"}
+{"resourceType":"Consent","id":"c1","sta
+{"resourceType":"Pateint","id":"p-broken","generalPractitioner":[{"reference":"Patient/p-other"}]}
+{"resourceType":"Appointment","id":"a","participant":[{"actor":{"reference":"Patient/p-cut"}}],"status
+{"resourceType":"Patient","id":"p-latin","name":[{"family":"\xe9"}]}
+"""
+HELD = [["?"], ["Patient/p-broken", "Patient/p-other"], ["Patient/p-cut"], ["Patient/p-latin"]]
+"""Lines that nobody can read, and whom each of them holds."""
+
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +74,7 @@ def test_third_party_files_are_decided_alike(bridge: Any, corpora: Path) -> None
 def test_what_crosses_patients_meets(bridge: Any, seed: int) -> None:
     """Merged records, chains over several patients, bare ids, Slots, URNs: ties are followed over tasks."""
     Tangle(40, seed).write(bridge.folder / "tangle")
+    (bridge.folder / "tangle" / "broken.ndjson").write_bytes(BROKEN)
     both(bridge, ["tangle"], "--format", "arrivals")
 
 
@@ -81,6 +91,7 @@ def test_killed_processes_change_nothing(bridge: Any) -> None:
 def test_what_spark_wrote_is_loaded_into_the_ledger(bridge: Any) -> None:
     """From NDJSON and from Parquet, once, and again without harm; a job that did not end is refused."""
     Export(30).write(bridge.folder / "export")
+    (bridge.folder / "export" / "broken.ndjson").write_bytes(BROKEN)
     bridge.settings("http://127.0.0.1:9")
     written_ = ("--format", "arrivals", *ALWAYS, *SPARK)
     calls = bridge("migrate", "export", "--out", "records", *written_).json["calls"]
@@ -91,6 +102,7 @@ def test_what_spark_wrote_is_loaded_into_the_ledger(bridge: Any) -> None:
     status = bridge("status", "--json").json
     assert status["states"]["ready"] == calls
     assert bridge("ledger", "load", "records.parquet", "--json").json == first.json
+    assert sorted(item["holds"] for item in bridge("worklist", "--json").json if item["place"]) == HELD
     assert bridge("status", "--json").json["states"] == status["states"]
     (bridge.folder / "records" / "_SUCCESS").unlink()
     assert bridge("ledger", "load", "records").code == 4

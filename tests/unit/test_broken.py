@@ -39,23 +39,28 @@ def test_a_text_that_names_somebody_is_told_with_its_place_and_version() -> None
     assert found.last_updated == datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 
-CONTAINED = '"contained":[{"resourceType":"Patient","id":"x"}],"extension":[{"id":"e"'
+OWN = '"meta":{"versionId":"3","tag":[]},'
+OTHERS = '"contained":[{"resourceType":"Patient","id":"x","meta":{"versionId":"9"}}],"extension":[{"id":"e"'
+FRONT = '{"resourceType":"Appointment","id":"a1",'
 
 
 @pytest.mark.parametrize(
-    ("text", "about"),
+    ("text", "about", "version"),
     [
-        ('{"resourceType":"Appointment","id":"a1",' + CONTAINED, "Appointment/a1"),
-        ('{ "resourcetype" : "Apointment", "id" : "a1",' + CONTAINED, "Appointment/a1"),
-        ('{"id":"a1","resourceType":"Appointment"', "Appointment/a1"),
-        ('{"status":"booked",' + CONTAINED + ',"id":"a1","resourceType":"Appointment"', None),
-        ('{"resourceType":"Bundle","id":"b","entry":[{"resource":{"resourceType":"Patient","id":"p"', None),
+        (FRONT + OTHERS, "Appointment/a1", None),
+        (FRONT + OWN + OTHERS, "Appointment/a1", "3"),
+        ('{ "resourcetype" : "Apointment", "id" : "a1",' + OWN + OTHERS, "Appointment/a1", "3"),
+        ('{"id":"a1","resourceType":"Appointment",' + OWN, "Appointment/a1", "3"),
+        ('{"status":"booked",' + OTHERS + ',"id":"a1","resourceType":"Appointment"', None, None),
+        ('{"resourceType":"Bundle","id":"b","entry":[{' + FRONT, None, None),
     ],
 )
-def test_which_record_it_was_is_told_where_that_is_sure(text: str, about: str | None) -> None:
-    """What it contains has a type and an id too; those in front are its own."""
+def test_which_record_it_was_is_told_where_that_is_sure(
+    text: str, about: str | None, version: str | None
+) -> None:
+    """What it contains has a type, an id and a version too; those in front are its own."""
     (found,) = read(a="\n".join((FINE, text)))
-    assert found.about == about
+    assert (found.about, found.version_id) == (about, version)
 
 
 def test_the_same_text_is_told_once_wherever_it_stands() -> None:
