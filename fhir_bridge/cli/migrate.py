@@ -261,6 +261,7 @@ def _migrate(
 
     blocked = asyncio.run(known_do_not_call(loaded, run.profile.source.name))
     found = find(paths, context)
+    _demand_apart(found, wanted)
     with _engine(run, found, wanted, recipe) as engine:
         form = "arrivals" if wanted.send else wanted.form if wanted.out else None
         with Bars() as bars:
@@ -292,6 +293,18 @@ def _migrate(
                 click.echo(f"wrote {screen.counted(report.written, 'line')} to {wanted.out}", err=True)
             return _exit_code(report)
         return _send(loaded, migration, wanted, data)
+
+
+def _demand_apart(found: Found, wanted: Wanted) -> None:
+    """Raise BadParameter where what is to be written would take the place of what is to be read."""
+    read = {Path(path).resolve() for path in {piece.path for piece in found.pieces}}
+    for option, file in (("--out", wanted.out), ("--errors", wanted.errors)):
+        if file is not None and Path(file).resolve() in read:
+            raise click.BadParameter(
+                f"{str(file)!r} is among the files that are read: name another, or move it out of their "
+                "folder",
+                param_hint=option,
+            )
 
 
 @contextmanager

@@ -232,6 +232,17 @@ def test_what_an_earlier_run_in_the_folder_left_is_not_read(bridge: Any, people:
         assert len((bridge.folder / "migrate-errors.ndjson").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", ["--errors", "--out"])
+def test_what_is_read_is_not_written_over(bridge: Any, people: str, option: str) -> None:
+    """An export is nobody's to replace: it is refused before anything is read."""
+    named = bridge.folder / "people" / "a.ndjson"
+    before = named.read_bytes()
+    ran = migrate(bridge, people, option, "people/a.ndjson")
+    assert ran.code == 2
+    assert "among the files that are read" in ran.err
+    assert named.read_bytes() == before
+
+
 def test_a_pipe_that_is_named_for_errors_stays_one(bridge: Any, people: str) -> None:
     """As /dev/null must: an earlier run's file is removed, and nothing else."""
     os.mkfifo(bridge.folder / "pipe")
