@@ -152,14 +152,15 @@ def _sending(fate: Fate, call: str, method: Any) -> Any:
     committed, under_way, answered = around_send(call)
 
     @functools.wraps(method)
-    async def sending(self: TaskApiClient, request: Any, **more: Any) -> Any:
+    async def sending(self: TaskApiClient, request: bytes, **more: Any) -> Any:
         fate.at(committed)
         fate.soon(under_way, within=0.15)
+        called = json.loads(request)["phone_number"]
         if call == "create_task":
-            fate.note(began=request.phone_number)
+            fate.note(began=called)
         outcome = await method(self, request, **more)
         if call == "create_task":
-            fate.note(ended=request.phone_number)
+            fate.note(ended=called)
         fate.at(answered)
         return outcome
 
