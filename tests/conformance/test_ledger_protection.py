@@ -184,8 +184,9 @@ def one_person(*identities: str, record: str = "Patient/p-a", source: str = "ehr
     return Heard(source, Statement((), record, None, same=identities))
 
 
-P_A, P_B = "ehr|Patient/p-a", "ehr|Patient/p-b"
+P_A, P_B, P_C = "ehr|Patient/p-a", "ehr|Patient/p-b", "ehr|Patient/p-c"
 MERGE = one_person("Patient/p-a", "Patient/p-b")
+THREE = one_person("Patient/p-a", "Patient/p-b", "Patient/p-c")
 
 
 @pytest.mark.parametrize("whom", [P_A, P_B])
@@ -241,13 +242,17 @@ async def test_a_block_reaches_who_is_told_to_be_the_same_step_by_step(
 async def test_a_person_who_is_blocked_twice_stays_so_until_both_are_taken_back(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
-    """Under both records, before anybody knew that they are one."""
+    """Under two records, before anybody knew that they are one and a third: all go by the entry that is left,
+    also where the merge is told once more."""
     await ledger.accept([arrivals.call("Appointment/a"), arrivals.call("Appointment/b")], now=monday)
     await ledger.block("patient", P_A, act(monday))
     await ledger.block("patient", P_B, act(monday))
-    await ledger.accept([], now=monday, heard=[MERGE])
+    await ledger.accept([], now=monday, heard=[THREE])
     assert await ledger.unblock("patient", P_A, act(monday)) == 0
-    assert {entry.value: entry.via for entry in await ledger.blocked()} == {P_A: P_B, P_B: None}
+    for _ in range(2):
+        entries = {entry.value: entry.via for entry in await ledger.blocked()}
+        assert entries == {P_A: P_B, P_B: None, P_C: P_B}
+        await ledger.accept([], now=monday, heard=[THREE])
     assert await standing(ledger, "Appointment/a") == ("skipped", "do-not-call")
     assert await ledger.unblock("patient", P_B, act(monday)) == 2
     assert (await ledger.status(monday)).states == {"ready": 2}
@@ -402,6 +407,36 @@ async def test_an_import_brings_back_who_was_in_doubt_and_changes_nobody_who_is_
     assert await standing(ledger, "Appointment/a") == ("ready", None)
     exported = {e.identity: e.patient_id for e in await ledger.export_patients(act(monday))}
     assert exported == {"Patient/p-a": known(1), "Patient/b": known(2)}
+
+
+async def test_a_patient_who_is_being_created_is_not_imported(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """The request is under way: what comes of it counts, and whoever imports is told."""
+    await ledger.accept([arrivals.call("Appointment/a")], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    (begun,) = await ledger.write([StartPatient(claimed, monday, monday + MINUTE)])
+    entry = CrosswalkEntry("ehr", "Patient/p-a", known(7), 2)
+    done = await ledger.import_patients([entry], act(monday))
+    assert (done.new, done.known, done.brought_back) == (0, 0, 0)
+    assert "being created" in done.conflicts[2]
+    created = Outcome(OutcomeClass.ACCEPTED, 201, id=known(1))
+    await ledger.write([SettlePatient(claimed, begun.number, created, monday, monday)])
+    assert [e.patient_id for e in await ledger.export_patients(act(monday))] == [known(1)]
+
+
+@pytest.mark.parametrize("before", [None, 1])
+async def test_the_sites_own_id_of_a_patient_settles_who_they_are(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, before: int | None
+) -> None:
+    """Whether another one was known or none: what waits for them goes there, and nobody is created."""
+    first = known(before) if before else None
+    await ledger.accept([arrivals.call("Appointment/a", patient_id=first)], now=monday)
+    newer = arrivals.call("Appointment/a", patient_id=known(2), version_id="2")
+    await ledger.accept([newer], now=monday)
+    (claimed,) = await claim(ledger, monday)
+    assert claimed.patient.api_id == known(2)
+    assert [e.patient_id for e in await ledger.export_patients(act(monday))] == [known(2)]
 
 
 async def test_two_identities_that_turn_out_one_are_one_patient_from_then_on(

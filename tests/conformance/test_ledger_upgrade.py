@@ -142,6 +142,20 @@ async def test_a_ledger_in_use_is_upgraded_with_all_it_holds(
     await goes_on(empty, monday)
 
 
+async def test_the_ledger_of_a_newer_release_is_left_as_it_is(location: str) -> None:
+    """And it is said what to do."""
+    upgrade(location)
+    engine = engine_of(location)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(LedgerError, match="newer release") as refused:
+        upgrade(location)
+    assert refused.value.code == "ledger-newer" and refused.value.hint
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+    engine.dispose()
+
+
 async def goes_on(location: str, now: datetime) -> None:
     """What is due is claimed and begun; a state that there is none of is refused."""
     async with await open_ledger(location, now=now, **DESTINATION) as ledger:

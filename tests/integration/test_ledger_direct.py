@@ -10,14 +10,16 @@ from typing import Any, cast
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.dispatch.writes import AT_ONCE, WriteQueue
 from fhir_bridge.errors import LedgerError
 from fhir_bridge.ledger.database.engine import direct_engine, ledger_url, open_engine
 from fhir_bridge.ledger.database.many import ask
+from fhir_bridge.ledger.database.migrate import migrate
 from fhir_bridge.ledger.database.tables import destination, pauses
+from fhir_bridge.ledger.database.upgrade import upgrade
 from fhir_bridge.ledger.records import Written
 from fhir_bridge.ledger.sources.messages import Received
 from fhir_bridge.ledger.store import SqlLedger, open_ledger
@@ -122,6 +124,34 @@ async def test_a_server_that_is_gone_without_a_word_is_not_waited_for_long(
                 assert (asked["keepalives_idle"], asked["tcp_user_timeout"]) == ("20", "30000")
     await engine.dispose()
     beside.dispose()
+
+
+async def test_every_connection_to_postgresql_writes_through(
+    postgres_database: Callable[..., str], monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the migrations, of the event loop and of the threads, though this server is set otherwise: else
+    a power cut could lose the attempt that was committed before the call."""
+    kept = {"synchronous_commit": "on", "transaction_isolation": "read committed"}
+    of_migration: list[Any] = []
+
+    def migrating(connection: Connection) -> None:
+        of_migration.append({name: connection.execute(text(f"SHOW {name}")).scalar() for name in kept})
+        migrate(connection)
+
+    async def found(connection: AsyncConnection) -> dict[str, Any]:
+        return {name: (await connection.execute(text(f"SHOW {name}"))).scalar() for name in kept}
+
+    monkeypatch.setattr("fhir_bridge.ledger.database.postgres.migrate", migrating)
+    location = postgres_database(empty=True)
+    upgrade(location)
+    assert of_migration == [kept]
+    with psycopg.connect(location) as other:
+        assert other.execute("SHOW synchronous_commit").fetchone() == ("off",)
+    async with await open_ledger(location, now=monday, **DESTINATION) as ledger:
+        async with ledger._writing() as connection:
+            assert await found(connection) == kept
+        for thread in (ledger._at_once, ledger._in_inbox, ledger._look, ledger._in_line):
+            assert await thread(found) == kept
 
 
 async def test_a_connection_that_was_cut_while_it_rested_is_replaced(

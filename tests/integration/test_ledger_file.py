@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fhir_bridge.errors import Category, LedgerError, SettingsError
 from fhir_bridge.ledger.database import migrations
-from fhir_bridge.ledger.database.engine import ledger_url, open_to_look
+from fhir_bridge.ledger.database.engine import ledger_url, open_to_look, prepare_sqlite
+from fhir_bridge.ledger.database.migrate import migrate
 from fhir_bridge.ledger.database.tables import REVISION, metadata
 from fhir_bridge.ledger.database.upgrade import upgrade
 from fhir_bridge.ledger.records import Act
@@ -55,6 +58,54 @@ async def test_a_new_ledger_has_pages_that_hold_several_calls(tmp_path: Path) ->
 def _page_size(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+
+KEPT = {
+    "synchronous": 2,
+    "foreign_keys": 1,
+    "journal_mode": "wal",
+    "secure_delete": 1,
+    "busy_timeout": 10_000,
+}
+"""What SQLite says of a connection that loses nothing in a power cut: 2 is FULL."""
+
+
+async def test_every_connection_that_writes_is_as_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the migrations, of the event loop and of the threads, whatever SQLite was built with."""
+    of_migration: list[Any] = []
+
+    def migrating(connection: Connection) -> None:
+        of_migration.append({name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in KEPT})
+        migrate(connection)
+
+    async def found(connection: AsyncConnection) -> dict[str, Any]:
+        return {name: (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in KEPT}
+
+    monkeypatch.setattr("fhir_bridge.ledger.database.upgrade.migrate", migrating)
+    async with await open_ledger(tmp_path / "ledger.db", **HERE) as ledger:
+        assert of_migration == [KEPT]
+        async with ledger._writing() as connection:
+            assert await found(connection) == KEPT
+        for thread in (ledger._at_once, ledger._in_inbox, ledger._look, ledger._in_line):
+            assert await thread(found) == KEPT
+
+
+def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path) -> None:
+    """SQLite refuses at once where both change it into WAL, as it does here where it may not wait."""
+    path = tmp_path / "ledger.db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        closing(sqlite3.connect(path, timeout=0)) as ours,
+    ):
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        ends = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        ends.start()
+        prepare_sqlite(ours, None)  # type: ignore[arg-type]
+        ends.join()
+        assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_a_ledger_belongs_to_one_destination(tmp_path: Path) -> None:
@@ -213,6 +264,24 @@ async def test_a_ledger_of_which_a_file_is_gone_is_refused(tmp_path: Path, lost:
             await opens(copy / "ledger.db")
         assert refused.value.hint and "called again" in refused.value.hint
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
+
+
+@pytest.mark.parametrize("index", [True, False])
+async def test_an_empty_file_in_the_place_of_a_ledger_is_none(tmp_path: Path, index: bool) -> None:
+    """Whoever opens a file that is gone makes an empty one: what its journal holds would be thrown away."""
+    async with await open_ledger(tmp_path / "ledger.db", **HERE) as ledger:
+        await ledger.block("number", "+12125550101", Act("op", "asked us", NOON))
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for ending in ("-wal", "-shm") if index else ("-wal",):
+            shutil.copy(tmp_path / f"ledger.db{ending}", copy)
+    (copy / "ledger.db").touch(0o600)
+    journal = (copy / "ledger.db-wal").read_bytes()
+    for opens in (make, checked, upgraded):
+        with pytest.raises(LedgerError) as refused:
+            await opens(copy / "ledger.db")
+        assert refused.value.code == "ledger-torn"
+    assert (copy / "ledger.db-wal").read_bytes() == journal
 
 
 async def checked(path: Path) -> None:
