@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import insert
 
 from fhir_bridge.ledger.database.tables import statements
-from fhir_bridge.ledger.records import Act, Claimed, Heard, Refusal, Selection, StartTask
+from fhir_bridge.ledger.records import Act, Claimed, Heard, Refusal, Selection, SettleTask, StartTask
 from fhir_bridge.ledger.sending.claims import Claim
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.mapping.statements import Statement
+from fhir_bridge.task_api.outcome import Outcome, OutcomeClass
 
 MINUTE = timedelta(minutes=1)
 OF_P = {"patient": "Patient/p"}
@@ -149,6 +150,25 @@ async def test_what_comes_back_unsent_is_stopped(ledger: SqlLedger, arrivals: An
     await ledger.cancel(Selection(key=key), somebody)
     await take(ledger, monday, heard=[said()])
     await ledger.retry(Selection(key=key), somebody)
+    assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
+
+
+@pytest.mark.parametrize("kind", [OutcomeClass.NOT_PROCESSED, OutcomeClass.UNKNOWN])
+async def test_what_is_stopped_while_it_is_sent_is_not_sent_again(
+    ledger: SqlLedger, arrivals: Any, monday: datetime, kind: OutcomeClass
+) -> None:
+    """Neither by itself, where nobody was called, nor where an operator says so of one in doubt."""
+    await take(ledger, monday, arrivals.call("Appointment/a1", **PATIENT))
+    (claimed,) = await claim(ledger, monday)
+    (begun,) = await ledger.write([StartTask(claimed, monday, monday + MINUTE, monday)])
+    await take(ledger, monday, heard=[said()])
+    assert (await seen(ledger, "Appointment/a1"))[0] == "sending"
+    outcome = Outcome(kind, 503, "http-503")
+    settled = SettleTask(claimed, begun.number, outcome, monday, monday, due_at=monday, poll_at=monday)
+    await ledger.write([settled])
+    if kind is OutcomeClass.UNKNOWN:
+        somebody = Act("tester", "nobody was called", monday)
+        assert await ledger.resolve_resend(Selection(key="Appointment/a1"), somebody) == 1
     assert await seen(ledger, "Appointment/a1") == ("skipped", "patient-deceased")
 
 

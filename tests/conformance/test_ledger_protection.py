@@ -156,6 +156,19 @@ async def test_blocking_who_may_have_been_called_is_an_alarm(
     assert (shown["alarm"], shown["alarm_reason"]) == ("revoked-after-send", "do-not-call")
 
 
+async def test_blocking_whose_call_is_over_is_no_alarm(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """There is nothing left that the vendor could stop."""
+    await ledger.accept([arrivals.call("Appointment/a", phone=NUMBER, patient_id=known(1))], now=monday)
+    await send(ledger, monday)
+    (sent,) = await ledger.take_polls(monday, monday + MINUTE, 1)
+    await ledger.record_polls([ReadBack(sent, "COMPLETED", None, final=True)], monday)
+    assert await ledger.block("number", NUMBER, act(monday)) == 0
+    assert await standing(ledger, "Appointment/a") == ("done", None)
+    assert (await ledger.show("Appointment/a"))["alarm"] is None
+
+
 async def test_unblocking_decides_again_what_the_list_alone_held_back(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:
@@ -565,6 +578,37 @@ async def test_after_four_periods_nothing_is_kept_whatever_the_state(
     assert (await ledger.status(later)).alarms == {"payloads-cleared": 2}
     assert await claim(ledger, later) == []
     assert await ledger.retry(Selection(key="Appointment/ready"), act(later)) == 0
+
+
+@pytest.mark.parametrize("step", ["_clear", "_give_up"])
+async def test_what_somebody_decides_meanwhile_keeps_its_payloads(
+    location: str,
+    ledger: SqlLedger,
+    arrivals: Any,
+    monday: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    """Between retention's look at an intent and its clearing. On SQLite nobody can write then."""
+    if "://" not in location:
+        pytest.skip("SQLite has one writer")
+    await settled(ledger, arrivals, monday)
+    later = monday + (MONTH if step == "_clear" else 4 * MONTH)
+    clears = getattr(retention, step)
+
+    async def late(*given: Any) -> None:
+        if step == "_clear":
+            assert await ledger.retry(Selection(key="Appointment/refused"), act(later)) == 1
+        else:
+            assert await ledger.cancel(Selection(key="Appointment/ready"), act(later)) == 1
+        await clears(*given)
+
+    monkeypatch.setattr(retention, step, late)
+    await ledger.clear_payloads(later, MONTH)
+    trigger, stands = ("refused", "ready") if step == "_clear" else ("ready", "cancelled")
+    shown = await ledger.show(f"Appointment/{trigger}")
+    assert (shown["state"], shown["alarm"]) == (stands, None)
+    assert shown["request"]["phone_number"]
 
 
 async def test_what_other_triggers_said_is_kept_as_long_as_their_intent(

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from fhir_bridge.ledger.arrivals.precedence import Version
 from fhir_bridge.ledger.database.tables import patients
-from fhir_bridge.ledger.records import Act, StartTask, WorkItem
+from fhir_bridge.ledger.records import Act, Heard, StartTask, WorkItem
 from fhir_bridge.ledger.sending.claims import Claim
-from fhir_bridge.ledger.sources.messages import MessageSelection, Received
+from fhir_bridge.ledger.sources.messages import NO_VERSION, MessageSelection, Received, Unread, Unreadable
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.mapping.gates import NOBODY_BLOCKED, Blocked
+from fhir_bridge.mapping.statements import Statement
 from fhir_bridge.mapping_run import MappingRun
 from fhir_bridge.processing.processor import Processor
 from fhir_bridge.processing.source import ProcessedSource
@@ -153,6 +155,25 @@ async def test_a_readable_version_lets_the_calls_go_on(site: Site) -> None:
     assert (await site.stands("Appointment/a1"))[0] == "ready"
     (item,) = await site.failed()
     assert item.holds == ()
+
+
+@pytest.mark.parametrize("version", [NO_VERSION, Version("3", None)])
+async def test_the_same_version_lets_the_calls_go_on_only_where_it_came_later(
+    site: Site, version: Version
+) -> None:
+    """What came before, or with what could not be read, or waited while newer messages were taken in, may be
+    what stood there until then."""
+    at = site.now
+    (message,) = [each async for each in site.ledger.messages(MessageSelection())]
+    unread = Unreadable("ehr", message.id, frozenset({"Patient/p1"}), at, "Patient/p1", version)
+    await site.ledger.accept([], now=at, missed=Unread([unread]))
+    record = Statement(("Patient/p1",), "Patient/p1", None, version.version_id)
+    earlier, later = (at + timedelta(minutes=minutes) for minutes in (-1, 1))
+    for said_at, is_late in ((earlier, False), (at, False), (later, True)):
+        await site.ledger.accept([], now=later, heard=[Heard("ehr", record, said_at, is_late)])
+        assert await site.stands("Appointment/a1") == HELD
+    await site.ledger.accept([], now=later, heard=[Heard("ehr", record, later)])
+    assert await site.stands("Appointment/a1") == READY
 
 
 async def test_a_readable_version_that_is_dead_ends_the_calls(site: Site) -> None:

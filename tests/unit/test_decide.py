@@ -135,6 +135,19 @@ def test_one_id_with_two_contents_is_rejected_with_both_places(
     assert found.detail is not None and found.detail.count("test.json entry") == 2
 
 
+def test_versions_of_unclear_age_are_rejected_unless_each_ends_the_matter(
+    case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
+) -> None:
+    """One of them wants the call, and nobody can say which is the newer."""
+    later = {"versionId": "1", "lastUpdated": "2026-11-20T10:00:00Z"}
+    wanted = {**proposed, "meta": {"versionId": "2", "lastUpdated": "2026-11-10T10:00:00Z"}}
+    booked, ended = ({**proposed, "status": status, "meta": later} for status in ("booked", "fulfilled"))
+    found = decide(case_of(wanted, booked, marigold), us, now)
+    assert isinstance(found, Reject) and found.reason == "versions-disagree"
+    found = decide(case_of({**wanted, "status": "booked"}, ended, marigold), us, now)
+    assert isinstance(found, Skip)
+
+
 def test_a_patient_with_two_contents_is_rejected_only_where_somebody_would_be_called(
     case_of: CaseOf, us: Profile, now: datetime, proposed: Json, marigold: Json
 ) -> None:

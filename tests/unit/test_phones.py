@@ -38,8 +38,8 @@ def test_numbers_as_people_write_them(us: Profile, value: str, e164: str, extens
 
 @pytest.mark.parametrize(
     "value",
-    ["555-0101", "12", "(046) 555-0101", "(646) 155-0101", "646-XXX-XXXX", "646-555-****", "${phone}", "TBC",
-     "call him", "646-555-01019999999"],
+    ["555-0101", "736-5000", "12", "(046) 555-0101", "(646) 155-0101", "646-XXX-XXXX", "646-555-****",
+     "${phone}", "TBC", "call him", "646-555-01019999999"],
 )  # fmt: skip
 def test_numbers_nobody_may_dial(us: Profile, value: str) -> None:
     """Local-only, impossible, refused by the North American rule, masked."""
@@ -52,6 +52,13 @@ def test_a_number_foreign_to_its_region_is_tried_at_the_sources(us: Profile) -> 
     assert found is not None
     assert found.e164 == "+12127365000"
     assert found.notes == ("phone-region-of-source",)
+
+
+def test_a_number_that_is_assigned_nowhere_stays_its_own_regions(us: Profile) -> None:
+    """That it is possible at the source says nothing of whose it is."""
+    found = read_phone(phone("555-555-5555"), 0, "IE", us)
+    assert found is not None
+    assert (found.e164, found.notes) == ("+3535555555555", ("phone-not-assigned",))
 
 
 def test_a_number_impossible_in_its_own_region_is_not_tried_elsewhere(us: Profile) -> None:
@@ -82,7 +89,8 @@ def test_an_extension_of_its_own_counts(us: Profile) -> None:
 
 
 def test_the_order_of_numbers(us: Profile, now: datetime) -> None:
-    """Phone before sms, rank, then mobile, home, none, temp; work last; old and not current ones never."""
+    """Phone before sms, rank, then mobile, home, none, temp; work last; old ones never, nor those that are
+    not surely current: to the end of their last day."""
     points = [
         ContactPoint(system="sms", value="1", use="mobile"),
         phone("2", "work"),
@@ -93,12 +101,25 @@ def test_the_order_of_numbers(us: Profile, now: datetime) -> None:
         phone("7", "old"),
         phone("8", "home", period=Period(end="2026-01-01")),
         phone("9", "home", period=Period(start="2027-01-01")),
+        phone("12", "home", period=Period(end="in spring")),
+        phone("13", "home", rank=2, period=Period(end=f"{now:%Y-%m-%d}")),
+        ContactPoint(system="sms", value="14", use="mobile", rank=1),
         phone("10", "home", rank=1),
         ContactPoint(system="fax", value="11"),
         ContactPoint(system="email", value="a@example.com"),
         phone("${phone}", "mobile"),
     ]
-    assert [point.value for _, point in numbers(points, us, now)] == ["10", "6", "5", "4", "3", "2", "1"]
+    assert [point.value for _, point in numbers(points, us, now)] == [
+        "10",
+        "13",
+        "6",
+        "5",
+        "4",
+        "3",
+        "2",
+        "14",
+        "1",
+    ]
 
 
 def test_codes_in_another_case_are_read(us: Profile, now: datetime) -> None:

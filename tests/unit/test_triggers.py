@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fhir_bridge.case.case import Case
+from fhir_bridge.mapping.losses import CANCELLATION_DATE
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.triggers import TABLE, is_rescheduling, status_verdict, table_verdict
@@ -30,6 +31,9 @@ def decided(
         return None if found is None else (found[0], found[1].reason)
 
     return ask
+
+
+CANCELLED = {"url": CANCELLATION_DATE, "valueDateTime": "2026-11-20"}
 
 
 def lost(proposed: Json, **more: Any) -> Json:
@@ -287,11 +291,13 @@ def test_row_17_knows_the_practitioner(decided: Any, proposed: Json) -> None:
         ({"start": "2026-10-24T15:00:00Z"}, {}, None),
         ({"start": "2026-10-24T14:59:50Z"}, {}, (18, "reschedule-window-passed")),
         ({"start": "2026-10-01T10:00:00Z", "cancellationDate": "2026-11-20"}, {}, None),
+        ({"start": "2026-10-01T10:00:00Z", "extension": [CANCELLED]}, {}, None),
         ({"start": "2026-10-01T10:00:00Z"}, {"first_cancelled_at": datetime(2026, 11, 20, tzinfo=UTC)}, None),
         ({"start": "2026-10-01T10:00:00Z"}, {"reported_at": datetime(2026, 11, 20, tzinfo=UTC)}, None),
         ({"start": "2027-02-01T10:00:00Z"}, {}, None),
         ({"status": "no-show", "start": "2026-10-20T10:00:00Z"}, {}, (18, "reschedule-window-passed")),
         ({"start": None, "end": None, "created": "2026-10-01"}, {}, (18, "reschedule-window-passed")),
+        ({"start": None, "end": None, "created": None}, {}, None),
     ],
 )
 def test_row_18_counts_from_the_newer_of_start_and_loss(
