@@ -564,6 +564,23 @@ async def test_what_was_cleared_is_still_recognised(
     assert accepted.state == "ready"
 
 
+async def test_what_comes_of_a_call_that_was_cleared_is_cleared_as_well(
+    ledger: SqlLedger, arrivals: Any, monday: datetime
+) -> None:
+    """A newer version that changes nothing of a call that is over is kept with its trigger alone."""
+    await ledger.accept([arrivals.call("Appointment/a", patient_id=known(1))], now=monday)
+    await send(ledger, monday)
+    (sent,) = await ledger.take_polls(monday, monday + MINUTE, 1)
+    await ledger.record_polls([ReadBack(sent, "COMPLETED", None, final=True)], monday)
+    later = monday + MONTH
+    await ledger.clear_payloads(later, MONTH)
+    newer = arrivals.call("Appointment/a", patient_id=known(1), phone="+12125550109", version_id="2")
+    await ledger.accept([newer], now=later)
+    assert (await kept(ledger))["triggers.content"] == 1
+    await ledger.clear_payloads(later + MONTH, MONTH)
+    assert await kept(ledger) == {}
+
+
 async def test_after_four_periods_nothing_is_kept_whatever_the_state(
     ledger: SqlLedger, arrivals: Any, monday: datetime
 ) -> None:

@@ -18,6 +18,8 @@ from fhir_bridge.errors import FhirServerError
 from fhir_bridge.ledger.records import Act, Arrival, Heard
 from fhir_bridge.ledger.sources.messages import MessageState, Received, Settled, Take
 from fhir_bridge.settings import calling_hours
+from fhir_bridge.task_api.client import TaskApiClient
+from fhir_bridge.task_api.outcome import Outcome
 
 
 @pytest.fixture
@@ -63,6 +65,29 @@ async def test_who_waits_for_a_turn_until_the_evening_is_not_called(
         await running.drain(1)
         assert (await running.reasons())["calling-hours"] >= 3
         assert (await running.stats())["tasks"] <= 1
+
+
+async def test_who_is_created_until_the_evening_is_not_called(
+    delivery: Any, arrivals: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint takes half a minute over the patient, and it is nine; they are known the next morning."""
+    shown, create = [clock], TaskApiClient.create_patient
+
+    async def slowly(*given: Any, **more: Any) -> Outcome:
+        outcome = await create(*given, **more)
+        shown[0] = started_at(datetime(2026, 11, 24, 2, 0, 1, tzinfo=UTC))
+        return outcome
+
+    monkeypatch.setattr(TaskApiClient, "create_patient", slowly)
+    async with delivery(clock=lambda: shown[0](), calling_hours=None) as running:
+        await running.ledger.accept(
+            [arrivals.call("Appointment/a", zones=("America/New_York",))], now=clock()
+        )
+        shown[0] = started_at(datetime(2026, 11, 24, 1, 59, 30, tzinfo=UTC))
+        await running.drain(1)
+        assert await running.reasons() == {"calling-hours": 1}
+        stats = await running.stats()
+        assert (stats["patients"], stats["tasks"]) == (1, 0)
 
 
 @pytest.mark.parametrize(

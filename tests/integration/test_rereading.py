@@ -125,6 +125,16 @@ async def test_nobody_is_called_while_the_source_shows_an_older_version_that_cal
     assert await site.outcome() == ({"sent": 1}, {}, 1)
 
 
+async def test_an_older_version_that_calls_too_is_nothing_to_wait_for(site: Site) -> None:
+    """Whichever of the two counts, somebody is to be called."""
+    site.ehr.records.change("Appointment/a1", description="as before")
+    await site.take_in()
+    site.ehr.records.versions["Appointment/a1"] = []
+    site.ehr.records.put(LOST)
+    await site.work()
+    assert await site.outcome() == ({"sent": 1}, {}, 1)
+
+
 async def test_an_appointment_that_was_made_good_meanwhile_calls_nobody(site: Site) -> None:
     """Booked again at the EHR after intake, and no message said so."""
     await site.take_in()

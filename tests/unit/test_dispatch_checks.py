@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fhir_bridge.dispatch.checks import Rules, SourceCalling, check
+from fhir_bridge.dispatch.rereading import versions_seen
 from fhir_bridge.ledger.records import Claimed, Defer, Park, Patient
 from fhir_bridge.ledger.states import PatientState
 from fhir_bridge.settings import calling_hours
@@ -116,3 +117,12 @@ def test_what_is_given_up_is_parked() -> None:
     """And not given back to be claimed again."""
     rules = Rules(DispatchSettings(), {"ehr": SourceCalling(DAY, ZoneInfo("UTC"))})
     assert isinstance(check(claimed(valid_until=ELEVEN), ELEVEN, rules), Park)
+
+
+def test_every_version_that_a_decision_was_made_of_is_known() -> None:
+    """Else what moved would not be seen when the source is read again. Not all have a version."""
+    lineage = b"""{"lineage": [
+        {"sources": [{"resource": "Appointment/a/_history/2"}, {"resource": "Patient/p/_history/3"}]},
+        {"sources": [{"resource": "Practitioner/d"}, {"resource": "ServiceRequest/s/_history/1"}]}
+    ]}"""
+    assert versions_seen(lineage) == {"Appointment/a": "2", "Patient/p": "3", "ServiceRequest/s": "1"}
