@@ -121,7 +121,8 @@ async def test_nobody_is_called_while_the_source_shows_an_older_version_that_cal
     assert await site.outcome() == ({"ready": 1}, {"source-older": 1}, 0)
     site.ehr.records.versions[label] = [None, None]
     site.ehr.records.put(wanted)
-    await site.work(120)
+    site.dispatcher.clock = started_at(NOW + timedelta(minutes=2))
+    await site.work()
     assert await site.outcome() == ({"sent": 1}, {}, 1)
 
 
