@@ -11,9 +11,9 @@ import click
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.cli.acting import act, because
 from fhir_bridge.cli.options import Head, Instant, json_option
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.cli.settle import act, because
 from fhir_bridge.cli.whole_file import whole_file
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.people.disclosures import Period

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.cli.acting import act, because
 from fhir_bridge.cli.csv_rows import Row, read_rows
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.cli.settle import act, because
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.store import SqlLedger
 from fhir_bridge.mapping.phones import parse

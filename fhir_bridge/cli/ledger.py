@@ -16,9 +16,9 @@ from rich.table import Table
 
 from fhir_bridge.app.ledgers import checked_ledger, ledger_of, ledger_url_of
 from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.cli.acting import act, because, on_ledger
 from fhir_bridge.cli.options import Head, Instant, RowNumber, json_option, yes_option
 from fhir_bridge.cli.screen import counted, tell_held
-from fhir_bridge.cli.settle import act, because, on_ledger
 from fhir_bridge.errors import Category
 from fhir_bridge.mapping.printed import instant
 

@@ -11,9 +11,9 @@ import click
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.cli.acting import act, because
 from fhir_bridge.cli.csv_rows import Row, read_rows
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.cli.settle import act, because
 from fhir_bridge.cli.whole_file import whole_file
 from fhir_bridge.errors import UsageError
 from fhir_bridge.ledger.records import CrosswalkEntry, Imported

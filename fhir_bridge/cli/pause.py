@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fhir_bridge.app.rules import loaded_settings
-from fhir_bridge.cli.settle import act, because, on_ledger
+from fhir_bridge.cli.acting import act, because, on_ledger
 from fhir_bridge.ledger.port import Ledger
 
 _source = click.option("--source", metavar="NAME", help="Only what comes from this source; else everything.")

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from fhir_bridge.app.ledgers import ledger_of
 from fhir_bridge.app.rules import loaded_settings
+from fhir_bridge.cli.acting import act
 from fhir_bridge.cli.lineage import DECISION, print_field, told, value_at
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import json_option
-from fhir_bridge.cli.settle import act
 from fhir_bridge.mapping.printed import instant
 
 APART = ("request", "lineage", "patient", "attempts", "triggers", "members", "outdated", "blocked")

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from fhir_bridge.app.rules import loaded_settings
 from fhir_bridge.app.subscribing import keeping
+from fhir_bridge.cli.acting import act, because
 from fhir_bridge.cli.kept_shown import data_of, table_of, tell_states
 from fhir_bridge.cli.look import json_text
 from fhir_bridge.cli.options import Span, json_option
 from fhir_bridge.cli.screen import counted
-from fhir_bridge.cli.settle import act, because
 from fhir_bridge.errors import UsageError
 from fhir_bridge.mapping.printed import instant
 from fhir_bridge.subscriptions.building import Wanted, build, hidden

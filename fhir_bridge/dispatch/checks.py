@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 from fhir_bridge.dispatch.calling_hours import opening, zones_of
 from fhir_bridge.dispatch.retry import is_used_up
 from fhir_bridge.ledger.records import Claimed, Defer, Park
-from fhir_bridge.settings.calling import ALL_DAY, CallingHours
+from fhir_bridge.settings.calling import CallingHours
 from fhir_bridge.settings.tables import DispatchSettings
 
 CALLING_HOURS = "calling-hours"
@@ -52,7 +52,8 @@ def check(claimed: Claimed, now: datetime, rules: Rules) -> Defer | Park | None:
     if rules.dispatch.pilot is not None and claimed.phone_number not in rules.dispatch.pilot:
         return Defer(claimed, now + LOOK_AGAIN, NOT_IN_PILOT, now)
     hours = rules.dispatch.calling_hours or source.hours
-    if _is_any_hour(hours):
+    # To find out where the person is takes longer than all the rest.
+    if hours.is_any:
         return None
     opens = opening(now, zones_of(claimed.zones, claimed.phone_number, source.zone), hours)
     if opens == now:
@@ -60,8 +61,3 @@ def check(claimed: Claimed, now: datetime, rules: Rules) -> Defer | Park | None:
     if opens is None or (claimed.valid_until is not None and opens >= claimed.valid_until):
         return Park(claimed, NO_LONGER_VALID if opens else CALLING_HOURS, now)
     return Defer(claimed, opens, CALLING_HOURS, now)
-
-
-def _is_any_hour(hours: CallingHours) -> bool:
-    """Whether it does not matter where the person is: to find that out takes longer than all the rest."""
-    return hours.weekday == hours.saturday == hours.sunday == hours.holiday == ALL_DAY

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fhir_bridge.errors import LedgerError
@@ -16,7 +15,7 @@ from fhir_bridge.ledger.arrivals.batch import Intake
 from fhir_bridge.ledger.database.collisions import done_again
 from fhir_bridge.ledger.database.encryption import cipher_of
 from fhir_bridge.ledger.database.engine import forget_cleared
-from fhir_bridge.ledger.database.tables import attempts
+from fhir_bridge.ledger.operation.restoring import last_attempt
 from fhir_bridge.ledger.people import audit, blocking, crosswalk_file, disclosures, reencrypting, retention
 from fhir_bridge.ledger.people.blocking import DoNotCall, Entry
 from fhir_bridge.ledger.people.disclosures import Acted, Disclosure, Period
@@ -197,8 +196,7 @@ class Protection:
     async def last_attempt(self: Transactions) -> int:
         """The number of the newest attempt, 0 where there is none: it only grows."""
         async with self._reading() as connection:
-            newest = (await connection.execute(select(func.max(attempts.c.id)))).scalar()
-            return int(newest or 0)
+            return await last_attempt(connection)
 
     async def audit_chain_at(self: Transactions, number: int) -> str | None:
         """What a row of the audit said of all before it, in hex."""

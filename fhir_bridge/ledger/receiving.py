@@ -14,7 +14,7 @@ from fhir_bridge.ledger.arrivals.batch import Intake
 from fhir_bridge.ledger.database.collisions import done_again
 from fhir_bridge.ledger.database.direct import Answer, Body
 from fhir_bridge.ledger.records import Act
-from fhir_bridge.ledger.sources import inbox
+from fhir_bridge.ledger.sources import chosen, inbox
 from fhir_bridge.ledger.sources.messages import (
     Decided,
     InboxLag,
@@ -105,14 +105,14 @@ class Receiving:
     async def retry_messages(self: Transactions, selection: MessageSelection, act: Act) -> int:
         """Have failed messages processed again; gives how many."""
         async with self._acting(act, "retry-messages", _told(selection)) as connection:
-            return await inbox.retry(connection, selection, act.at)
+            return await chosen.retry(connection, selection, act.at)
 
     @done_again
     async def settle_failed(self: Transactions, selection: MessageSelection, act: Act) -> int:
         """Messages that failed are settled: somebody has seen to what they said. The calls that they held go
         on by what else is known; gives how many."""
         async with self._acting(act, "settle-messages", _told(selection)) as connection:
-            settled = await inbox.settle_failed(connection, selection, act.at)
+            settled = await chosen.settle_failed(connection, selection, act.at)
             taken = Intake(act.at, act.at)
             await intake.accept(connection, (), taken, self._salt, missed=Unread(anew=settled))
             return len(settled)
@@ -127,7 +127,7 @@ class Receiving:
         after = 0
         while True:
             async with self._reading() as connection:
-                rows = await inbox.read(connection, selection, after, ROWS_AT_ONCE)
+                rows = await chosen.read(connection, selection, after, ROWS_AT_ONCE)
             for row in rows:
                 yield row
             if len(rows) < ROWS_AT_ONCE:

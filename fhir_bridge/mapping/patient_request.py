@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from functools import lru_cache
 
@@ -22,9 +21,7 @@ from fhir_bridge.mapping.practitioner import is_practitioner, named_type, party_
 from fhir_bridge.mapping.profile import Profile
 from fhir_bridge.mapping.recorder import Recorder
 from fhir_bridge.mapping.said import code, said
-from fhir_bridge.task_api.models import Address, PatientDraft
-
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+from fhir_bridge.task_api.models import RESOURCE_ID, Address, PatientDraft
 
 
 def patient_draft(
@@ -103,7 +100,7 @@ def patient_id(patient: Resource[Patient], profile: Profile, recorder: Recorder)
         value = said(identifier.value)
         if not value or profile.terms.canonical(identifier.system or "") != profile.terms.canonical(system):
             continue
-        if _UUID.fullmatch(value):
+        if RESOURCE_ID.fullmatch(value):
             recorder.take("patient_id", "task-api-identifier", (patient, f"identifier[{index}].value"))
             return value
         recorder.note("patient-id-invalid", patient, f"identifier[{index}].value")

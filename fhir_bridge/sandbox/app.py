@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -23,9 +22,8 @@ from fhir_bridge.sandbox.page import NEWEST, overview
 from fhir_bridge.sandbox.playing import FaultyApp
 from fhir_bridge.sandbox.settings import SandboxSettings
 from fhir_bridge.sandbox.store import KeyReusedError, Store
-from fhir_bridge.task_api.models import CreatePatientRequest, create_task_request, problems
+from fhir_bridge.task_api.models import RESOURCE_ID, CreatePatientRequest, create_task_request, problems
 
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -151,7 +149,7 @@ async def _json(request: Request) -> dict[str, Any]:
 
 def _id(request: Request, name: str) -> str:
     value: str = request.path_params[name]
-    if not _UUID.fullmatch(value):
+    if not RESOURCE_ID.fullmatch(value):
         raise HTTPException(400, f"{name}: not a UUID")
     return value.lower()
 

@@ -40,15 +40,20 @@ class CallingHours:
             return self.holiday
         return {5: self.saturday, 6: self.sunday}.get(day.weekday(), self.weekday)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether people may be called at any hour, so that it does not matter where they are."""
+        return self.weekday == self.saturday == self.sunday == self.holiday == ALL_DAY
+
     def __str__(self) -> str:
+        if self.is_any:
+            return "off"
         days = {
             "weekday": self.weekday,
             "saturday": self.saturday,
             "sunday": self.sunday,
             "holiday": self.holiday,
         }
-        if set(days.values()) == {ALL_DAY}:
-            return "off"
         if len(set(days.values())) == 1:
             return _written(self.weekday)
         return ", ".join(f"{day} {_written(hours)}" for day, hours in days.items())

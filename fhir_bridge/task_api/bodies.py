@@ -4,9 +4,7 @@ are settled later put in before it.
 
 from __future__ import annotations
 
-import re
-
-_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+from fhir_bridge.task_api.wire import RESOURCE_ID
 
 
 def patient_body(draft: bytes, project_id: str) -> bytes:
@@ -26,7 +24,7 @@ def task_body(draft: bytes, project_id: str, patient_id: str) -> bytes:
 
 
 def _checked(value: str) -> bytes:
-    if not _ID.fullmatch(value):
+    if not RESOURCE_ID.fullmatch(value):
         raise ValueError("an id is not a UUID")
     return value.encode()
 

@@ -39,10 +39,11 @@ from fhir_bridge.task_api.tasks import (
     VerifyInsuranceRequest,
     create_task_request,
 )
-from fhir_bridge.task_api.wire import NIL_ID, problems
+from fhir_bridge.task_api.wire import NIL_ID, RESOURCE_ID, problems
 
 __all__ = [
     "NIL_ID",
+    "RESOURCE_ID",
     "Address",
     "Bill",
     "BillAddress",

@@ -65,9 +65,9 @@ def _aware_utc(value: datetime) -> datetime:
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{1,14}$")]
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$")]
-ResourceId = Annotated[
-    str, StringConstraints(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
-]
+RESOURCE_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+"""A UUID, as every id of the endpoint's is."""
+ResourceId = Annotated[str, StringConstraints(pattern=f"^{RESOURCE_ID.pattern}$")]
 IsoDate = Annotated[date, BeforeValidator(_iso_date)]
 Instant = Annotated[datetime, AfterValidator(_aware_utc)]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import Select, String, exists, select, update
@@ -21,6 +20,7 @@ from fhir_bridge.ledger.database.ids import new_ids
 from fhir_bridge.ledger.database.many import insert_many
 from fhir_bridge.ledger.database.tables import in_state, inbox, statements
 from fhir_bridge.ledger.records import Broken
+from fhir_bridge.ledger.sources.inbox import digest_of
 from fhir_bridge.ledger.sources.messages import FILE, MessageState, Unreadable
 
 Place = tuple[str, str]
@@ -40,8 +40,7 @@ async def take_in(
 
 
 def _name(digest: bytes, salt: bytes) -> str:
-    """Keyed, as all that the ledger compares: the text names patients."""
-    return f"file {blake2b(digest, key=salt[:64], digest_size=16).hexdigest()}"
+    return f"file {digest_of(digest, salt).hex()}"
 
 
 async def _known(connection: AsyncConnection, texts: Iterable[Place]) -> set[Place]:

@@ -32,6 +32,7 @@ from fhir_bridge.ledger.database.beside import Mark
 from fhir_bridge.ledger.database.engine import READS, ledger_url, open_engine, open_to_look
 from fhir_bridge.ledger.database.migrate import revision
 from fhir_bridge.ledger.database.tables import REVISION, attempts, destination, intents, metadata, triggers
+from fhir_bridge.ledger.operation.restoring import last_attempt
 from fhir_bridge.ledger.people import audit
 from fhir_bridge.ledger.records import AuditHead
 from fhir_bridge.ledger.sending import destination as belonging
@@ -228,7 +229,7 @@ async def _forgotten(connection: AsyncConnection, logged: Logged) -> AsyncIterat
     head = logged.head
     if head is not None and await audit.chain_at(connection, head.number) != head.chain:
         yield f"it has not row {head.number} of the audit as it was logged: {_OLDER}"
-    last = (await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0
+    last = await last_attempt(connection)
     if logged.attempt is not None and last < logged.attempt:
         yield f"its last attempt is {last}, and {logged.attempt} was logged: {_OLDER}"
 
@@ -239,7 +240,7 @@ async def _older(connection: AsyncConnection, url: URL) -> AsyncIterator[str]:
         return
     database = Path(str(url.database))
     salt = (await connection.execute(select(destination.c.salt))).scalar_one()
-    last = (await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0
+    last = await last_attempt(connection)
     try:
         Mark.of(database, salt).demand_no_older(database, last)
     except LedgerError as error:

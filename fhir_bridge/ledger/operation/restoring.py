@@ -17,6 +17,11 @@ RESTORED = "restored"
 _WAITING = starts_of(State.IN_DOUBT, "operator: a backup was restored")
 
 
+async def last_attempt(connection: AsyncConnection) -> int:
+    """The number of the newest attempt, 0 where there is none: it only grows, so an older copy has fewer."""
+    return int((await connection.execute(select(func.max(attempts.c.id)))).scalar() or 0)
+
+
 async def restored(connection: AsyncConnection, as_of: datetime, act: Act) -> int:
     """Pause everything, and put in doubt all that waits: it may have been called since `as_of` (aware UTC).
     Gives how many; done again, what came in meanwhile follows.

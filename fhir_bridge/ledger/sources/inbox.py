@@ -8,7 +8,7 @@ wait, or is tried again, `is_late`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from hashlib import blake2b
@@ -22,11 +22,9 @@ from fhir_bridge.ledger.database.locks import Lock, hold
 from fhir_bridge.ledger.database.many import execute_many, insert_at_once
 from fhir_bridge.ledger.database.tables import destination, in_state, inbox
 from fhir_bridge.ledger.sources.messages import (
-    FILE,
     Held,
     InboxLag,
     Message,
-    MessageSelection,
     MessageState,
     Received,
     Settled,
@@ -37,11 +35,8 @@ from fhir_bridge.ledger.sources.messages import (
 SAME_DELIVERY = timedelta(hours=24)
 """How long a delivery is remembered: the same one with the same body is kept once (intake, section 1)."""
 
-_FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
+FREE: dict[str, Any] = {"lease_token": None, "lease_until": None}
 _RECEIVED = in_state(inbox, MessageState.RECEIVED)
-_IS_MESSAGE = inbox.c.method.is_not(None)
-_WAS_SENT = inbox.c.method != FILE
-"""Of what stands for a record of a file there is nothing to process."""
 
 
 def asks_nothing(batch: Sequence[Received]) -> bool:
@@ -51,7 +46,7 @@ def asks_nothing(batch: Sequence[Received]) -> bool:
 
 async def store(connection: AsyncConnection, batch: Sequence[Received], salt: bytes) -> list[bool]:
     """Keep every message; one answer each, False where it is a delivery that is kept already."""
-    digests = [_digest(message.body, salt) for message in batch]
+    digests = [digest_of(message.body, salt) for message in batch]
     seen = await _deliveries(connection, batch)
     rows: list[dict[str, Any]] = []
     answers = []
@@ -66,7 +61,7 @@ async def store(connection: AsyncConnection, batch: Sequence[Received], salt: by
     return answers
 
 
-def _digest(body: bytes, salt: bytes) -> bytes:
+def digest_of(body: bytes, salt: bytes) -> bytes:
     """Of the plain text and keyed, as all that the ledger compares."""
     return blake2b(body, key=salt[:64], digest_size=16).digest()
 
@@ -116,7 +111,7 @@ async def take(connection: AsyncConnection, asked: Take) -> list[Message]:
         .returning(inbox)
     )
     rows = (await connection.execute(statement)).all()
-    return sorted(map(_message, rows), key=lambda message: message.id)
+    return sorted(map(message_of, rows), key=lambda message: message.id)
 
 
 async def _first_due(connection: AsyncConnection, asked: Take) -> list[int]:
@@ -154,7 +149,8 @@ def _takeable(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return _RECEIVED, or_(inbox.c.due_at <= now, inbox.c.tries == 0), free
 
 
-def _message(row: Any) -> Message:
+def message_of(row: Any) -> Message:
+    """A row as who processes it has it."""
     return Message(
         id=row.id,
         source=row.source,
@@ -198,7 +194,7 @@ def _settling() -> Update:
             error=bindparam("now_error"),
             due_at=bindparam("now_due"),
             changed_at=bindparam("now_changed"),
-            **_FREE,
+            **FREE,
         )
     )
 
@@ -221,7 +217,7 @@ async def release(connection: AsyncConnection, token: str) -> int:
     """Give back what was taken under this token and not settled; gives how many."""
     statement = update(inbox).where(_RECEIVED, inbox.c.lease_token == token)
     # Whoever gives it back did not end over it.
-    return (await connection.execute(statement.values(tries=inbox.c.tries - 1, **_FREE))).rowcount
+    return (await connection.execute(statement.values(tries=inbox.c.tries - 1, **FREE))).rowcount
 
 
 async def touch(connection: AsyncConnection) -> None:
@@ -256,47 +252,3 @@ async def next_due(connection: AsyncConnection) -> datetime | None:
         await connection.execute(select(func.min(inbox.c.due_at)).where(_RECEIVED))
     ).scalar()
     return found
-
-
-async def retry(connection: AsyncConnection, selection: MessageSelection, now: datetime) -> int:
-    """Have failed messages processed again, from the first try on; gives how many. One whose body retention
-    has cleared stays as it is."""
-    statement = (
-        update(inbox)
-        .where(*_matching(selection), in_state(inbox, MessageState.FAILED), inbox.c.body.is_not(None))
-        .values(state=MessageState.RECEIVED, error=None, due_at=now, tries=0, changed_at=now, **_FREE)
-    )
-    return (await connection.execute(statement)).rowcount
-
-
-async def settle_failed(
-    connection: AsyncConnection, selection: MessageSelection, now: datetime
-) -> list[tuple[str, int]]:
-    """Take failed messages off the work list, each with its reason still; gives sources and ids."""
-    statement = (
-        update(inbox)
-        .where(*_matching(selection), in_state(inbox, MessageState.FAILED))
-        .values(state=MessageState.PROCESSED, changed_at=now, **_FREE)
-        .returning(inbox.c.source, inbox.c.id)
-    )
-    return [(row.source, row.id) for row in await connection.execute(statement)]
-
-
-async def read(
-    connection: AsyncConnection, selection: MessageSelection, after: int, limit: int
-) -> list[Message]:
-    """The next messages after that id, in their order; nothing is leased."""
-    statement = select(inbox).where(*_matching(selection), _WAS_SENT, inbox.c.id > after)
-    rows = await connection.execute(statement.order_by(inbox.c.id).limit(limit))
-    return [_message(row) for row in rows]
-
-
-def _matching(selection: MessageSelection) -> Iterable[ColumnElement[bool]]:
-    yield _IS_MESSAGE
-    for column in ("id", "source", "state", "error"):
-        if (value := getattr(selection, column)) is not None:
-            yield inbox.c[column] == value
-    if selection.since is not None:
-        yield inbox.c.received_at >= selection.since
-    if selection.until is not None:
-        yield inbox.c.received_at < selection.until
